@@ -1,0 +1,41 @@
+# Everything runs in .venv, which `make setup` fills; the other targets call it by themselves.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup demo test test-fast lint bench golden clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(STAMP) ## create .venv with exactly the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## the whole chain once, on two simulated machines, into demo/
+	$(BIN)/masd demo --out demo
+
+test: $(STAMP) ## lint and every test, slow ones too
+	$(MAKE) --no-print-directory lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## the tests that take seconds
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP) ## ruff, mypy, and the layers of docs/architecture.md
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP) ## measure the method's arithmetic and the scoring path on this machine
+	$(BIN)/python -m bench
+
+golden: $(STAMP) ## renew the compiled pipelines that a test compares
+	$(BIN)/python -m pipelines.compile
+
+clean: ## remove the environment and everything generated
+	rm -rf .venv build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache

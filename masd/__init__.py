@@ -1,0 +1,1 @@
+"""Machine anomalous sound detection."""

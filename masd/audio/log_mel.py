@@ -1,0 +1,73 @@
+"""Log-mel spectrogram behind an optional high-pass (report 3.1)."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.signal import butter, sosfilt
+
+from masd.audio._torchaudio import import_torchaudio
+from masd.config import AudioSettings
+
+FLOOR = 1e-12
+"""Smallest mel power before the logarithm: digital silence becomes -120 dB instead of minus infinity."""
+
+HIGH_PASS_ORDER = 4
+
+
+class LogMel:
+    """Samples ``[n]`` -> log-mel frames ``[T, n_mels]`` in dB: ``10 log10(mel(|STFT|^2))``.
+
+    Hann window, centred frames (``T = 1 + n // hop_length``), Slaney mel scale with area normalisation: the features
+    of the challenge's baseline. The high-pass is a causal 4th-order Butterworth filter applied to the samples.
+    """
+
+    def __init__(self, settings: AudioSettings, high_pass_hz: float) -> None:
+        self._settings = settings
+        self._sos = (
+            butter(HIGH_PASS_ORDER, high_pass_hz, "highpass", fs=settings.sample_rate, output="sos")
+            if high_pass_hz > 0
+            else None
+        )
+        self._window = torch.hann_window(settings.n_fft)
+        self._filters = import_torchaudio().functional.melscale_fbanks(
+            n_freqs=settings.n_fft // 2 + 1,
+            f_min=0.0,
+            f_max=settings.sample_rate / 2,
+            n_mels=settings.n_mels,
+            sample_rate=settings.sample_rate,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        frequencies = np.linspace(0.0, settings.sample_rate / 2, settings.n_fft // 2 + 1)
+        weights = self._filters.numpy().astype(np.float64)
+        self.centres_hz: npt.NDArray[np.float64] = frequencies @ weights / weights.sum(axis=0).clip(min=1e-12)
+        """Centre of gravity of each mel band, in Hz ``[n_mels]``."""
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """:raises ValueError: no samples."""
+        if len(samples) == 0:
+            raise ValueError("no samples")
+        n_fft = self._settings.n_fft
+        if len(samples) < n_fft:  # one whole frame is the least an STFT can stand on
+            samples = np.tile(samples, -(-n_fft // len(samples)))[:n_fft]
+        if self._sos is not None:
+            samples = sosfilt(self._sos, samples).astype(np.float32)
+        spectrum = torch.stft(
+            torch.from_numpy(samples),
+            n_fft,
+            self._settings.hop_length,
+            window=self._window,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = power.T @ self._filters
+        log_mel: npt.NDArray[np.float32] = mel.clamp_(min=FLOOR).log10_().mul_(10.0).numpy()
+        return log_mel
+
+
+def spectral_centroid_hz(log_mel: npt.NDArray[np.float32], centres_hz: npt.NDArray[np.float64]) -> float:
+    """Mean over frames ``[T, F]`` of the power-weighted mean band centre, in Hz."""
+    power = np.power(10.0, log_mel.astype(np.float64) / 10.0)
+    return float(np.mean(power @ centres_hz / power.sum(axis=1)))

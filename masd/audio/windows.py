@@ -1,0 +1,30 @@
+"""Overlapping analysis windows over log-mel frames (report 2.4, 3.1)."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def window_starts(n_frames: int, frames: int, hop: int) -> npt.NDArray[np.int64]:
+    """First frame of each window: every ``hop`` frames, the last one right-aligned so that no frame is left out.
+
+    ``n_frames`` must be at least ``frames``: shorter clips go through :func:`pad_by_repetition` first.
+    """
+    if n_frames < frames:
+        raise ValueError(f"{n_frames} frames are fewer than one window of {frames}")
+    last = n_frames - frames
+    starts = np.arange(0, last + 1, hop, dtype=np.int64)
+    return starts if starts[-1] == last else np.append(starts, last)
+
+
+def pad_by_repetition(log_mel: npt.NDArray[np.float32], frames: int) -> npt.NDArray[np.float32]:
+    """``[T, F]`` -> at least ``frames`` frames, by repeating the clip from its beginning."""
+    short_by = frames - len(log_mel)
+    return np.pad(log_mel, ((0, short_by), (0, 0)), mode="wrap") if short_by > 0 else log_mel
+
+
+def cut_windows(log_mel: npt.NDArray[np.float32], frames: int, hop: int) -> npt.NDArray[np.float32]:
+    """``[T, F]`` -> windows ``[W, F, frames]`` (a copy), mel bands first as the report's ``X_i`` in ``R^(F x T)``."""
+    padded = pad_by_repetition(log_mel, frames)
+    starts = window_starts(len(padded), frames, hop)
+    index = starts[:, None] + np.arange(frames)
+    return np.ascontiguousarray(padded[index].transpose(0, 2, 1))

@@ -1,0 +1,31 @@
+"""Typed settings: one YAML file, one place of defaults."""
+
+from masd.config.settings import (
+    ALL_SYSTEMS,
+    AudioSettings,
+    DataSettings,
+    DetectionSettings,
+    DriftSettings,
+    GateSettings,
+    NetworkSettings,
+    ServingSettings,
+    Settings,
+    SystemName,
+    TrainingSettings,
+    WindowSettings,
+)
+
+__all__ = [
+    "ALL_SYSTEMS",
+    "AudioSettings",
+    "DataSettings",
+    "DetectionSettings",
+    "DriftSettings",
+    "GateSettings",
+    "NetworkSettings",
+    "ServingSettings",
+    "Settings",
+    "SystemName",
+    "TrainingSettings",
+    "WindowSettings",
+]

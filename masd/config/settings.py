@@ -1,0 +1,229 @@
+"""Every setting of masd with its default, and where the default comes from.
+
+"Report 3.1" is a section of the technical report the method implements; settings the report leaves open say why
+they have the value they have. The settings travel inside every bundle as ``config.yaml``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from masd.errors import MasdError
+
+SystemName = Literal["knn-feature", "knn-score", "lof-feature", "lof-score"]
+ALL_SYSTEMS: tuple[SystemName, ...] = get_args(SystemName)
+"""The report's four systems (section 3.2): detector, then what is aggregated over a clip's windows."""
+
+LossName = Literal["reconstruction", "classification", "contrastive"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class AudioSettings(_Section):
+    """From a recording to log-mel frames (report 3.1)."""
+
+    sample_rate: PositiveInt = 16_000
+    n_fft: PositiveInt = 1024
+    hop_length: PositiveInt = 512
+    n_mels: PositiveInt = 128
+    high_pass_hz: float = Field(200.0, ge=0.0, lt=8000.0)  # 0 switches it off; the report leaves the value open
+    high_pass_hz_by_machine: dict[str, float] = {}
+    channel: NonNegativeInt | Literal["mean"] = "mean"  # DCASE 2026 is stereo with the near microphone on channel 0
+
+    def high_pass_for(self, machine_type: str) -> float:
+        """The high-pass cut-off for one machine type, in Hz."""
+        return self.high_pass_hz_by_machine.get(machine_type, self.high_pass_hz)
+
+
+class WindowSettings(_Section):
+    """Analysis windows cut from the log-mel frames (report 3.1: 64 frames, with overlap)."""
+
+    frames: PositiveInt = 64
+    hop_frames: PositiveInt = 32
+
+
+class DataSettings(_Section):
+    """What is accepted as a data set."""
+
+    supplemental: Literal["auto", "clean", "noise", "ignore"] = "auto"
+    max_unreadable_share: float = Field(0.01, ge=0.0, le=1.0)
+
+
+class NetworkSettings(_Section):
+    """The convolutional auto-encoder (report 2.1, 3.1)."""
+
+    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
+    embedding_dim: PositiveInt = 128
+
+
+class TrainingSettings(_Section):
+    """Two-stage training (report 2.3, 3.1)."""
+
+    scope: Literal["machine", "fleet"] = "machine"
+    losses: tuple[LossName, ...] = ("reconstruction", "classification", "contrastive")
+    stage1_epochs: NonNegativeInt = 100
+    stage2_epochs: NonNegativeInt = 250
+    learning_rate: float = Field(1e-3, gt=0.0)
+    batch_source: PositiveInt = 96  # 96 + 16 + 16: the report's batch of 128
+    batch_target: NonNegativeInt = 16
+    batch_supplemental: NonNegativeInt = 16
+    alpha: float = Field(2.0, ge=0.0)
+    beta: float = Field(1.0, ge=0.0)
+    temperature: float = Field(0.07, gt=0.0)
+    mixup_probability: float = Field(0.5, ge=0.0, le=1.0)
+    specaugment_probability: float = Field(0.5, ge=0.0, le=1.0)
+    specaugment_bands: NonNegativeInt = 16
+    specaugment_frames: NonNegativeInt = 8
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    checkpoint_every: PositiveInt = 10
+
+    @model_validator(mode="after")
+    def _reconstruction_is_always_there(self) -> Self:
+        if "reconstruction" not in self.losses:
+            raise ValueError("losses must contain 'reconstruction': eq. (5) weighs the other two against it")
+        if self.stage1_epochs + self.stage2_epochs == 0:
+            raise ValueError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
+        return self
+
+
+class DetectionSettings(_Section):
+    """The detectors behind the network (report 2.4)."""
+
+    system: SystemName = "knn-feature"
+    error_weight: float = Field(1.0, ge=0.0)
+    knn: Literal["centres", "plain"] = "centres"
+    knn_centres: PositiveInt = 16
+    knn_neighbours: PositiveInt = 1
+    lof_neighbours: PositiveInt = 20
+    smote_neighbours: PositiveInt = 2
+    smote_share: float = Field(0.2, ge=0.0, le=1.0)  # target vectors after SMOTE, as a share of the source's
+    domain_scores: Literal["raw", "zscore", "density"] = "raw"
+    max_vectors: PositiveInt = 20_000  # of one domain's bank: bounds memory and the cost of a score
+    threshold_percentile: float = Field(90.0, gt=0.0, lt=100.0)
+    held_out_folds: PositiveInt = Field(5, ge=2)
+
+
+class GateSettings(_Section):
+    """When a candidate may ship. Differences are of the harmonic mean of AUC source, AUC target and pAUC."""
+
+    confidence: float = Field(0.9, gt=0.0, lt=1.0)  # one-sided lower bound at (1 - confidence) / 2
+    bootstrap_samples: PositiveInt = 1000
+    control_margin: float = Field(0.05, ge=0.0)
+    production_margin: float = Field(0.02, ge=0.0)
+
+
+class ServingSettings(_Section):
+    """Limits of one request to the endpoint."""
+
+    max_clip_seconds: float = Field(600.0, gt=0.0)
+    refuse_silence_below_dbfs: float | None = None
+
+
+class DriftSettings(_Section):
+    """When an inference log counts as drifted."""
+
+    false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
+    min_clips: PositiveInt = 30
+
+
+class Settings(_Section):
+    """All settings of one model."""
+
+    seed: NonNegativeInt = 0
+    audio: AudioSettings = AudioSettings()
+    windows: WindowSettings = WindowSettings()
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings()
+    detection: DetectionSettings = DetectionSettings()
+    gate: GateSettings = GateSettings()
+    serving: ServingSettings = ServingSettings()
+    drift: DriftSettings = DriftSettings()
+
+    @model_validator(mode="after")
+    def _windows_fit_the_network(self) -> Self:
+        step = 2 ** len(self.network.channels)
+        for name, size in (("audio.n_mels", self.audio.n_mels), ("windows.frames", self.windows.frames)):
+            if size % step:
+                raise ValueError(f"{name} is {size}: {len(self.network.channels)} poolings need a multiple of {step}")
+        return self
+
+    @classmethod
+    def load(cls, file: Path | None = None, overrides: Sequence[str] = ()) -> Self:
+        """Read a YAML file and apply ``section.key=value`` overrides (values are YAML too).
+
+        :raises MasdError: unreadable file, unknown key or a value out of range, named with where it stands.
+        """
+        values: dict[str, Any] = {}
+        if file is not None:
+            try:
+                loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                raise MasdError(f"cannot read settings {file}: {' '.join(str(error).split())}") from error
+            if not isinstance(loaded, dict | None):
+                raise MasdError(
+                    f"settings {file}: expected sections such as 'training:', found {type(loaded).__name__}"
+                )
+            values = loaded or {}
+        for override in overrides:
+            _apply(values, override)
+        return cls._validated(values, str(file) if file else "settings")
+
+    @classmethod
+    def from_yaml(cls, text: str, where: str) -> Self:
+        """Parse what :meth:`to_yaml` wrote; ``where`` names the source in errors."""
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise MasdError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(values, dict):
+            raise MasdError(f"{where}: expected a mapping of settings")
+        return cls._validated(values, where)
+
+    @classmethod
+    def _validated(cls, values: dict[str, Any], where: str) -> Self:
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']} (got {_short(item['input'])})"
+                for item in error.errors()
+            )
+            raise MasdError(f"{where}: {problems}") from error
+
+    def to_yaml(self) -> str:
+        """All settings, defaults included, as YAML that :meth:`from_yaml` reads back to an equal object."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise MasdError(f"--set {override}: expected section.key=value, for example training.stage1_epochs=20")
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise MasdError(f"--set {override}: '{section}' is a value, not a section")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MasdError(f"--set {override}: not a YAML value") from error
+
+
+def _short(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
