@@ -1,0 +1,1 @@
+"""Clip tables from folders, the log-mel store on disk, and simulated machines."""

@@ -1,0 +1,74 @@
+"""File names of the DCASE Task 2 sets, 2020 to 2026, and of their supplemental recordings."""
+
+import re
+from dataclasses import dataclass
+
+from masd.data.clips import NO_ATTRIBUTE, Condition, Domain, Kind
+
+_LABELLED = re.compile(
+    r"section_(?P<section>\d\d)_(?P<domain>source|target)_(?P<split>train|test)_(?P<condition>normal|anomaly)_\d+"
+    r"(?:_(?P<attributes>.+))?"
+)  # 2021 to 2026
+_BLIND = re.compile(r"section_(?P<section>\d\d)_(?:(?P<domain>source|target)_)?(?:test_)?\d+")  # evaluation sets
+_DCASE_2020 = re.compile(r"(?P<condition>normal|anomaly)_id_(?P<section>\d\d)_\d+")
+_BLIND_2020 = re.compile(r"id_(?P<section>\d\d)_\d+")
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a file name says; ``split`` is None where the name does not say it."""
+
+    section: str
+    split: str | None
+    domain: Domain
+    condition: Condition
+    attributes: str
+
+
+def parse_name(stem: str) -> Name | None:
+    """Read a train or test clip's name (without ``.wav``); None where no known pattern fits."""
+    for pattern in (_LABELLED, _BLIND, _DCASE_2020, _BLIND_2020):
+        if match := pattern.fullmatch(stem):
+            found = match.groupdict()
+            return Name(
+                section=found["section"],
+                split=found.get("split"),
+                domain=found.get("domain") or "none",  # type: ignore[arg-type]
+                condition=found.get("condition") or "unknown",  # type: ignore[arg-type]
+                attributes=canonical_attributes(found.get("attributes") or NO_ATTRIBUTE),
+            )
+    return None
+
+
+def parse_supplemental(stem: str) -> tuple[Kind, str] | None:
+    """Kind and attributes of a supplemental clip; None where the name carries no token ``noise``, ``machine`` or
+    ``clean``.
+
+    Names seen: ``section_00_noise_supplemental_normal_0000``, ``section_00_machine_source_0000_noAttribute``,
+    ``section_00_source_supplemental_machine_0000``.
+    """
+    match = re.fullmatch(r"(?:section_\d\d_)?(?P<words>[A-Za-z_]+?)_\d+(?:_(?P<attributes>.+))?", stem)
+    if match is None:
+        return None
+    words = match["words"].lower().split("_")
+    attributes = canonical_attributes(match["attributes"] or NO_ATTRIBUTE)
+    if "noise" in words:
+        return "noise", NO_ATTRIBUTE
+    if "machine" in words or "clean" in words:
+        return "clean", attributes
+    return None
+
+
+def canonical_attributes(text: str) -> str:
+    """``motor_M1_rpm_1400`` -> ``motor=M1,rpm=1400``; a text that is no list of pairs stays one attribute."""
+    if text.lower() == NO_ATTRIBUTE.lower():
+        return NO_ATTRIBUTE
+    tokens = text.split("_")
+    if len(tokens) % 2:
+        return text
+    return join_attributes(dict(zip(tokens[::2], tokens[1::2], strict=True)))
+
+
+def join_attributes(pairs: dict[str, str]) -> str:
+    """Canonical text of attribute pairs: sorted by key, so that name and CSV agree whatever their order."""
+    return ",".join(f"{key}={value}" for key, value in sorted(pairs.items())) or NO_ATTRIBUTE

@@ -1,0 +1,173 @@
+"""The log-mel store: one memory-mapped array of frames for a machine, and a table of its clips."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from masd.audio import AudioError, LogMel, Recording, decode
+from masd.audio.log_mel import spectral_centroid_hz
+from masd.config import AudioSettings, Settings
+from masd.data.clips import Clip
+from masd.data.folders import MachineData
+from masd.errors import MasdError
+from masd.files import replacing_folder
+from masd.progress import Progress
+
+FORMAT = 1
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """One machine's log-mel frames and clip table, read-only.
+
+    ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
+    ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, level,
+    clipping and sample rate.
+    """
+
+    folder: Path
+    machine_type: str
+    fingerprint: str
+    audio: AudioSettings
+    high_pass_hz: float
+    skipped: tuple[str, ...]
+    clips: pd.DataFrame
+    frames: npt.NDArray[np.float32]
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """:raises MasdError: the folder holds no store of this format."""
+        try:
+            about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+            if about["format"] != FORMAT:
+                raise MasdError(f"{folder}: store format {about['format']}, this masd reads {FORMAT}; featurize again")
+            frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+            clips = pd.read_parquet(folder / "clips.parquet")
+        except (OSError, ValueError, KeyError) as error:
+            raise MasdError(f"{folder}: not a log-mel store ({' '.join(str(error).split())[:160]})") from error
+        return cls(
+            folder=folder,
+            machine_type=about["machine_type"],
+            fingerprint=about["fingerprint"],
+            audio=AudioSettings(**about["audio"]),
+            high_pass_hz=about["high_pass_hz"],
+            skipped=tuple(about["skipped"]),
+            clips=clips,
+            frames=frames,
+        )
+
+    def log_mel(self, row: int) -> npt.NDArray[np.float32]:
+        """Frames ``[T, n_mels]`` of one row of ``clips``."""
+        offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
+        return np.asarray(self.frames[offset : offset + count])
+
+    def rows(self, **wanted: str) -> npt.NDArray[np.int64]:
+        """Row numbers of the clips whose columns have the wanted values, e.g. ``rows(split="train", kind="noisy")``."""
+        mask = np.ones(len(self.clips), dtype=bool)
+        for column, value in wanted.items():
+            mask &= (self.clips[column] == value).to_numpy()
+        return np.flatnonzero(mask)
+
+
+def build_store(
+    data: MachineData,
+    settings: Settings,
+    out: Path,
+    *,
+    high_pass_hz: float | None = None,
+    progress: Progress | None = None,
+) -> FeatureStore:
+    """Decode every clip once and write its log-mel frames to ``out`` (replaced as a whole when complete).
+
+    Frames are appended to the file as they are computed, so memory stays flat as recordings grow.
+
+    :raises MasdError: more unreadable clips than ``data.max_unreadable_share`` allows, naming the first.
+    """
+    cutoff = settings.audio.high_pass_for(data.machine_type) if high_pass_hz is None else high_pass_hz
+    log_mel = LogMel(settings.audio, cutoff)
+    allowed = int(settings.data.max_unreadable_share * len(data.clips))
+    rows: list[dict[str, Any]] = []
+    skipped: list[str] = []
+    digest = hashlib.sha256()
+    total = 0
+    with replacing_folder(out) as staged:
+        with (staged / "frames.npy").open("wb") as file:
+            _write_header(file, 0, settings.audio.n_mels)
+            for number, clip in enumerate(data.clips, start=1):
+                try:
+                    content = clip.path.read_bytes()
+                    recording = decode(content, sample_rate=settings.audio.sample_rate, channel=settings.audio.channel)
+                except (AudioError, OSError) as error:
+                    reason = str(error).removeprefix("the audio: ")
+                    skipped.append(f"{clip.path}: {reason}")
+                    log.warning("skipped unreadable clip %s: %s", clip.path, reason)
+                    if len(skipped) > allowed:
+                        raise MasdError(_too_many(skipped, len(data.clips), settings)) from error
+                    continue
+                frames = log_mel(recording.samples)
+                file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
+                rows.append(_row(clip, recording, total, len(frames), frames, log_mel))
+                total += len(frames)
+                if clip.split != "test":
+                    digest.update(f"{clip.split}/{clip.name}\0".encode() + hashlib.sha256(content).digest())
+                if progress:
+                    progress(number, len(data.clips), data.machine_type)
+            file.seek(0)
+            _write_header(file, total, settings.audio.n_mels)
+        clips = pd.DataFrame(rows)
+        if clips.empty or not ((clips["split"] == "train") & (clips["kind"] == "noisy")).any():
+            raise MasdError(f"{data.folder / 'train'}: no readable training clips; first problem: {skipped[0]}")
+        clips.to_parquet(staged / "clips.parquet", index=False)
+        about = {
+            "format": FORMAT,
+            "machine_type": data.machine_type,
+            "fingerprint": digest.hexdigest(),
+            "audio": settings.audio.model_dump(mode="json"),
+            "high_pass_hz": cutoff,
+            "skipped": skipped,
+        }
+        (staged / "store.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    return FeatureStore.open(out)
+
+
+def _write_header(file: BinaryIO, rows: int, columns: int) -> None:
+    # numpy pads this header so that the first axis may grow in place: the second call overwrites the first exactly
+    np.lib.format.write_array_header_1_0(file, {"shape": (rows, columns), "fortran_order": False, "descr": "<f4"})
+
+
+def _row(
+    clip: Clip,
+    recording: Recording,
+    offset: int,
+    n_frames: int,
+    frames: npt.NDArray[np.float32],
+    log_mel: LogMel,
+) -> dict[str, Any]:
+    row = asdict(clip)
+    row["path"] = str(clip.path.resolve())
+    return row | {
+        "offset": offset,
+        "n_frames": n_frames,
+        "duration_s": recording.duration_s,
+        "sample_rate_in": recording.sample_rate_in,
+        "level_dbfs": recording.level_dbfs,
+        "clipped_share": recording.clipped_share,
+        "spectral_centroid_hz": spectral_centroid_hz(frames, log_mel.centres_hz),
+    }
+
+
+def _too_many(skipped: Sequence[str], clips: int, settings: Settings) -> str:
+    share = settings.data.max_unreadable_share
+    return (
+        f"{skipped[0]} - {len(skipped)} unreadable of {clips} clips is more than data.max_unreadable_share={share:g} "
+        "allows; repair or remove the file, or raise the share"
+    )
