@@ -1,0 +1,117 @@
+"""Balanced batches of windows (report 3.1: a sampler that controls the proportion of each sample type)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from masd.audio import window_starts
+from masd.config import TrainingSettings, WindowSettings
+from masd.data.store import FeatureStore
+from masd.learning.classes import NOISE
+from masd.learning.normalisation import Normalisation
+
+Indexes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``x`` ``[B, 1, F, T]`` standardised, ``y`` ``[B]`` classes (-1 for noise), ``is_noise`` ``[B]``."""
+
+    x: Tensor
+    y: Tensor
+    is_noise: Tensor
+
+
+class BalancedSampler:
+    """Draws windows at random positions from the training and supplemental clips of one or several machines.
+
+    Each batch holds ``batch_source`` source, ``batch_target`` target and ``batch_supplemental`` supplemental
+    windows; where a kind is missing its places go to the source. Windows come in pairs of one class, so no anchor
+    of the contrastive loss lacks a positive. An epoch is as many batches as it takes to show every noisy training
+    window once on average.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[FeatureStore],
+        normalisations: Sequence[Normalisation],
+        labels: Sequence[Indexes],
+        settings: TrainingSettings,
+        windows: WindowSettings,
+        rng: np.random.Generator,
+    ) -> None:
+        self._stores, self._normalisations = stores, normalisations
+        self._settings, self._frames, self._rng = settings, windows.frames, rng
+        rows = [np.flatnonzero((store.clips["split"] != "test").to_numpy()) for store in stores]
+        self._store = np.concatenate([np.full(len(r), number) for number, r in enumerate(rows)])
+        self._label = np.concatenate([label[r] for label, r in zip(labels, rows, strict=True)])
+        self._offset = self._column(rows, "offset").astype(np.int64)
+        self._length = self._column(rows, "n_frames").astype(np.int64)
+        noisy = self._column(rows, "kind") == "noisy"
+        target = self._column(rows, "domain") == "target"
+        self._is_noise = self._label == NOISE
+        self._source, self._target = np.flatnonzero(noisy & ~target), np.flatnonzero(noisy & target)
+        self._supplemental = np.flatnonzero(~noisy)
+        if len(self._source) == 0:
+            self._source, self._target = (
+                self._target,
+                self._source,
+            )  # only target clips: they are all there is
+        peers = self._label * 2 + ~noisy  # partners share class and kind, so that pairs leave the proportions alone
+        self._order = np.argsort(peers, kind="stable")  # clips that may be partners stand together here
+        self._first_peer = np.searchsorted(peers[self._order], peers, side="left")
+        self._n_peers = np.searchsorted(peers[self._order], peers, side="right") - self._first_peer
+        noisy_windows = sum(
+            len(window_starts(max(int(n), windows.frames), windows.frames, windows.hop_frames))
+            for n in self._length[noisy]
+        )
+        self.steps_per_epoch = -(-noisy_windows // (settings.batch_source + settings.batch_target))
+
+    def _column(self, rows: Sequence[Indexes], name: str) -> npt.NDArray[np.generic]:
+        return np.concatenate([store.clips[name].to_numpy()[r] for store, r in zip(self._stores, rows, strict=True)])
+
+    def draw(self, *, with_noise: bool) -> Batch:
+        """One batch; ``with_noise=False`` leaves noise-only clips out, for steps whose loss has no use for them."""
+        settings = self._settings
+        supplemental = self._supplemental
+        if not with_noise:
+            supplemental = supplemental[~self._is_noise[supplemental]]
+        n_target = settings.batch_target if len(self._target) else 0
+        n_supplemental = settings.batch_supplemental if len(supplemental) else 0
+        total = settings.batch_source + settings.batch_target + settings.batch_supplemental
+        picked = np.concatenate(
+            [
+                self._pairs(self._source, total - n_target - n_supplemental),
+                self._pairs(self._target, n_target),
+                self._pairs(supplemental, n_supplemental),
+            ]
+        )
+        return Batch(
+            x=torch.from_numpy(self._cut(picked)).unsqueeze(1),
+            y=torch.from_numpy(self._label[picked]),
+            is_noise=torch.from_numpy(self._is_noise[picked]),
+        )
+
+    def _pairs(self, group: Indexes, count: int) -> Indexes:
+        """``count`` clips: half drawn from the group, and for each another one of its class and kind."""
+        if count == 0:
+            return np.empty(0, dtype=np.int64)
+        first = group[self._rng.integers(len(group), size=-(-count // 2))]
+        position = self._first_peer[first] + self._rng.integers(self._n_peers[first])
+        return np.concatenate([first, self._order[position]])[:count]
+
+    def _cut(self, picked: Indexes) -> npt.NDArray[np.float32]:
+        """A window at a random position of each clip: ``[B, F, T]``; a short clip is repeated from its beginning."""
+        length = self._length[picked]
+        start = self._rng.integers(np.maximum(length - self._frames, 0) + 1)
+        index = self._offset[picked][:, None] + (start[:, None] + np.arange(self._frames)) % length[:, None]
+        out = np.empty((len(picked), self._stores[0].frames.shape[1], self._frames), dtype=np.float32)
+        for number in np.unique(self._store[picked]):
+            here = self._store[picked] == number
+            windows = self._normalisations[number](self._stores[number].frames[index[here]])
+            out[here] = windows.transpose(0, 2, 1)
+        return out

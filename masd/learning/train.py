@@ -1,0 +1,149 @@
+"""Two-stage training (report 2.3, eq. (5)): one network for one machine type, or for a whole fleet."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from masd.config import Settings, TrainingSettings
+from masd.data.store import FeatureStore
+from masd.learning.augment import mix, mixup, spec_augment
+from masd.learning.batches import BalancedSampler, Batch
+from masd.learning.checkpoint import TrainState, resume, save_checkpoint
+from masd.learning.classes import label_clips
+from masd.learning.device import DeviceName, choose_device, training_dtype
+from masd.learning.losses import classification_loss, contrastive_loss, reconstruction_loss
+from masd.learning.network import ConvolutionalAutoEncoder
+from masd.learning.normalisation import Normalisation
+from masd.learning.trained import TrainedNetwork, save_network
+from masd.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+def train_network(
+    stores: Sequence[FeatureStore],
+    settings: Settings,
+    out: Path,
+    *,
+    device: DeviceName = "auto",
+    resume_from_checkpoint: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Train on the stores of one machine type or of several and write the network folder ``out``.
+
+    Checkpoints lie in ``<out>.checkpoints`` until ``out`` is whole. An interrupted run that is resumed continues
+    with the same batches, so on the CPU it ends with the same weights as one that was never interrupted.
+
+    :raises MasdError: no such device, or a checkpoint of other data or settings.
+    """
+    training, where = settings.training, choose_device(device)
+    dtype = training_dtype(training, where)
+    checkpoints = out.parent / f"{out.name}.checkpoints"
+    if not resume_from_checkpoint:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    class_names, labels = label_clips(stores)
+    normalisations = [Normalisation.fit(store) for store in stores]
+    network = ConvolutionalAutoEncoder(settings.network, len(class_names))
+    network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = TrainState(network, torch.optim.Adam(network.parameters(), training.learning_rate, fused=True), rng)
+    sampler = BalancedSampler(stores, normalisations, labels, training, settings.windows, rng)
+    fingerprint = _fingerprint(stores, settings)
+    if resume_from_checkpoint and resume(state, checkpoints, fingerprint):
+        log.info("resumed at epoch %d from %s", state.epoch, checkpoints)
+    epochs = training.stage1_epochs + training.stage2_epochs
+    network.train()
+    while state.epoch < epochs:
+        stage = 1 if state.epoch < training.stage1_epochs else 2
+        steps = [
+            _step(state, sampler, training, stage, len(class_names), dtype, where)
+            for _ in range(sampler.steps_per_epoch)
+        ]
+        state.epoch += 1
+        means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        state.history.append({"epoch": state.epoch, "stage": stage} | means)
+        if state.epoch % training.checkpoint_every == 0 or state.epoch == epochs:
+            save_checkpoint(state, checkpoints, fingerprint)
+        if progress:
+            progress(state.epoch, epochs, " ".join(f"{name} {value:.3f}" for name, value in means.items()))
+    trained = TrainedNetwork(
+        network=network.cpu().eval(),
+        normalisations={s.machine_type: n for s, n in zip(stores, normalisations, strict=True)},
+        class_names=class_names,
+        history=state.history,
+    )
+    save_network(trained, settings, out)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _step(
+    state: TrainState,
+    sampler: BalancedSampler,
+    training: TrainingSettings,
+    stage: int,
+    n_classes: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> dict[str, float]:
+    """One optimiser step; returns the value of each loss in it."""
+    contrast = stage == 2 and "contrastive" in training.losses
+    batch = sampler.draw(with_noise=contrast)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        losses = _losses(state.network, batch, training, stage, n_classes, device)
+    state.optimizer.zero_grad(set_to_none=True)
+    losses["total"].backward()  # type: ignore[no-untyped-call]
+    state.optimizer.step()
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def _losses(
+    network: ConvolutionalAutoEncoder,
+    batch: Batch,
+    training: TrainingSettings,
+    stage: int,
+    n_classes: int,
+    device: torch.device,
+) -> dict[str, torch.Tensor]:
+    """Eq. (5), or L_recon alone in stage 1.
+
+    On a mixed batch the contrastive term sees the unmixed windows (a mixture has no class of its own), which costs
+    a second pass of the encoder. Noise-only windows take part in nothing else.
+    """
+    classify = stage == 2 and "classification" in training.losses
+    contrast = stage == 2 and "contrastive" in training.losses
+    x = batch.x.to(device, memory_format=torch.channels_last)
+    y, is_noise = batch.y.to(device), batch.is_noise.to(device)
+    machine = (~is_noise).nonzero()[:, 0]
+    augmented = spec_augment(x, training)
+    mixed = bool(torch.rand(()) < training.mixup_probability)
+    if mixed:
+        target, labels, partner, weight = mixup(x[machine], y[machine], n_classes)
+        x_hat, z = network(mix(augmented[machine], partner, weight))
+        z_contrast = network.embed(augmented) if contrast else z
+    else:
+        latent = network.encoder(augmented)
+        z_contrast = network.embed_latent(latent)
+        x_hat, z = network.decoder(latent[machine]), z_contrast[machine]
+        target, labels = x[machine], y[machine]
+    losses = {"reconstruction": reconstruction_loss(target, x_hat.float())}
+    total = losses["reconstruction"]
+    if classify:
+        losses["classification"] = classification_loss(network.classify(z).float(), labels)
+        total = total + training.alpha * losses["classification"]
+    if contrast:
+        losses["contrastive"] = contrastive_loss(z_contrast, y, is_noise, training.temperature)
+        total = total + training.beta * losses["contrastive"]
+    return losses | {"total": total}
+
+
+def _fingerprint(stores: Sequence[FeatureStore], settings: Settings) -> str:
+    relevant = settings.model_dump(mode="json", include={"seed", "audio", "windows", "network", "training"})
+    parts = [json.dumps(relevant, sort_keys=True), *(store.fingerprint for store in stores)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

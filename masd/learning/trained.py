@@ -1,0 +1,88 @@
+"""A trained network on disk: weights, the normalisation of each machine it knows, its classes, its history."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from masd.config import NetworkSettings, Settings
+from masd.errors import MasdError
+from masd.files import replacing_folder
+from masd.learning.network import ConvolutionalAutoEncoder
+from masd.learning.normalisation import Normalisation
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The result of training; ``network`` is in evaluation mode."""
+
+    network: ConvolutionalAutoEncoder
+    normalisations: dict[str, Normalisation]
+    class_names: list[str]
+    history: list[dict[str, float]]
+
+
+def save_network(trained: TrainedNetwork, settings: Settings, out: Path) -> None:
+    """Write the folder ``out``: ``network.safetensors``, ``network.json``, ``history.json``."""
+    about = {"network": settings.network.model_dump(mode="json"), "classes": trained.class_names}
+    with replacing_folder(out) as staged:
+        save_file(network_tensors(trained, list(trained.normalisations)), staged / "network.safetensors")
+        (staged / "network.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        (staged / "history.json").write_text(json.dumps(trained.history), encoding="utf-8")
+
+
+def load_network(folder: Path) -> TrainedNetwork:
+    """:raises MasdError: not a network folder."""
+    try:
+        about = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        return restore_network(
+            load_file(folder / "network.safetensors"),
+            NetworkSettings(**about["network"]),
+            about["classes"],
+            history,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise MasdError(f"{folder}: not a trained network ({' '.join(str(error).split())[:160]})") from error
+
+
+def network_tensors(trained: TrainedNetwork, machines: list[str]) -> dict[str, torch.Tensor]:
+    """Weights under ``network.``, and ``normalisation.<machine>.mean`` / ``.scale`` of the given machines."""
+    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
+    for machine in machines:
+        normalisation = trained.normalisations[machine]
+        tensors[f"normalisation.{machine}.mean"] = torch.from_numpy(normalisation.mean)
+        tensors[f"normalisation.{machine}.scale"] = torch.tensor(normalisation.scale, dtype=torch.float64)
+    return tensors
+
+
+def restore_network(
+    tensors: dict[str, torch.Tensor],
+    settings: NetworkSettings,
+    class_names: list[str],
+    history: list[dict[str, Any]],
+) -> TrainedNetwork:
+    """The reverse of :func:`network_tensors`.
+
+    :raises RuntimeError: tensors that do not fit the settings.
+    """
+    network = ConvolutionalAutoEncoder(settings, len(class_names))
+    network.load_state_dict(
+        {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
+    )
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    machines = [name.removeprefix("normalisation.").removesuffix(".mean") for name in tensors if name.endswith(".mean")]
+    normalisations = {
+        machine: Normalisation(
+            np.asarray(tensors[f"normalisation.{machine}.mean"].numpy()),
+            float(tensors[f"normalisation.{machine}.scale"]),
+        )
+        for machine in machines
+        if f"normalisation.{machine}.scale" in tensors
+    }
+    return TrainedNetwork(network.eval(), normalisations, class_names, history)
