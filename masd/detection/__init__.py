@@ -1,0 +1,1 @@
+"""From embeddings and reconstruction errors to a score, a decision and a reason."""

@@ -1,0 +1,68 @@
+"""The training-free control: statistics of each log-mel band over time, and one shrunk covariance."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.covariance import LedoitWolf
+
+from masd.data.store import FeatureStore
+
+Vectors = npt.NDArray[np.float64]
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class MelStatistics:
+    """Mahalanobis distance to the mean of each domain, minimum; ``means`` ``[domains, 2F]``, ``precision`` ``[2F,
+    2F]``.
+
+    Statistics are standardised first, because Ledoit-Wolf shrinks towards a multiple of the identity.
+    """
+
+    centre: Vectors
+    spread: Vectors
+    means: Vectors
+    precision: Vectors
+    threshold: float
+
+    @classmethod
+    def fit(cls, store: FeatureStore, seed: int, percentile: float = 90.0) -> Self:
+        """On the noisy training clips; the threshold is a percentile of scores of clips that were held out of the
+        fit.
+        """
+        rows = store.rows(split="train", kind="noisy")
+        vectors = cls.vectors(store, rows)
+        is_target = store.clips["domain"].to_numpy()[rows] == "target"
+        held_out = np.empty(len(rows))
+        shuffled = np.random.default_rng(seed).permutation(len(rows))
+        for fold in np.array_split(shuffled, min(FOLDS, len(rows))):
+            rest = np.setdiff1d(np.arange(len(rows)), fold)
+            kept = rest if len(rest) > 1 else np.arange(len(rows))
+            held_out[fold] = _distances(vectors[fold], *_fit(vectors[kept], is_target[kept]))
+        return cls(*_fit(vectors, is_target), float(np.percentile(held_out, percentile)))
+
+    @staticmethod
+    def vectors(store: FeatureStore, rows: npt.NDArray[np.int64]) -> Vectors:
+        """Mean and standard deviation of each band over time: ``[n, 2F]``, in dB."""
+        clips = [store.log_mel(int(row)).astype(np.float64) for row in rows]
+        return np.stack([np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in clips])
+
+    def score(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> Vectors:
+        """``[n]``, larger is more anomalous."""
+        return _distances(self.vectors(store, rows), self.centre, self.spread, self.means, self.precision)
+
+
+def _fit(vectors: Vectors, is_target: npt.NDArray[np.bool_]) -> tuple[Vectors, Vectors, Vectors, Vectors]:
+    centre, spread = vectors.mean(axis=0), np.maximum(vectors.std(axis=0), 1e-9)
+    standardised = (vectors - centre) / spread
+    means = [standardised[domain].mean(axis=0) for domain in (~is_target, is_target) if domain.any()]
+    return centre, spread, np.stack(means), LedoitWolf().fit(standardised).precision_
+
+
+def _distances(vectors: Vectors, centre: Vectors, spread: Vectors, means: Vectors, precision: Vectors) -> Vectors:
+    offsets = ((vectors - centre) / spread)[:, None, :] - means[None, :, :]
+    squared = np.einsum("ndi,ij,ndj->nd", offsets, precision, offsets, optimize=True)
+    nearest: Vectors = np.sqrt(np.maximum(squared, 0.0)).min(axis=1)
+    return nearest

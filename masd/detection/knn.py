@@ -1,0 +1,85 @@
+"""k-nearest-neighbour detector of one domain (report 2.4)."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
+
+Array = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class KnnDetector:
+    """Score of ``x``: the mean distance to its ``neighbours`` nearest references, each distance divided by its
+    ``local_scale``.
+
+    References ``[m, d + 1]`` are all training vectors (plain k-NN) or k-means centres of them ("the minimum
+    distance to the cluster centers"). ``local_scale`` ``[m]`` is 1 unless local density normalisation is asked
+    for: then it is the mean distance of the reference to its own nearest training vectors.
+    """
+
+    references: Array
+    local_scale: Scores
+    neighbours: int
+
+    @classmethod
+    def fit(
+        cls,
+        vectors: Array,
+        *,
+        centres: int | None,
+        neighbours: int,
+        density_neighbours: int | None,
+        seed: int,
+    ) -> Self:
+        """Fit on training vectors ``[n, d + 1]`` of one domain; ``centres=None`` keeps all of them."""
+        references = vectors if centres is None or len(vectors) <= centres else _centres(vectors, centres, seed)
+        scale = (
+            np.ones(len(references))
+            if density_neighbours is None
+            else _density(references, vectors, density_neighbours)
+        )
+        return cls(references, scale, neighbours)
+
+    def score(self, vectors: Array) -> Scores:
+        """``[n, d + 1]`` -> ``[n]``, larger is more anomalous."""
+        distances = cdist(vectors, self.references) / self.local_scale
+        k = min(self.neighbours, distances.shape[1])
+        nearest: Scores = np.partition(distances, k - 1, axis=1)[:, :k].mean(axis=1)
+        return nearest
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        return {
+            "references": self.references,
+            "local_scale": self.local_scale,
+            "neighbours": np.array(self.neighbours, dtype=np.int64),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+        return cls(
+            tensors["references"].astype(np.float32),
+            tensors["local_scale"].astype(np.float64),
+            int(tensors["neighbours"]),
+        )
+
+
+def _centres(vectors: Array, count: int, seed: int) -> Array:
+    distinct = len(np.unique(vectors, axis=0))
+    fitted = KMeans(min(count, distinct), n_init=4, random_state=seed).fit(vectors)
+    centres: Array = fitted.cluster_centers_.astype(np.float32)
+    return centres
+
+
+def _density(references: Array, vectors: Array, k: int) -> Scores:
+    distances = np.sort(cdist(references, vectors), axis=1)
+    own = 1 if np.array_equal(references, vectors) else 0  # a training vector is its own nearest one
+    nearest = distances[:, own : own + k]
+    if nearest.shape[1] == 0:
+        return np.ones(len(references))
+    density: Scores = np.maximum(nearest.mean(axis=1), 1e-9)
+    return density

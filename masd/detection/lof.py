@@ -1,0 +1,65 @@
+"""Local outlier factor of one domain (report 2.4), fitted by scikit-learn and scored from plain arrays."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+from sklearn.neighbors import LocalOutlierFactor
+
+Array = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LofDetector:
+    """Score of ``x``: its local outlier factor (Breunig et al. 2000) against the training vectors of one domain.
+
+    What scoring needs is kept as arrays: the vectors ``[n, d + 1]``, the distance of each to its k-th neighbour
+    and its local reachability density. Nothing has to be pickled, and the score equals ``-score_samples`` of the
+    fitted estimator.
+    """
+
+    vectors: Array
+    k_distance: Scores
+    density: Scores
+    neighbours: int
+
+    @classmethod
+    def fit(cls, vectors: Array, *, neighbours: int) -> Self:
+        """Fit on training vectors ``[n, d + 1]``, ``n >= 2``; at most ``n - 1`` neighbours can be used."""
+        k = min(neighbours, len(vectors) - 1)
+        if k < 1:
+            raise ValueError("a local outlier factor needs at least two vectors")
+        estimator = LocalOutlierFactor(n_neighbors=k, novelty=True, algorithm="brute").fit(vectors.astype(np.float64))
+        distances, indexes = estimator.kneighbors()
+        # scikit-learn keeps the density only as the private `_lrd`; from its definition, over the same neighbours:
+        k_distance = distances[:, -1]
+        reach = np.maximum(distances, k_distance[indexes])
+        return cls(vectors, k_distance, 1.0 / (reach.mean(axis=1) + 1e-10), k)
+
+    def score(self, vectors: Array) -> Scores:
+        """``[n, d + 1]`` -> ``[n]``, about 1 inside the training data, larger is more anomalous."""
+        distances = cdist(vectors, self.vectors)
+        nearest = np.argpartition(distances, self.neighbours - 1, axis=1)[:, : self.neighbours]
+        reach = np.maximum(np.take_along_axis(distances, nearest, axis=1), self.k_distance[nearest])
+        own_density = 1.0 / (reach.mean(axis=1) + 1e-10)
+        return np.asarray(self.density[nearest].mean(axis=1) / own_density)
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        return {
+            "vectors": self.vectors,
+            "k_distance": self.k_distance,
+            "density": self.density,
+            "neighbours": np.array(self.neighbours, dtype=np.int64),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+        return cls(
+            tensors["vectors"].astype(np.float32),
+            tensors["k_distance"].astype(np.float64),
+            tensors["density"].astype(np.float64),
+            int(tensors["neighbours"]),
+        )

@@ -1,0 +1,104 @@
+"""The Scorer: the only code that turns audio into a score, offline and online."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.audio import AudioError, LogMel, Recording, decode
+from masd.audio.log_mel import spectral_centroid_hz
+from masd.config import Settings, SystemName
+from masd.detection.detectors import Detectors, SystemScores
+from masd.detection.features import ClipFeatures, FeatureExtractor
+from masd.detection.result import ClipScore, Segment, Signals
+from masd.learning.trained import TrainedNetwork
+
+Array = npt.NDArray[np.float32]
+
+
+class Scorer:
+    """One machine's model, ready to score: log-mel, network, detectors and thresholds together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        machine_type: str,
+        trained: TrainedNetwork,
+        detectors: Detectors,
+        model_version: str = "0",
+    ) -> None:
+        self.settings, self.machine_type, self.model_version = settings, machine_type, model_version
+        self.detectors = detectors
+        self.log_mel = LogMel(settings.audio, settings.audio.high_pass_for(machine_type))
+        self.extract = FeatureExtractor(trained.network, trained.normalisations[machine_type], settings.windows)
+
+    @property
+    def system(self) -> SystemName:
+        """The system whose score is the answer."""
+        return self.settings.detection.system
+
+    def decode(self, source: Path | bytes) -> Recording:
+        """Decode with this model's audio settings and the limits of serving.
+
+        :raises AudioError: undecodable, empty, too long, or silent where the settings refuse silence.
+        """
+        audio, serving = self.settings.audio, self.settings.serving
+        recording = decode(
+            source, sample_rate=audio.sample_rate, channel=audio.channel, max_seconds=serving.max_clip_seconds
+        )
+        floor = serving.refuse_silence_below_dbfs
+        if floor is not None and recording.level_dbfs < floor:
+            level = f"{recording.level_dbfs:.1f} dBFS is below {floor:g} (serving.refuse_silence_below_dbfs)"
+            raise AudioError("silent", f"{source if isinstance(source, Path) else 'the audio'}: silent, {level}")
+        return recording
+
+    def score(
+        self, recordings: Sequence[Recording], *, thresholds: Sequence[float | None] | None = None
+    ) -> list[ClipScore]:
+        """Score clips of any lengths together; ``thresholds`` replaces the model's own where not None."""
+        if not recordings:
+            return []
+        log_mels = [self.log_mel(recording.samples) for recording in recordings]
+        overrides = thresholds or [None] * len(recordings)
+        return [
+            self._result(recording, log_mel, features, override)
+            for recording, log_mel, features, override in zip(
+                recordings, log_mels, self.extract(log_mels), overrides, strict=True
+            )
+        ]
+
+    def segments(self, system: SystemScores, n_frames: int, duration_s: float) -> tuple[Segment, ...]:
+        """The window scores of a clip of ``n_frames`` frames with the time each window covers."""
+        audio, windows = self.settings.audio, self.settings.windows
+        seconds = audio.hop_length / audio.sample_rate
+        last = max(n_frames - windows.frames, 0)
+        starts = [min(number * windows.hop_frames, last) for number in range(len(system.window_scores))]
+        return tuple(
+            Segment(start * seconds, min((start + windows.frames) * seconds, duration_s), float(score))
+            for start, score in zip(starts, system.window_scores, strict=True)
+        )
+
+    def _result(
+        self, recording: Recording, log_mel: Array, features: ClipFeatures, threshold: float | None
+    ) -> ClipScore:
+        all_systems = self.detectors.score(features)
+        system = all_systems[self.system]
+        return ClipScore(
+            machine_type=self.machine_type,
+            model_version=self.model_version,
+            system=self.system,
+            score=system.score,
+            threshold=self.detectors.thresholds[self.system] if threshold is None else threshold,
+            domain="target" if system.from_target else "source",
+            duration_s=recording.duration_s,
+            segments=self.segments(system, len(log_mel), recording.duration_s),
+            reconstruction_error=float(features.errors.mean()),
+            systems={name: scores.score for name, scores in all_systems.items()},
+            signals=Signals(
+                recording.level_dbfs,
+                recording.clipped_share,
+                spectral_centroid_hz(log_mel, self.log_mel.centres_hz),
+                recording.sample_rate_in,
+            ),
+        )
