@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+import argparse
+import importlib
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import unquote, urlsplit
+
+from masd.config import Settings
+from masd.errors import MasdError
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """``--config``, ``--set``, ``--seed``."""
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings in YAML; anything left out has its default"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        help="override one setting, for example training.stage1_epochs=20; may be repeated",
+    )
+    command.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+
+
+def settings_from(options: argparse.Namespace) -> Settings:
+    """:raises MasdError: settings that cannot be read or are out of range."""
+    overrides = list(options.overrides)
+    if options.seed is not None:
+        overrides.append(f"seed={options.seed}")
+    return Settings.load(options.config, overrides)
+
+
+def names(text: str) -> list[str]:
+    """``"fan,valve"`` -> ``["fan", "valve"]``, for ``--machines``."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("expected names separated by commas")
+    return found
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import a room that needs an extra of the package.
+
+    :raises MasdError: the extra is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MasdError(f"this command needs {error.name}: pip install 'masd[{extra}]'") from error
+
+
+def local_folder(url: str) -> Path:
+    """A folder given as a path or as ``file://``.
+
+    :raises MasdError: another scheme.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if "://" in url:
+        raise MasdError(f"{url}: only folders can hold a registry so far; give a path or file:///path")
+    return Path(url)

@@ -1,0 +1,45 @@
+"""``masd simulate``."""
+
+import argparse
+from pathlib import Path
+
+from masd.cli.common import names
+from masd.data.simulation import MACHINES, SimulationError, simulate
+from masd.errors import MasdError
+from masd.progress import ConsoleProgress
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "simulate",
+        help="make recordings of simulated machines",
+        description="Write simulated machines in the challenge's layout.",
+    )
+    command.add_argument("out", type=Path, metavar="OUT", help="folder that gets one folder per machine")
+    command.add_argument(
+        "--machines", type=names, default=list(MACHINES), help=f"of {','.join(MACHINES)} (default all)"
+    )
+    command.add_argument("--train", type=int, default=1000, help="noisy training clips per machine (default 1000)")
+    command.add_argument("--test", type=int, default=200, help="test clips per machine, a multiple of 4 (default 200)")
+    command.add_argument("--seconds", type=float, default=10.0, help="length of a clip (default 10)")
+    command.add_argument("--seed", type=int, default=0, help="same seed, same recordings (default 0)")
+    command.set_defaults(run=_simulate)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    try:
+        with ConsoleProgress("simulate") as progress:
+            folders = simulate(
+                options.out,
+                options.machines,
+                train=options.train,
+                test=options.test,
+                seconds=options.seconds,
+                seed=options.seed,
+                progress=progress,
+            )
+    except SimulationError as error:
+        raise MasdError(str(error)) from error
+    for folder in folders:
+        print(folder)
+    return 0

@@ -1,0 +1,114 @@
+"""``masd train``, ``evaluate``, ``score``."""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from masd.audio import AudioError
+from masd.cli.common import add_settings, settings_from
+from masd.data.folders import list_machines
+from masd.errors import MasdError
+from masd.lifecycle import steps
+from masd.lifecycle.bundle import load_bundle
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser("train", help="train a model from a machine's folder")
+    train.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA/MACHINE",
+        help="a machine's folder; with training.scope=fleet the folder of all machines",
+    )
+    train.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="BUNDLE",
+        help="bundle folder to write (fleet: one below it per machine)",
+    )
+    add_settings(train)
+    train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    train.add_argument("--resume", action="store_true", help="continue an interrupted run of the same --out")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="evaluate a bundle on a machine's test clips, beside the controls")
+    evaluate.add_argument("bundle", type=Path, metavar="BUNDLE")
+    evaluate.add_argument("data", type=Path, metavar="DATA/MACHINE")
+    evaluate.add_argument("--out", type=Path, required=True, metavar="DIR")
+    evaluate.set_defaults(run=_evaluate)
+
+    score = commands.add_parser("score", help="score clips with a bundle")
+    score.add_argument("bundle", type=Path, metavar="BUNDLE")
+    score.add_argument("clips", type=Path, nargs="+", metavar="CLIP")
+    score.add_argument("--json", action="store_true", help="one JSON object per clip")
+    score.add_argument("--threshold", type=float, help="instead of the model's own")
+    score.set_defaults(run=_score)
+
+
+def _train(options: argparse.Namespace) -> int:
+    settings = settings_from(options)
+    out: Path = options.out
+    fleet = settings.training.scope == "fleet"
+    data = options.data.resolve()
+    machines = list_machines(data) if fleet else [data.name]
+    root = data if fleet else data.parent
+    bundles = {machine: out / machine if fleet else out for machine in machines}
+    if existing := [folder for folder in bundles.values() if (folder / "manifest.json").exists()]:
+        if len(existing) == len(bundles) and options.resume:
+            print(f"{out} is already complete", file=sys.stderr)
+            return 0
+        if not options.resume:
+            raise MasdError(f"{existing[0]}: already holds a bundle; choose another --out or remove it")
+    elif out.exists() and any(out.iterdir()):
+        raise MasdError(f"{out}: is not empty and holds no bundle; choose another --out")
+    work = out.parent / f"{out.name}.work"
+    if not options.resume:
+        shutil.rmtree(work, ignore_errors=True)
+    steps.featurize(root, machines, settings, work / "features")
+    network = work / "network"
+    if not network.exists():
+        steps.train(work / "features", machines, settings, network, device=options.device, resume=options.resume)
+    for machine, bundle in bundles.items():
+        if not bundle.exists():
+            steps.fit_detectors(work / "features", machine, network, settings, bundle)
+        print(bundle)
+    shutil.rmtree(work)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    folder = options.data.resolve()
+    steps.evaluate(options.bundle, folder.parent, folder.name, options.out)
+    metrics = json.loads((options.out / "metrics.json").read_text(encoding="utf-8"))
+    print(f"{'':22}{'AUC source':>12}{'AUC target':>12}{'pAUC':>8}{'hmean':>8}")
+    for name, values in {**metrics["systems"], **metrics["controls"]}.items():
+        cells = (values["auc_source"], values["auc_target"], values["pauc"], values["hmean"])
+        print(f"{name:22}" + "".join(f"{_percent(v):>{w}}" for v, w in zip(cells, (12, 12, 8, 8), strict=True)))
+    print(f"report: {options.out / 'report.html'}")
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    scorer = load_bundle(options.bundle).scorer
+    failed = 0
+    for path in options.clips:
+        try:
+            recording = scorer.decode(path)
+        except AudioError as error:
+            print(f"masd: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        result = scorer.score([recording], thresholds=[options.threshold])[0]
+        if options.json:
+            print(json.dumps({"file": str(path)} | result.to_dict()), flush=True)
+        else:
+            verdict = "ANOMALOUS" if result.anomalous else "normal"
+            print(f"{path}  {verdict}  score {result.score:.4f}  threshold {result.threshold:.4f}  {result.domain}")
+    return 1 if failed else 0
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,1 @@
+"""Official metrics, the challenge's result files, the report and the quality gate."""

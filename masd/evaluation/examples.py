@@ -1,0 +1,50 @@
+"""The clips a report shows: the most anomalous, the most normal, and those nearest to the threshold."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import soundfile
+
+from masd.data.clips import Clip
+from masd.detection.result import ClipScore
+from masd.detection.scorer import Scorer
+from masd.evaluation.report import ExampleClip
+
+Results = Sequence[tuple[Clip, ClipScore]]
+
+
+def choose_examples(scorer: Scorer, results: Results, each: int = 2) -> list[ExampleClip]:
+    """``each`` clips of the three kinds, without repeats, most anomalous first."""
+    by_score = sorted(results, key=lambda result: -result[1].score)
+    by_margin = sorted(results, key=lambda result: abs(result[1].score - result[1].threshold))
+    chosen: dict[str, tuple[str, Clip, ClipScore]] = {}
+    for caption, ranked in (
+        ("most anomalous", by_score),
+        ("most normal", by_score[::-1]),
+        ("nearest to the threshold", by_margin),
+    ):
+        fresh = [(clip, score) for clip, score in ranked if clip.name not in chosen][:each]
+        chosen |= {clip.name: (caption, clip, score) for clip, score in fresh}
+    return [_example(scorer, *choice) for choice in chosen.values()]
+
+
+def _example(scorer: Scorer, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
+    recording = scorer.decode(clip.path)
+    log_mel = scorer.log_mel(recording.samples)
+    audio, rate = io.BytesIO(), scorer.settings.audio.sample_rate
+    soundfile.write(audio, np.clip(recording.samples, -1.0, 1.0), rate, format="WAV", subtype="PCM_16")
+    return ExampleClip(
+        name=clip.name,
+        domain=clip.domain,
+        condition=clip.condition,
+        score=score.score,
+        threshold=score.threshold,
+        caption=caption,
+        log_mel=log_mel,
+        residual=scorer.extract.residual(log_mel),
+        segments=score.segments,
+        hop_seconds=scorer.settings.audio.hop_length / rate,
+        sample_rate=rate,
+        audio_wav=audio.getvalue(),
+    )

@@ -1,0 +1,1 @@
+"""Bundles, the registry, drift, and the steps that pipelines are made of."""

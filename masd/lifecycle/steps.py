@@ -1,0 +1,131 @@
+"""The steps between recordings and a verdict: files in, files out. Kubeflow components and the command line call
+these.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from masd.config import Settings
+from masd.data.folders import read_machine
+from masd.data.store import FeatureStore, build_store
+from masd.detection.detectors import fit_detectors as fit_all_detectors
+from masd.detection.features import FeatureExtractor
+from masd.detection.result import ClipScore, Signals
+from masd.errors import MasdError
+from masd.evaluation.evaluate import evaluate_scorer
+from masd.evaluation.gate import Verdict, decide
+from masd.files import replacing_folder, write_text
+from masd.learning.device import DeviceName
+from masd.learning.train import train_network
+from masd.learning.trained import load_network
+from masd.lifecycle.bundle import check_machine_name, load_bundle, save_bundle
+from masd.lifecycle.registry import Registry
+from masd.progress import ConsoleProgress
+
+
+def featurize(data: Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
+    """Recordings below ``data/<machine>`` -> a log-mel store ``out/<machine>`` each."""
+    for machine in machines:
+        check_machine_name(machine)
+        clips = read_machine(data / machine, settings.data)
+        with ConsoleProgress(f"featurize {machine}") as progress:
+            build_store(clips, settings, out / machine, progress=progress)
+
+
+def train(
+    features: Path,
+    machines: Sequence[str],
+    settings: Settings,
+    out: Path,
+    *,
+    device: DeviceName = "auto",
+    resume: bool = False,
+) -> None:
+    """Log-mel stores -> one network folder ``out`` for all given machines."""
+    stores = [FeatureStore.open(features / machine) for machine in machines]
+    with ConsoleProgress(f"train {', '.join(machines)}") as progress:
+        train_network(stores, settings, out, device=device, resume_from_checkpoint=resume, progress=progress)
+
+
+def fit_detectors(features: Path, machine: str, network: Path, settings: Settings, out: Path) -> None:
+    """Log-mel store of one machine and a network that knows it -> bundle folder ``out``."""
+    store, trained = FeatureStore.open(features / machine), load_network(network)
+    if machine not in trained.normalisations:
+        raise MasdError(f"{network}: was trained on {', '.join(trained.normalisations)}, not on {machine}")
+    extract = FeatureExtractor(trained.network, trained.normalisations[machine], settings.windows)
+    rows = store.rows(split="train", kind="noisy")
+    clips = extract.rows(store, rows)
+    is_target = store.clips["domain"].to_numpy()[rows] == "target"
+    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed)
+    reference = []
+    for row, features_of_clip, score in zip(rows, clips, held_out[settings.detection.system], strict=True):
+        about = store.clips.iloc[int(row)]
+        result = ClipScore(
+            machine_type=machine,
+            model_version="",
+            system=settings.detection.system,
+            score=float(score),
+            threshold=detectors.thresholds[settings.detection.system],
+            domain="target" if about["domain"] == "target" else "source",
+            duration_s=float(about["duration_s"]),
+            segments=(),
+            reconstruction_error=float(features_of_clip.errors.mean()),
+            systems={},
+            signals=Signals(
+                float(about["level_dbfs"]),
+                float(about["clipped_share"]),
+                float(about["spectral_centroid_hz"]),
+                int(about["sample_rate_in"]),
+            ),
+        )
+        reference.append(result.to_record())
+    save_bundle(
+        out,
+        settings=settings,
+        machine_type=machine,
+        data_fingerprint=store.fingerprint,
+        trained=trained,
+        detectors=detectors,
+        reference=pd.DataFrame(reference),
+    )
+
+
+def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
+    """Score the test clips of ``data/<machine>`` with a bundle and the controls -> the folder ``out``."""
+    loaded = load_bundle(bundle)
+    if loaded.manifest.machine_type != machine:
+        raise MasdError(f"{bundle}: is a model of {loaded.manifest.machine_type}, not of {machine}")
+    clips = read_machine(data / machine, loaded.settings.data)
+    with replacing_folder(out) as staged:
+        evaluate_scorer(
+            loaded.scorer,
+            clips,
+            staged,
+            history=loaded.history,
+            data_fingerprint=loaded.manifest.data_fingerprint,
+        )
+
+
+def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: Path) -> Verdict:
+    """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``."""
+    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    machine = metrics["machine_type"]
+    scores = pd.read_parquet(evaluation / "scores.parquet")
+    version = Registry(Path(registry)).channel(machine, "production")
+    champion: dict[str, float] | None = None
+    if version is not None:
+        champion = _champion_scores(Registry(Path(registry)).path(machine, version), data / machine)
+    verdict = decide(machine, scores, settings.detection.system, settings.gate, champion, version, seed=settings.seed)
+    write_text(out, json.dumps(asdict(verdict), indent=2) + "\n")
+    return verdict
+
+
+def _champion_scores(bundle: Path, folder: Path) -> dict[str, float]:
+    """The production model's score of every test clip of the *new* data, by clip name."""
+    scorer = load_bundle(bundle).scorer
+    test = read_machine(folder, scorer.settings.data).split("test")
+    return {clip.name: scorer.score([scorer.decode(clip.path)])[0].score for clip in test}
