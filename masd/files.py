@@ -40,14 +40,24 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 _flush(file)
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.rename(old / path.name)
-            staged.rename(path)
-            shutil.rmtree(old, ignore_errors=True)
+            _exchange(staged, path)
         else:
             staged.rename(path)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _exchange(staged: Path, path: Path) -> None:
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    try:
+        path.rename(aside / path.name)
+        try:
+            staged.rename(path)
+        except OSError:
+            (aside / path.name).rename(path)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -110,7 +110,7 @@ Done in {seconds:.0f} s. Everything lies below {out}:
 Try next (with .venv/bin on the PATH):
   masd score {bundle} {clips[0]}
   masd serve --registry {out / "run" / "registry"}
-  curl --data-binary @{clips[0]} http://127.0.0.1:8080/predictions/{machine}
+  curl -H 'Content-Type: audio/wav' --data-binary @{clips[0]} http://127.0.0.1:8080/predictions/{machine}
   masd registry show {machine} --registry {out / "run" / "registry"}
   masd pipeline run --data {data} --out {out / "run"}     # the next version"""
 

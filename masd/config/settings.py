@@ -6,7 +6,7 @@ they have the value they have. The settings travel inside every bundle as ``conf
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -29,7 +29,7 @@ LossName = Literal["reconstruction", "classification", "contrastive"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class AudioSettings(_Section):
@@ -39,9 +39,18 @@ class AudioSettings(_Section):
     n_fft: PositiveInt = 1024
     hop_length: PositiveInt = 512
     n_mels: PositiveInt = 128
-    high_pass_hz: float = Field(200.0, ge=0.0, lt=8000.0)  # 0 switches it off; the report leaves the value open
-    high_pass_hz_by_machine: dict[str, float] = {}
+    high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the report leaves the value open
+    high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     channel: NonNegativeInt | Literal["mean"] = "mean"  # DCASE 2026 is stereo with the near microphone on channel 0
+
+    @model_validator(mode="after")
+    def _frames_and_filters_fit_the_samples(self) -> Self:
+        if self.hop_length > self.n_fft:
+            raise ValueError(f"hop_length is {self.hop_length}: beyond n_fft ({self.n_fft}) samples go unheard")
+        for cutoff in (self.high_pass_hz, *self.high_pass_hz_by_machine.values()):
+            if cutoff >= self.sample_rate / 2:
+                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below half of sample_rate ({self.sample_rate})")
+        return self
 
     def high_pass_for(self, machine_type: str) -> float:
         """The high-pass cut-off for one machine type, in Hz."""
@@ -54,6 +63,12 @@ class WindowSettings(_Section):
     frames: PositiveInt = 64
     hop_frames: PositiveInt = 32
 
+    @model_validator(mode="after")
+    def _windows_leave_no_gap(self) -> Self:
+        if self.hop_frames > self.frames:
+            raise ValueError(f"hop_frames is {self.hop_frames}: beyond frames ({self.frames}) frames go unheard")
+        return self
+
 
 class DataSettings(_Section):
     """What is accepted as a data set."""
@@ -65,7 +80,7 @@ class DataSettings(_Section):
 class NetworkSettings(_Section):
     """The convolutional auto-encoder (report 2.1, 3.1)."""
 
-    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
+    channels: tuple[PositiveInt, ...] = Field((16, 32, 64, 128), min_length=1)
     embedding_dim: PositiveInt = 128
 
 

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path, PurePosixPath
 
+from masd.data.clips import AUDIO_SUFFIXES, TEST_FOLDERS
 from masd.data.names import join_attributes
 from masd.errors import MasdError
 
@@ -10,7 +11,8 @@ from masd.errors import MasdError
 def read_attributes(folder: Path) -> dict[str, str]:
     """Canonical attributes by file-name stem, from every ``attributes_*.csv`` of a machine's folder.
 
-    ``file_name`` is matched on its stem, because the sets write it with and without a path and ``.wav``.
+    ``file_name`` is matched on its stem, because the sets write it with and without a path and ``.wav``. Rows whose
+    path lies in a test folder are passed over: a test clip may share its name with a training clip.
 
     :raises MasdError: a table without ``file_name``, or one that cannot be read, by name.
     """
@@ -22,14 +24,16 @@ def read_attributes(folder: Path) -> dict[str, str]:
                 if "file_name" not in (reader.fieldnames or ()):
                     raise MasdError(f"{path}: has no column 'file_name'")
                 for row in reader:
-                    found[_stem(row["file_name"])] = join_attributes(_pairs(row))
+                    path_in_set = PurePosixPath((row["file_name"] or "").replace("\\", "/"))
+                    if not set(path_in_set.parts[-3:-1]) & set(TEST_FOLDERS):  # test/a.wav, test/normal/a.wav
+                        found[_stem(path_in_set)] = join_attributes(_pairs(row))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise MasdError(f"{path}: cannot be read as CSV ({error})") from error
     return found
 
 
-def _stem(file_name: str) -> str:
-    return PurePosixPath(file_name.replace("\\", "/")).name.removesuffix(".wav")
+def _stem(path: PurePosixPath) -> str:
+    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name  # a stem may hold a dot of its own
 
 
 def _pairs(row: dict[str, str]) -> dict[str, str]:

@@ -11,6 +11,9 @@ Kind = Literal["noisy", "clean", "noise"]
 
 NO_ATTRIBUTE = "noAttribute"
 
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
+TEST_FOLDERS = ("test", "source_test", "target_test")  # 2021 split the test clips by domain
+
 
 @dataclass(frozen=True)
 class Clip:

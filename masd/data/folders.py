@@ -7,12 +7,9 @@ from pathlib import Path
 
 from masd.config import DataSettings
 from masd.data.attributes import read_attributes
-from masd.data.clips import NO_ATTRIBUTE, Clip, Condition, Kind, Split
+from masd.data.clips import AUDIO_SUFFIXES, NO_ATTRIBUTE, TEST_FOLDERS, Clip, Condition, Kind, Split
 from masd.data.names import parse_name, parse_supplemental
 from masd.errors import MasdError
-
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
-TEST_FOLDERS = ("test", "source_test", "target_test")  # 2021 split the test clips by domain
 
 
 @dataclass(frozen=True)
@@ -53,13 +50,15 @@ def read_machine(folder: Path, settings: DataSettings | None = None) -> MachineD
     if not train_files:
         raise MasdError(f"{folder / 'train'}: no training clips; expected normal recordings such as train/*.wav")
     test_files = [path for name in TEST_FOLDERS for path in _audio_files(folder / name)]
-    _refuse_anomalies_in_training(train_files)
+    _refuse_anomalies_in_training(train_files, folder)
     if any(parse_name(path.stem) for path in train_files + test_files):
         clips = [_dcase_clip(path, "train", attributes) for path in train_files]
         clips += [_dcase_clip(path, "test", attributes) for path in test_files]
     else:
         clips = [_plain_clip(path, "train", "normal", attributes) for path in train_files]
-        clips += [_plain_clip(path, "test", _plain_condition(path), attributes) for path in test_files]
+        clips += [
+            _plain_clip(path, "test", _plain_condition(path.relative_to(folder)), attributes) for path in test_files
+        ]
     clips += _supplemental(folder / "supplemental", settings, attributes)
     return MachineData(folder.resolve().name, folder, _named(clips, folder))
 
@@ -72,10 +71,10 @@ def _audio_files(folder: Path) -> list[Path]:
     )
 
 
-def _refuse_anomalies_in_training(files: Sequence[Path]) -> None:
+def _refuse_anomalies_in_training(files: Sequence[Path], folder: Path) -> None:
     for path in files:
         name = parse_name(path.stem)
-        if (name and name.condition == "anomaly") or path.parent.name == "anomaly":
+        if (name and name.condition == "anomaly") or _plain_condition(path.relative_to(folder)) == "anomaly":
             raise MasdError(f"{path}: an anomalous clip among the training clips; move it to test/ or remove it")
 
 
@@ -103,10 +102,12 @@ def _plain_clip(path: Path, split: Split, condition: Condition, attributes: dict
 
 
 def _plain_condition(path: Path) -> Condition:
-    folder = path.parent.name
-    if folder == "normal":
-        return "normal"
-    return "anomaly" if folder == "anomaly" else "unknown"
+    for folder in reversed(path.parts[:-1]):
+        if folder == "normal":
+            return "normal"
+        if folder == "anomaly":
+            return "anomaly"
+    return "unknown"
 
 
 def _supplemental(folder: Path, settings: DataSettings, attributes: dict[str, str]) -> list[Clip]:
@@ -121,8 +122,8 @@ def _supplemental(folder: Path, settings: DataSettings, attributes: dict[str, st
             kind = settings.supplemental
         if kind is None:
             raise MasdError(
-                f"{path}: cannot tell clean machine sound from noise: no 'noise', 'machine' or 'clean' in the name; "
-                "set data.supplemental=clean, noise or ignore"
+                f"{path}: cannot tell clean machine sound from noise: no 'noise', 'machine' or 'clean' before the "
+                "number in the name; set data.supplemental=clean, noise or ignore"
             )
         first_of.setdefault(kind, path)
         clip = Clip(path, "supplemental", kind=kind, attributes=attributes.get(path.stem, text))

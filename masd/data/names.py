@@ -9,7 +9,7 @@ _LABELLED = re.compile(
     r"section_(?P<section>\d\d)_(?P<domain>source|target)_(?P<split>train|test)_(?P<condition>normal|anomaly)_\d+"
     r"(?:_(?P<attributes>.+))?"
 )  # 2021 to 2026
-_BLIND = re.compile(r"section_(?P<section>\d\d)_(?:(?P<domain>source|target)_)?(?:test_)?\d+")  # evaluation sets
+_BLIND = re.compile(r"section_(?P<section>\d\d)_(?:(?P<domain>source|target)_)?(?:(?P<split>test)_)?\d+")  # evaluation
 _DCASE_2020 = re.compile(r"(?P<condition>normal|anomaly)_id_(?P<section>\d\d)_\d+")
 _BLIND_2020 = re.compile(r"id_(?P<section>\d\d)_\d+")
 
@@ -41,16 +41,15 @@ def parse_name(stem: str) -> Name | None:
 
 
 def parse_supplemental(stem: str) -> tuple[Kind, str] | None:
-    """Kind and attributes of a supplemental clip; None where the name carries no token ``noise``, ``machine`` or
-    ``clean``.
+    """Kind and attributes of a supplemental clip; None where no token before the number tells the kind.
 
-    Names seen: ``section_00_noise_supplemental_normal_0000``, ``section_00_machine_source_0000_noAttribute``,
-    ``section_00_source_supplemental_machine_0000``.
+    Tokens are ``noise``, ``machine`` and ``clean``. Names seen: ``section_00_noise_supplemental_normal_0000``,
+    ``section_00_machine_source_0000_noAttribute``, ``section_00_source_supplemental_machine_0000``.
     """
-    match = re.fullmatch(r"(?:section_\d\d_)?(?P<words>[A-Za-z_]+?)_\d+(?:_(?P<attributes>.+))?", stem)
+    match = re.match(r"(?:section_\d\d_)?(?P<words>\D+)\d*(?:_(?P<attributes>.+))?", stem)
     if match is None:
         return None
-    words = match["words"].lower().split("_")
+    words = re.split("[^a-z]+", match["words"].lower())
     attributes = canonical_attributes(match["attributes"] or NO_ATTRIBUTE)
     if "noise" in words:
         return "noise", NO_ATTRIBUTE

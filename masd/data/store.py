@@ -51,19 +51,18 @@ class FeatureStore:
             if about["format"] != FORMAT:
                 raise MasdError(f"{folder}: store format {about['format']}, this masd reads {FORMAT}; featurize again")
             frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
-            clips = pd.read_parquet(folder / "clips.parquet")
-        except (OSError, ValueError, KeyError) as error:
+            return cls(
+                folder=folder,
+                machine_type=about["machine_type"],
+                fingerprint=about["fingerprint"],
+                audio=AudioSettings(**about["audio"]),
+                high_pass_hz=about["high_pass_hz"],
+                skipped=tuple(about["skipped"]),
+                clips=pd.read_parquet(folder / "clips.parquet"),
+                frames=frames,
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise MasdError(f"{folder}: not a log-mel store ({' '.join(str(error).split())[:160]})") from error
-        return cls(
-            folder=folder,
-            machine_type=about["machine_type"],
-            fingerprint=about["fingerprint"],
-            audio=AudioSettings(**about["audio"]),
-            high_pass_hz=about["high_pass_hz"],
-            skipped=tuple(about["skipped"]),
-            clips=clips,
-            frames=frames,
-        )
 
     def log_mel(self, row: int) -> npt.NDArray[np.float32]:
         """Frames ``[T, n_mels]`` of one row of ``clips``."""
@@ -118,7 +117,8 @@ def build_store(
                 rows.append(_row(clip, recording, total, len(frames), frames, log_mel))
                 total += len(frames)
                 if clip.split != "test":
-                    digest.update(f"{clip.split}/{clip.name}\0".encode() + hashlib.sha256(content).digest())
+                    about_clip = f"{clip.split}/{clip.name}/{clip.domain}/{clip.kind}/{clip.attributes}\0"
+                    digest.update(about_clip.encode() + hashlib.sha256(content).digest())
                 if progress:
                     progress(number, len(data.clips), data.machine_type)
             file.seek(0)

@@ -97,12 +97,13 @@ class BalancedSampler:
         )
 
     def _pairs(self, group: Indexes, count: int) -> Indexes:
-        """``count`` clips: half drawn from the group, and for each another one of its class and kind."""
+        """``count`` clips: half drawn from the group, and for each another one of its class and kind (an odd one more)."""
         if count == 0:
             return np.empty(0, dtype=np.int64)
-        first = group[self._rng.integers(len(group), size=-(-count // 2))]
-        position = self._first_peer[first] + self._rng.integers(self._n_peers[first])
-        return np.concatenate([first, self._order[position]])[:count]
+        first = group[self._rng.integers(len(group), size=max(count // 2, 1))]
+        paired = np.resize(first, count)[len(first) :]
+        position = self._first_peer[paired] + self._rng.integers(self._n_peers[paired])
+        return np.concatenate([first, self._order[position]])
 
     def _cut(self, picked: Indexes) -> npt.NDArray[np.float32]:
         """A window at a random position of each clip: ``[B, F, T]``; a short clip is repeated from its beginning."""

@@ -36,7 +36,8 @@ def contrastive_loss(z: Tensor, labels: Tensor, is_noise: Tensor, temperature: f
     Anchors without a positive are skipped; without any anchor the loss is 0.
     """
     directions = F.normalize(z.float(), dim=1)
-    similarity = directions @ directions.T / temperature
+    with torch.autocast(z.device.type, enabled=False):  # a similarity rounded to bfloat16 is too coarse to divide by tau
+        similarity = directions @ directions.T / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     log_probability = similarity - torch.logsumexp(similarity.masked_fill(itself, -torch.inf), dim=1, keepdim=True)
     machine = ~is_noise
@@ -44,5 +45,5 @@ def contrastive_loss(z: Tensor, labels: Tensor, is_noise: Tensor, temperature: f
     positives = positive.sum(dim=1)
     anchors = positives > 0
     # masked sums instead of indexing by `anchors`: no data-dependent shapes, so nothing waits for the device
-    per_anchor = (log_probability * positive).sum(dim=1) / positives.clamp(min=1)
+    per_anchor = log_probability.masked_fill(~positive, 0.0).sum(dim=1) / positives.clamp(min=1)
     return -(per_anchor * anchors).sum() / anchors.sum().clamp(min=1)

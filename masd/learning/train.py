@@ -63,7 +63,7 @@ def train_network(
     while state.epoch < epochs:
         stage = 1 if state.epoch < training.stage1_epochs else 2
         steps = [
-            _step(state, sampler, training, stage, len(class_names), dtype, where)
+            train_step(state, sampler, training, stage, len(class_names), dtype, where)
             for _ in range(sampler.steps_per_epoch)
         ]
         state.epoch += 1
@@ -83,7 +83,7 @@ def train_network(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _step(
+def train_step(
     state: TrainState,
     sampler: BalancedSampler,
     training: TrainingSettings,

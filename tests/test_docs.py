@@ -1,0 +1,34 @@
+"""The documents speak of code that exists."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NAMED = re.compile(r"`(masd/[\w/]+\.py)`: `([\w.]+)`")
+
+
+def _named_in_method() -> list[tuple[str, str]]:
+    return sorted(set(NAMED.findall((ROOT / "docs" / "method.md").read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize(("path", "name"), _named_in_method())
+def test_every_name_in_the_method_page_exists(path: str, name: str) -> None:
+    found: object = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    for part in name.split("."):
+        found = getattr(found, part)
+
+
+def test_the_method_page_has_every_equation_and_section_of_the_report() -> None:
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    assert len(_named_in_method()) > 20
+    for part in ("eq. (1)", "eq. (2)", "eq. (3)", "eq. (4)", "eq. (5)", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2"):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
