@@ -49,14 +49,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def _exchange(staged: Path, path: Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    old = aside / path.name
     try:
-        path.rename(aside / path.name)
-        try:
-            staged.rename(path)
-        except OSError:
-            (aside / path.name).rename(path)
-            raise
+        path.rename(old)
+        staged.rename(path)
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ import masd
 import serving
 from masd.errors import MasdError
 from masd.files import replacing_file
-from masd.lifecycle.bundle import Manifest, load_manifest
+from masd.lifecycle.manifest import Manifest, load_manifest
 
 CODE_OF_SERVING = ("__init__.py", "batch.py", "inference_log.py", "requests.py")
 """What ``handler.py`` needs of this package; the handler itself stands at the archive's root."""

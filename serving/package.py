@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from masd.errors import MasdError
-from masd.lifecycle.bundle import load_manifest
+from masd.lifecycle.manifest import load_manifest
 from masd.lifecycle.registry import Registry
 from serving.archive import archive
 

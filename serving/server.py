@@ -12,7 +12,7 @@ from types import FrameType
 
 from masd.config import Settings
 from masd.errors import MasdError
-from masd.lifecycle.bundle import load_manifest
+from masd.lifecycle.manifest import load_manifest
 from serving.archive import archive, is_archive_of
 from serving.readiness import POLL_SECONDS, StoppedError, wait_until_ready
 from serving.torchserve import TorchServe

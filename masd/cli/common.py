@@ -9,6 +9,9 @@ from urllib.parse import unquote, urlsplit
 from masd.config import Settings
 from masd.errors import MasdError
 
+WORK_FAILED, REFUSED_OR_DRIFT = 1, 3
+"""Exit codes besides 0 and argparse's 2; a shell or a CI job can branch on them."""
+
 
 def add_settings(command: argparse.ArgumentParser) -> None:
     """``--config``, ``--set``, ``--seed``."""

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from masd.cli.common import names
-from masd.data.simulation import MACHINES, SimulationError, simulate
 from masd.errors import MasdError
 from masd.progress import ConsoleProgress
 
@@ -16,9 +15,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Write simulated machines in the challenge's layout.",
     )
     command.add_argument("out", type=Path, metavar="OUT", help="folder that gets one folder per machine")
-    command.add_argument(
-        "--machines", type=names, default=list(MACHINES), help=f"of {','.join(MACHINES)} (default all)"
-    )
+    command.add_argument("--machines", type=names, default=[], help="kinds separated by commas (default all seven)")
     command.add_argument("--train", type=int, default=1000, help="noisy training clips per machine (default 1000)")
     command.add_argument("--test", type=int, default=200, help="test clips per machine, a multiple of 4 (default 200)")
     command.add_argument("--seconds", type=float, default=10.0, help="length of a clip (default 10)")
@@ -27,11 +24,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    from masd.data.simulation import MACHINES, SimulationError, simulate
+
     try:
         with ConsoleProgress("simulate") as progress:
             folders = simulate(
                 options.out,
-                options.machines,
+                options.machines or MACHINES,
                 train=options.train,
                 test=options.test,
                 seconds=options.seconds,

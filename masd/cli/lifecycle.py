@@ -7,7 +7,7 @@ from pathlib import Path
 
 from masd.cli.common import local_folder, need
 from masd.errors import MasdError
-from masd.lifecycle.bundle import load_manifest
+from masd.lifecycle.manifest import load_manifest
 from masd.lifecycle.registry import Registry
 
 

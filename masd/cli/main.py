@@ -10,9 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from masd.cli import data, lifecycle, model, operations, pipeline
+from masd.cli.common import WORK_FAILED
 from masd.errors import MasdError
-
-WORK_FAILED, REFUSED_OR_DRIFT = 1, 3
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,12 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from masd.audio import AudioError
 from masd.cli.common import add_settings, settings_from
-from masd.data.folders import list_machines
 from masd.errors import MasdError
 from masd.lifecycle import steps
-from masd.lifecycle.bundle import load_bundle
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,6 +46,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _train(options: argparse.Namespace) -> int:
+    from masd.data.folders import list_machines
+
     settings = settings_from(options)
     out: Path = options.out
     fleet = settings.training.scope == "fleet"
@@ -56,15 +55,16 @@ def _train(options: argparse.Namespace) -> int:
     machines = list_machines(data) if fleet else [data.name]
     root = data if fleet else data.parent
     bundles = {machine: out / machine if fleet else out for machine in machines}
+    work = out.parent / f"{out.name}.work"
     if existing := [folder for folder in bundles.values() if (folder / "manifest.json").exists()]:
         if len(existing) == len(bundles) and options.resume:
             print(f"{out} is already complete", file=sys.stderr)
+            shutil.rmtree(work, ignore_errors=True)  # what a run that was killed at its very end left
             return 0
         if not options.resume:
             raise MasdError(f"{existing[0]}: already holds a bundle; choose another --out or remove it")
     elif out.exists() and any(out.iterdir()):
         raise MasdError(f"{out}: is not empty and holds no bundle; choose another --out")
-    work = out.parent / f"{out.name}.work"
     if not options.resume:
         shutil.rmtree(work, ignore_errors=True)
     steps.featurize(root, machines, settings, work / "features")
@@ -92,6 +92,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
+    from masd.audio import AudioError
+    from masd.lifecycle.bundle import load_bundle
+
     scorer = load_bundle(options.bundle).scorer
     failed = 0
     for path in options.clips:

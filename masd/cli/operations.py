@@ -3,11 +3,9 @@
 import argparse
 from pathlib import Path
 
-from masd.cli.common import local_folder, need
+from masd.cli.common import REFUSED_OR_DRIFT, local_folder, need
 from masd.errors import MasdError
 from masd.lifecycle.registry import Registry
-
-DRIFT_FOUND = 3
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -64,7 +62,7 @@ def _in_production(root: Path) -> list[Path]:
 def _drift(options: argparse.Namespace) -> int:
     verdict = need("masd.lifecycle.drift", "monitoring").check_drift(options.bundle, options.log, options.out)
     print(f"{verdict.sentence}\nverdict: {options.out / 'verdict.json'}")
-    return DRIFT_FOUND if verdict.verdict == "drift" else 0
+    return REFUSED_OR_DRIFT if verdict.verdict == "drift" else 0
 
 
 def _demo(options: argparse.Namespace) -> int:

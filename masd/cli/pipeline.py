@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from masd.cli.common import add_settings, local_folder, names, need, settings_from
+from masd.cli.common import REFUSED_OR_DRIFT, add_settings, local_folder, names, need, settings_from
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,11 +32,11 @@ def _run(options: argparse.Namespace) -> int:
     for verdict in result.verdicts:
         print(verdict.sentence)
     print(f"report: {result.report}\nregistry: {result.registry}")
-    return 0
+    return 0 if all(verdict.passed for verdict in result.verdicts) else REFUSED_OR_DRIFT
 
 
 def _compile(options: argparse.Namespace) -> int:
     settings = settings_from(options)
-    for path in need("pipelines.compile", "pipelines").compile_pipelines(options.out, settings.training.scope):
+    for path in need("pipelines.compile", "pipelines").compile_pipelines(options.out, settings):
         print(path)
     return 0

@@ -1,4 +1,4 @@
-"""Local outlier factor of one domain (report 2.4), fitted by scikit-learn and scored from plain arrays."""
+"""Local outlier factor of one domain (report 2.4), kept and scored as plain arrays."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
-from sklearn.neighbors import LocalOutlierFactor
+from sklearn.neighbors import NearestNeighbors
 
 Array = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float64]
@@ -32,10 +32,12 @@ class LofDetector:
         k = min(neighbours, len(vectors) - 1)
         if k < 1:
             raise ValueError("a local outlier factor needs at least two vectors")
-        estimator = LocalOutlierFactor(n_neighbors=k, novelty=True, algorithm="brute").fit(vectors.astype(np.float64))
-        distances, indexes = estimator.kneighbors()
-        # scikit-learn keeps the density only as the private `_lrd`; from its definition, over the same neighbours:
-        k_distance = distances[:, -1]
+        points = vectors.astype(np.float64)
+        search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points)
+        indexes = search.kneighbors(return_distance=False)  # of the points themselves: each without itself
+        # the search's own distances come from dot products, which leave 1e-8 between duplicates where 0 is due
+        distances = np.stack([np.linalg.norm(points - points[column], axis=1) for column in indexes.T], axis=1)
+        k_distance = distances.max(axis=1)
         reach = np.maximum(distances, k_distance[indexes])
         return cls(vectors, k_distance, 1.0 / (reach.mean(axis=1) + 1e-10), k)
 

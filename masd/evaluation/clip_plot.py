@@ -140,6 +140,7 @@ def _timeline(axes: Axes, clip: ExampleClip) -> None:
     axes.plot(centres, scores, color=SERVED_COLOUR, linewidth=1.2, marker="o", markersize=3)
     axes.axhline(clip.threshold, color=INK, linestyle="--", linewidth=1.2)
     low, high = min(*scores, clip.threshold), max(*scores, clip.threshold)
-    room = 0.12 * (high - low) or abs(high) * 0.1 or 1.0
+    room = max(0.12 * (high - low), 0.1 * abs(clip.threshold)) or 1.0  # close scores shall look close
     axes.set_ylim(low - room, high + room)
+    axes.ticklabel_format(useOffset=False)
     axes.set_ylabel("score")

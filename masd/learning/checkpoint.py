@@ -78,7 +78,7 @@ def resume(state: TrainState, folder: Path, fingerprint: str) -> bool:
     state.optimizer.load_state_dict({"state": moments, "param_groups": optimizer["param_groups"]})
     for parameter, of_parameter in state.optimizer.state.items():
         for moment in ("exp_avg", "exp_avg_sq"):  # fused Adam walks memory: moments must be laid out as their parameter
-            pass  # of_parameter[moment] = torch.empty_like(parameter).copy_(of_parameter[moment]).detach()
+            of_parameter[moment] = torch.empty_like(parameter).copy_(of_parameter[moment]).detach()
     torch.set_rng_state(tensors["generator"])
     state.rng.bit_generator.state = about["rng"]
     state.epoch, state.history = about["epoch"], about["history"]

@@ -36,7 +36,9 @@ def contrastive_loss(z: Tensor, labels: Tensor, is_noise: Tensor, temperature: f
     Anchors without a positive are skipped; without any anchor the loss is 0.
     """
     directions = F.normalize(z.float(), dim=1)
-    with torch.autocast(z.device.type, enabled=False):  # a similarity rounded to bfloat16 is too coarse to divide by tau
+    with torch.autocast(
+        z.device.type, enabled=False
+    ):  # a similarity rounded to bfloat16 is too coarse to divide by tau
         similarity = directions @ directions.T / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     log_probability = similarity - torch.logsumexp(similarity.masked_fill(itself, -torch.inf), dim=1, keepdim=True)

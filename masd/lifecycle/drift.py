@@ -14,10 +14,10 @@ import pandas as pd
 from masd.config import DriftSettings, Settings
 from masd.errors import MasdError
 from masd.files import write_text
-from masd.lifecycle.bundle import load_manifest
 from masd.lifecycle.drift_log import LogRows, read_log
 from masd.lifecycle.drift_page import write_page
 from masd.lifecycle.drift_statistics import COLUMNS, ColumnDrift, compare, rounded
+from masd.lifecycle.manifest import load_manifest
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from masd.errors import MasdError
-from masd.lifecycle.bundle import UNREGISTERED
+from masd.lifecycle.manifest import UNREGISTERED
 
 SUFFIXES = (".jsonl", ".parquet")
 

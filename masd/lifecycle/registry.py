@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from masd.errors import MasdError
 from masd.files import write_text
-from masd.lifecycle.bundle import check_machine_name, load_manifest, stamp
+from masd.lifecycle.manifest import check_machine_name, load_manifest, stamp
 
 Channel = Literal["candidate", "production"]
 Event = Literal["register", "promote", "rollback", "refuse"]

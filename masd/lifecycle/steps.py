@@ -6,29 +6,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from masd.config import Settings
-from masd.data.folders import read_machine
-from masd.data.store import FeatureStore, build_store
-from masd.detection.detectors import fit_detectors as fit_all_detectors
-from masd.detection.features import FeatureExtractor
-from masd.detection.result import ClipScore, Signals
 from masd.errors import MasdError
-from masd.evaluation.evaluate import evaluate_scorer
-from masd.evaluation.gate import Verdict, decide
 from masd.files import replacing_folder, write_text
-from masd.learning.device import DeviceName
-from masd.learning.train import train_network
-from masd.learning.trained import load_network
-from masd.lifecycle.bundle import check_machine_name, load_bundle, save_bundle
-from masd.lifecycle.registry import Registry
 from masd.progress import ConsoleProgress
+
+if TYPE_CHECKING:
+    from masd.evaluation.gate import Verdict
+    from masd.learning.device import DeviceName
+
+# Each step imports what it needs: a pipeline pays the imports once a task, and most need only part of torch, scipy,
+# scikit-learn and matplotlib.
 
 
 def featurize(data: Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
     """Recordings below ``data/<machine>`` -> a log-mel store ``out/<machine>`` each."""
+    from masd.data.folders import read_machine
+    from masd.data.store import build_store
+    from masd.lifecycle.manifest import check_machine_name
+
     for machine in machines:
         check_machine_name(machine)
         clips = read_machine(data / machine, settings.data)
@@ -42,10 +40,13 @@ def train(
     settings: Settings,
     out: Path,
     *,
-    device: DeviceName = "auto",
+    device: "DeviceName" = "auto",
     resume: bool = False,
 ) -> None:
     """Log-mel stores -> one network folder ``out`` for all given machines."""
+    from masd.data.store import FeatureStore
+    from masd.learning.train import train_network
+
     stores = [FeatureStore.open(features / machine) for machine in machines]
     with ConsoleProgress(f"train {', '.join(machines)}") as progress:
         train_network(stores, settings, out, device=device, resume_from_checkpoint=resume, progress=progress)
@@ -53,6 +54,15 @@ def train(
 
 def fit_detectors(features: Path, machine: str, network: Path, settings: Settings, out: Path) -> None:
     """Log-mel store of one machine and a network that knows it -> bundle folder ``out``."""
+    import pandas as pd
+
+    from masd.data.store import FeatureStore
+    from masd.detection.detectors import fit_detectors as fit_all_detectors
+    from masd.detection.features import FeatureExtractor
+    from masd.detection.result import ClipScore, Signals
+    from masd.learning.trained import load_network
+    from masd.lifecycle.bundle import save_bundle
+
     store, trained = FeatureStore.open(features / machine), load_network(network)
     if machine not in trained.normalisations:
         raise MasdError(f"{network}: was trained on {', '.join(trained.normalisations)}, not on {machine}")
@@ -96,6 +106,10 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
 
 def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
     """Score the test clips of ``data/<machine>`` with a bundle and the controls -> the folder ``out``."""
+    from masd.data.folders import read_machine
+    from masd.evaluation.evaluate import evaluate_scorer
+    from masd.lifecycle.bundle import load_bundle
+
     loaded = load_bundle(bundle)
     if loaded.manifest.machine_type != machine:
         raise MasdError(f"{bundle}: is a model of {loaded.manifest.machine_type}, not of {machine}")
@@ -110,8 +124,13 @@ def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
         )
 
 
-def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: Path) -> Verdict:
+def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: Path) -> "Verdict":
     """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``."""
+    import pandas as pd
+
+    from masd.evaluation.gate import decide
+    from masd.lifecycle.registry import Registry
+
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     machine = metrics["machine_type"]
     scores = pd.read_parquet(evaluation / "scores.parquet")
@@ -126,6 +145,9 @@ def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: P
 
 def _champion_scores(bundle: Path, folder: Path) -> dict[str, float]:
     """The production model's score of every test clip of the *new* data, by clip name."""
+    from masd.data.folders import read_machine
+    from masd.lifecycle.bundle import load_bundle
+
     scorer = load_bundle(bundle).scorer
     test = read_machine(folder, scorer.settings.data).split("test")
     return {clip.name: scorer.score([scorer.decode(clip.path)])[0].score for clip in test}

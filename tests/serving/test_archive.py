@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from masd.errors import MasdError
-from masd.lifecycle.bundle import load_manifest
+from masd.lifecycle.manifest import load_manifest
 from serving.archive import archive, is_archive_of
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from masd.errors import MasdError
-from masd.lifecycle.bundle import load_manifest
+from masd.lifecycle.manifest import load_manifest
 from masd.lifecycle.registry import Registry
 from serving.archive import is_archive_of
 from serving.package import package

@@ -62,7 +62,7 @@ FAN = Machine(
     supplement="noise",
     faults={
         "imbalance": (0.08, 0.5),
-        "bent-blade": (0.3, 0.9),
+        "bent-blade": (0.4, 1.0),
         "clogging": (0.25, 0.9),
         "bearing-wear": (0.12, 0.5),
     },

@@ -52,9 +52,7 @@ def ring(excitation: Signal, modes: tuple[Mode, ...]) -> Signal:
     return sound
 
 
-def impacts(
-    n: int, at: Curve, rng: np.random.Generator, modes: tuple[Mode, ...], *, spread: float = 0.3
-) -> Signal:
+def impacts(n: int, at: Curve, rng: np.random.Generator, modes: tuple[Mode, ...], *, spread: float = 0.3) -> Signal:
     """Blows at sample positions on a structure, uneven by a log-normal `spread`; RMS of one over the clip."""
     return unit(ring(impulses(n, at, rng.lognormal(0.0, spread, len(at))), modes))
 

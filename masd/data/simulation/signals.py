@@ -15,6 +15,8 @@ from scipy.fft import irfft, next_fast_len, rfftfreq
 
 RATE = 16_000
 """Samples per second of every simulated recording."""
+MS = RATE // 1000
+"""Samples per millisecond."""
 
 Signal = NDArray[np.float32]
 Curve = NDArray[np.float64]
@@ -23,6 +25,7 @@ Shape = Sequence[tuple[float, float]]
 
 _LOWEST_HZ = 20.0  # what a measurement microphone still passes
 _HIGHEST_TONE_HZ = 7_600.0  # leaves room for the anti-aliasing filter of a recorder
+_GAIN_KNOTS_HZ = np.geomspace(_LOWEST_HZ, RATE / 2, 160)
 _TABLE = 1 << 15  # samples of one turn: 100 for each period of the highest order in use
 _COSINE: Signal = np.cos(2 * np.pi * np.arange(4096) / 4096).astype(np.float32)
 
@@ -43,13 +46,18 @@ def decibels(db: float) -> float:
     return float(10.0 ** (db / 20.0))
 
 
+def upsample(knots: NDArray[np.floating], spacing: int, n: int) -> Signal:
+    """n samples of the straight lines between knots `spacing` samples apart, of which one lies past the end."""
+    start = knots.astype(np.float32)
+    ramp = np.arange(spacing, dtype=np.float32) / np.float32(spacing)
+    course: Signal = (start[:-1, None] + np.diff(start)[:, None] * ramp).ravel()[:n]
+    return course
+
+
 def wander(n: int, rng: np.random.Generator, knots_per_s: float = 2.0) -> Signal:
     """A slow random course around zero (SD about 1), straight between independent knots."""
     spacing = round(RATE / knots_per_s)
-    knots = rng.standard_normal(n // spacing + 2, dtype=np.float32)
-    ramp = np.arange(spacing, dtype=np.float32) / np.float32(spacing)
-    course: Signal = (knots[:-1, None] + np.diff(knots)[:, None] * ramp).ravel()[:n]
-    return course
+    return upsample(rng.standard_normal(n // spacing + 2), spacing, n)
 
 
 def swing(phase: Curve) -> Signal:
@@ -58,7 +66,7 @@ def swing(phase: Curve) -> Signal:
     return cosine
 
 
-def rotation(hz: float | Curve, n: int, rng: np.random.Generator, jitter: float = 0.003) -> Curve:
+def rotation(hz: float | Signal, n: int, rng: np.random.Generator, jitter: float = 0.003) -> Curve:
     """Phase in revolutions of a shaft turning at `hz`, give or take the share `jitter` of it."""
     advance = hz / RATE * (1.0 + jitter * wander(n, rng))
     return rng.uniform() + np.cumsum(advance, dtype=np.float64)
@@ -88,6 +96,14 @@ def _bins(padded: int) -> NDArray[np.float64]:
     return bins
 
 
+@lru_cache(maxsize=4)
+def _between_knots(padded: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """For each bin the gain knot below it, and how far it lies on the way to the next."""
+    place = np.interp(_bins(padded), _GAIN_KNOTS_HZ, np.arange(len(_GAIN_KNOTS_HZ)))
+    knot = np.minimum(place.astype(np.intp), len(_GAIN_KNOTS_HZ) - 2)
+    return knot, place - knot
+
+
 class Line(NamedTuple):
     """A narrow band of noise, such as a tone blurred by distance; `level` is its RMS over the shape's."""
 
@@ -100,9 +116,10 @@ def noise(n: int, rng: np.random.Generator, shape: Shape, lines: Sequence[Line] 
     """Gaussian noise of unit RMS with the given spectrum and lines in it; nothing below 20 Hz."""
     padded = next_fast_len(n, real=True)
     hz, db = np.asarray(shape, dtype=np.float64).T
-    knots = np.geomspace(_LOWEST_HZ, RATE / 2, 160)
-    gains = 10.0 ** (np.interp(np.log(knots), np.log(hz), db) / 20.0)
-    envelope = np.interp(_bins(padded), knots, gains, left=0.0)
+    gains = 10.0 ** (np.interp(np.log(_GAIN_KNOTS_HZ), np.log(hz), db) / 20.0)
+    knot, share = _between_knots(padded)
+    envelope = gains[knot] + share * np.diff(gains)[knot]
+    envelope[_bins(padded) < _LOWEST_HZ] = 0.0
     whole = float(np.sqrt(np.sum(np.square(envelope))))
     for line in lines:
         at, reach = np.array([line.hz, 3 * line.width_hz]) * padded / RATE

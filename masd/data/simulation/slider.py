@@ -5,7 +5,19 @@ import numpy as np
 from masd.data.simulation.background import WORKSHOP
 from masd.data.simulation.impacts import Mode, events, impacts, impulses, ring
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
-from masd.data.simulation.signals import RATE, Curve, Signal, band, harmonics, noise, rotation, unit, wander
+from masd.data.simulation.signals import (
+    MS,
+    RATE,
+    Curve,
+    Signal,
+    band,
+    harmonics,
+    noise,
+    rotation,
+    unit,
+    upsample,
+    wander,
+)
 
 STROKE_MM = 200.0
 LEAD_MM = 12.0
@@ -25,21 +37,21 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
     return OperatingPoint({"speed_mm_s": speed, "acceleration_mm_s2": acceleration}, {})
 
 
-def _travel_speed(point: OperatingPoint, n: int, rng: np.random.Generator) -> Curve:
+def _travel_speed(point: OperatingPoint, n: int, rng: np.random.Generator) -> Signal:
     """Speed of the carriage in mm/s, whatever its direction: one trapezoid per stroke."""
     speed = point["speed_mm_s"]
     ramp_s = speed / point["acceleration_mm_s2"]
     cruise_s = STROKE_MM / speed - ramp_s
     period_s = 2 * ramp_s + cruise_s + DWELL_S
     corners = np.array([0.0, ramp_s, ramp_s + cruise_s, 2 * ramp_s + cruise_s, period_s])
-    time = (np.arange(n) / RATE + rng.uniform(0, period_s)) % period_s
-    return np.interp(time, corners, [0.0, speed, speed, 0.0, 0.0])
+    time = (np.arange(n // MS + 2) / 1000 + rng.uniform(0, period_s)) % period_s
+    return upsample(np.interp(time, corners, [0.0, speed, speed, 0.0, 0.0]), MS, n)
 
 
 def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
     """Screw orders = speed / lead; rail noise grows with speed; a thump at each end stop."""
     speed = _travel_speed(point, n, rng)
-    share = (speed / point["speed_mm_s"]).astype(np.float32)
+    share = speed / np.float32(point["speed_mm_s"])
     screw = rotation(speed / LEAD_MM, n, rng)
     whine = np.arange(1.0, 61.0) ** -1.1
     whine[[5, 11, 23, 35]] += (0.8, 0.6, 0.5, 0.3)  # ball returns and motor poles
@@ -51,7 +63,7 @@ def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generato
     if pits := fault.of("rail-damage"):
         sound += 0.8 * pits * impacts(n, _over_the_pits(speed, stops, rng), rng, _RAIL_MODES)
     if dry := fault.of("friction"):
-        pitch = rng.uniform(1500.0, 2300.0) * (0.8 + 0.2 * speed / point["speed_mm_s"])
+        pitch = rng.uniform(1500.0, 2300.0) * (0.8 + 0.2 * share)
         squeal = harmonics(rotation(pitch, n, rng, jitter=0.02), np.array([1.0, 0.5, 0.25]), rng)
         stick_slip = np.maximum(0.0, 0.3 + wander(n, rng, knots_per_s=12.0))
         sound += 0.35 * dry * unit(share * stick_slip * squeal)
@@ -63,9 +75,9 @@ def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generato
     return sound
 
 
-def _over_the_pits(speed: Curve, stops: Curve, rng: np.random.Generator) -> Curve:
+def _over_the_pits(speed: Signal, stops: Curve, rng: np.random.Generator) -> Curve:
     """When the balls of the carriage pass a damaged spot of the rail, which a there-and-back meets twice."""
-    strokes = np.cumsum(speed) / RATE / STROKE_MM
+    strokes = np.cumsum(speed, dtype=np.float64) / (RATE * STROKE_MM)
     strokes -= strokes[int(stops[0])]  # whole at every end of the rail
     spots = rng.uniform(0.2, 0.7) + 0.012 * np.arange(6)
     return np.concatenate([events((strokes + way * spot) / 2) for spot in spots for way in (-1, 1)])

@@ -32,16 +32,18 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
 def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
     """Commutation whine and mesh tones of the motor, rolling noise of the wheels on the axle.
 
-    The axle turns at rpm x pinion / gear teeth; a bent shaft presses the gears together once per axle turn.
+    The axle turns at rpm x pinion / gear teeth; a bent shaft presses the gears together once per axle turn,
+    which makes the mesh louder and sways everything.
     """
     body = _BODIES[point.attributes["car"]]
     motor = rotation(point["rpm"] / 60.0, n, rng, jitter=0.006)
     axle = motor * (PINION_TEETH / GEAR_TEETH)
     order = np.arange(1.0, 61.0)
-    amplitudes = np.full_like(order, 0.02)
-    amplitudes += (order % (2 * POLES) == 0) / order**0.5 + 1.2 * (order % PINION_TEETH == 0) / order**0.6
-    tones = unit(harmonics(motor, amplitudes * resonance(order * point["rpm"] / 60.0, body), rng))
     bent = fault.of("bent-shaft")
+    mesh = 1.2 + 1.5 * bent
+    amplitudes = np.full_like(order, 0.02)
+    amplitudes += (order % (2 * POLES) == 0) / order**0.5 + mesh * (order % PINION_TEETH == 0) / order**0.6
+    tones = unit(harmonics(motor, amplitudes * resonance(order * point["rpm"] / 60.0, body), rng))
     sway = 1.0 + (0.1 + 0.9 * bent) * swing(axle)
     sound = tones * sway
     rolling = noise(n, rng, ((20, -6), (200, 0), (900, 2), (2500, -3), (5000, -9), (8000, -16)))

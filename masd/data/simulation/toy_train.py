@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from masd.data.simulation.background import ASSEMBLY_LINE, WORKSHOP
+from masd.data.simulation.background import WORKSHOP
 from masd.data.simulation.impacts import Mode, events, impacts, resonance
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
 from masd.data.simulation.signals import Signal, band, harmonics, noise, rotation, swing, unit, wander
@@ -54,7 +54,7 @@ TOY_TRAIN = Machine(
     name="ToyTrain",
     supplement="noise",
     faults={"chipped-wheel": (0.12, 0.5), "rail-gap": (0.4, 1.0), "axle-friction": (0.3, 1.0)},
-    scenes={"source": WORKSHOP, "target": ASSEMBLY_LINE},
+    scenes={"source": WORKSHOP, "target": WORKSHOP},
     snr_db=(-4.0, 4.0),
     operating_point=_operating_point,
     render=_render,

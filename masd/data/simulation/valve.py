@@ -7,7 +7,7 @@ import numpy as np
 from masd.data.simulation.background import WORKSHOP
 from masd.data.simulation.impacts import Mode, impulses, ring
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
-from masd.data.simulation.signals import RATE, Curve, Signal, band, noise
+from masd.data.simulation.signals import MS, RATE, Curve, Signal, band, noise, upsample
 
 PATTERNS: dict[str, tuple[tuple[float, float], ...]] = {
     "00": ((0.25, 0.45),),
@@ -68,8 +68,7 @@ def _flow(opens: Curve, closes: Curve, rise_s: float, n: int) -> Signal:
     risen = np.minimum(opens + rise_s, closes - 0.001)
     corners = np.stack([opens, risen, closes, shut], axis=1).ravel()
     heights = np.tile([0.0, 1.0, 1.0, 0.0], len(opens))
-    flow: Signal = np.interp(np.arange(n) / RATE, corners, heights).astype(np.float32)
-    return flow
+    return upsample(np.interp(np.arange(n // MS + 2) / 1000, corners, heights), MS, n)
 
 
 VALVE = Machine(

@@ -29,9 +29,7 @@ def check_free(folder: Path) -> None:
         raise SimulationError(f"{folder} exists and is not empty: choose another folder or remove it first")
 
 
-def write_machine(
-    out: Path, machine: Machine, plan: Plan, *, n: int, seed: int, written: Callable[[], None]
-) -> Path:
+def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int, written: Callable[[], None]) -> Path:
     """Simulates one machine into `out/<machine>`, which appears whole or not at all.
 
     `written` is called after each clip. Raises OSError if writing fails.

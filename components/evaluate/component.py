@@ -1,0 +1,38 @@
+"""Bundle and test recordings -> the evaluation of one machine."""
+
+from kfp import dsl
+
+from components.base import component
+
+
+@component
+def evaluate(
+    bundle: dsl.Input[dsl.Model],
+    data: str,
+    machine: str,
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Score a machine's test clips with its bundle and with the controls.
+
+    Args:
+        bundle: The machine's bundle.
+        data: Folder that holds one folder per machine type.
+        machine: The machine type.
+        evaluation: metrics.json, result files of every system, scores.parquet, report.html.
+        metrics: The harmonic mean of every system, for the run's page and for comparing runs.
+    """
+    from pathlib import Path
+
+    from components.step import step
+
+    with step("evaluate", machine):
+        import json
+
+        from masd.lifecycle import steps
+
+        out = Path(evaluation.path)
+        steps.evaluate(Path(bundle.path), Path(data), machine, out)
+        for name, system in json.loads((out / "metrics.json").read_text(encoding="utf-8"))["systems"].items():
+            if system["hmean"] is not None:
+                metrics.log_metric(f"hmean {name}", system["hmean"])

@@ -1,0 +1,3 @@
+from components.featurize.component import featurize
+
+__all__ = ["featurize"]

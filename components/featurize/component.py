@@ -1,0 +1,34 @@
+"""Recordings -> log-mel feature stores."""
+
+from kfp import dsl
+
+from components.base import component
+
+
+@component
+def featurize(
+    data: str,
+    machines: list[str],
+    config: str,
+    features: dsl.Output[dsl.Dataset],
+    only: str = "",
+) -> None:
+    """Write one feature store per machine.
+
+    Args:
+        data: Folder that holds one folder per machine type.
+        machines: The machine types of this run.
+        config: Settings as YAML.
+        features: A folder per machine: its feature store.
+        only: The one machine to read, inside a loop over machines.
+    """
+    from pathlib import Path
+
+    from components.step import step
+
+    with step("featurize", only or "the fleet"):
+        from masd.config import Settings
+        from masd.lifecycle import steps
+
+        settings = Settings.from_yaml(config, "config")
+        steps.featurize(Path(data), [only] if only else machines, settings, Path(features.path))

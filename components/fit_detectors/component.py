@@ -1,0 +1,34 @@
+"""Feature store and network -> the bundle of one machine."""
+
+from kfp import dsl
+
+from components.base import component
+
+
+@component
+def fit_detectors(
+    features: dsl.Input[dsl.Dataset],
+    network: dsl.Input[dsl.Model],
+    machine: str,
+    config: str,
+    bundle: dsl.Output[dsl.Model],
+) -> None:
+    """Fit the detectors and thresholds of one machine behind a trained network.
+
+    Args:
+        features: Feature stores, the machine's among them.
+        network: A trained network.
+        machine: The machine type.
+        config: Settings as YAML.
+        bundle: Everything scoring needs: settings, network, detectors, thresholds, digests.
+    """
+    from pathlib import Path
+
+    from components.step import step
+
+    with step("fit_detectors", machine):
+        from masd.config import Settings
+        from masd.lifecycle import steps
+
+        settings = Settings.from_yaml(config, "config")
+        steps.fit_detectors(Path(features.path), machine, Path(network.path), settings, Path(bundle.path))

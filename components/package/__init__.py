@@ -1,0 +1,3 @@
+from components.package.component import package
+
+__all__ = ["package"]

@@ -1,0 +1,102 @@
+"""``manifest.json``: what a bundle is and what every other file in it must be. Read without loading the model."""
+
+import json
+import re
+import subprocess
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import masd
+from masd.errors import MasdError
+from masd.files import sha256, write_text
+
+SCHEMA_VERSION = 1
+UNREGISTERED = "0"
+MACHINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``: what the bundle is, where it came from, and the SHA-256 of every other file."""
+
+    machine_type: str
+    data_fingerprint: str
+    classes: list[str]
+    schema_version: int = SCHEMA_VERSION
+    version: str = UNREGISTERED
+    created: str = ""
+    code_version: str = ""
+    libraries: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def check_machine_name(name: str) -> str:
+    """:raises MasdError: a name that could not be a folder, a URL part and a model name alike."""
+    if not MACHINE_NAME.fullmatch(name):
+        raise MasdError(
+            f"machine type {name!r}: use letters, digits, '-', '_' and '.', at most 64, first a letter or digit"
+        )
+    return name
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read ``manifest.json`` and check every file it names.
+
+    :raises MasdError: not a bundle, a newer schema, or a file that is missing or not what was written.
+    """
+    path = folder / "manifest.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema = content["schema_version"]
+        if schema > SCHEMA_VERSION:
+            raise MasdError(
+                f"{folder}: bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
+            )
+        manifest = Manifest(**content)
+        check_machine_name(manifest.machine_type)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MasdError(f"{folder}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+    if set(manifest.files) != set(FILES):
+        raise MasdError(f"{path}: must name exactly the files {', '.join(FILES)}")
+    for name, digest in manifest.files.items():
+        if not (folder / name).is_file():
+            raise MasdError(f"{folder / name}: missing from the bundle; fetch or train it again")
+        if sha256(folder / name) != digest:
+            raise MasdError(
+                f"{folder / name}: is not what the manifest vouches for (SHA-256 differs); fetch or train it again"
+            )
+    return manifest
+
+
+def stamp(folder: Path, *, version: str, metrics: dict[str, Any]) -> Manifest:
+    """Give a bundle that is about to be registered its version and metrics; no other file changes."""
+    manifest = replace(load_manifest(folder), version=version, metrics=metrics)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def code_version() -> str:
+    """masd's version, with the git commit where masd runs from a checkout."""
+    try:
+        own = version("masd")
+    except PackageNotFoundError:  # the copy inside a model archive
+        own = "unknown"
+    root = Path(masd.__file__).parent.parent
+    if not (root / ".git").exists():
+        return own
+    commit = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return f"{own}+g{commit}" if commit else own
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a manifest whole or not at all."""
+    write_text(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")

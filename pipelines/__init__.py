@@ -1,0 +1,1 @@
+"""Kubeflow pipelines: train and gate every machine, watch for drift; compiled for a cluster or run here."""

@@ -1,0 +1,50 @@
+"""Compile the pipelines for a cluster; ``python -m pipelines.compile`` renews the tests' golden files."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from masd.config import Settings
+from pipelines.monitoring import monitoring_pipeline
+from pipelines.placement import on_cluster
+from pipelines.training import training_pipeline
+
+GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_IMAGE = "masd/pipeline:golden"
+
+
+def compile_pipelines(
+    out: Path, settings: Settings, *, image: str | None = None, volume: str = "masd", gpu: bool = True
+) -> list[Path]:
+    """Write ``training.yaml`` and ``monitoring.yaml`` below ``out``; answers their paths.
+
+    :param settings: what the pipelines run with unless told otherwise; ``training.scope`` shapes them.
+    :param image: image of all tasks, best by digest; default ``MASD_IMAGE`` of the environment.
+    :param volume: the claim with recordings, logs and registry, see :func:`~pipelines.placement.on_cluster`.
+    :param gpu: whether training asks for a GPU.
+    """
+    from kfp.compiler import Compiler
+
+    out.mkdir(parents=True, exist_ok=True)
+    place = on_cluster(image=image, volume=volume, gpu=gpu)
+    pipelines = {
+        "training": training_pipeline(settings, place),
+        "monitoring": monitoring_pipeline(settings, place),
+    }
+    with TemporaryDirectory(prefix=".compiled.", dir=out) as staged:
+        for name, pipeline in pipelines.items():
+            Compiler().compile(pipeline, f"{staged}/{name}.yaml")
+        return [Path(staged, f"{name}.yaml").replace(out / f"{name}.yaml") for name in pipelines]
+
+
+def compile_golden(out: Path = GOLDEN) -> list[Path]:
+    """Compile both scopes as the golden files are kept: a folder per scope."""
+    paths = []
+    for scope in ("machine", "fleet"):
+        settings = Settings.load(overrides=[f"training.scope={scope}"])
+        paths += compile_pipelines(out / scope, settings, image=GOLDEN_IMAGE)
+    return paths
+
+
+if __name__ == "__main__":
+    for path in compile_golden():
+        print(path)

@@ -1,0 +1,36 @@
+"""The monitoring pipeline: look for drift, and retrain what has drifted."""
+
+from typing import Any
+
+from kfp import dsl
+
+from components.drift import drift
+from masd.config import Settings
+from pipelines.placement import MOUNT, Place
+from pipelines.training import DATA, REGISTRY, default_config, training_pipeline
+
+
+def monitoring_pipeline(settings: Settings, place: Place) -> Any:
+    """A pipeline ``(machines, log, data, registry, config)``: look for drift, then train where needed.
+
+    With scope "machine" the machines that have drifted are trained again; with scope "fleet" all machines of
+    the run, because they share one network.
+    """
+    scope = settings.training.scope
+    training = training_pipeline(settings, place)
+
+    def monitoring(
+        machines: list[str],
+        log: str = f"{MOUNT}/log",
+        data: str = DATA,
+        registry: str = REGISTRY,
+        config: str = default_config(settings),
+    ) -> None:
+        found = place(drift(machines=machines, log=log, registry=registry), alone=True)
+        with dsl.If(found.outputs["Output"] == True, name="drifted"):  # noqa: E712 - kfp records it
+            again = found.outputs["machines"] if scope == "machine" else machines
+            task = training(machines=again, data=data, registry=registry, config=config)
+            task.set_caching_options(False)  # as all its tasks are
+
+    name = "masd-monitoring" if scope == "machine" else "masd-fleet-monitoring"
+    return dsl.pipeline(name=name, description="Retrain where the sound has drifted.")(monitoring)

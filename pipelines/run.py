@@ -1,0 +1,172 @@
+"""Run the pipelines on this machine, without a cluster."""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masd.config import Settings
+from masd.data.folders import list_machines
+from masd.errors import MasdError
+from pipelines.process import LOG, STEPS, Say, run_pipeline, say_on_stderr, working_folder
+
+RESERVED = frozenset({"drift", "registry", STEPS})
+
+
+@dataclass(frozen=True)
+class MachineVerdict:
+    """What the gate said of one machine's new version; ``folder`` holds its evaluation."""
+
+    machine: str
+    passed: bool
+    sentence: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training pipeline that has run to its end, whatever the gates said."""
+
+    verdicts: tuple[MachineVerdict, ...]
+    report: Path
+    summary: Path
+    registry: Path
+    log: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MonitoringRun:
+    """A monitoring pipeline that has run to its end; ``training`` is there if anything had drifted."""
+
+    drift: Path
+    training: TrainingRun | None
+    log: Path
+    seconds: float
+
+
+def run_training(
+    data: Path,
+    machines: Sequence[str],
+    settings: Settings,
+    out: Path,
+    *,
+    registry: Path | None = None,
+    say: Say = say_on_stderr,
+) -> TrainingRun:
+    """Train, gate and ship every machine below ``data``, and write one report.
+
+    ``out`` gets ``report.html``, ``summary.json``, ``pipeline.log``, a folder per machine (``metrics.json``,
+    ``verdict.json``, ``report.html``, result files) and, unless ``registry`` names another, the model
+    registry ``out/registry``. A second run into the same ``out`` adds versions to the registry and takes the
+    place of the first run's results; until it has ended well those stay as they were. The outputs of single
+    steps are kept, in ``out/steps``, only when a step has failed. Two machines are worked on at a time; one
+    that fails does not stop the others, whose versions are registered, but there is then no report.
+
+    :param machines: machine types; none: all below ``data``.
+    :param say: is given one line of progress at a time.
+    :raises MasdError: no such machine, ``out`` in use, or a failed step (named, with its error).
+    """
+    start = time.monotonic()
+    root = _registry(registry, out)
+    arguments = {
+        "data": str(data.resolve()),
+        "machines": _chosen(data, machines, out),
+        "registry": root,
+        "config": settings.to_yaml(),
+    }
+    order = {"pipeline": "training", "arguments": arguments}
+    with working_folder(out.resolve()) as steps:
+        run_pipeline(order, steps, say)
+        return _publish(steps, root, start)
+
+
+def run_monitoring(
+    data: Path,
+    machines: Sequence[str],
+    log: Path,
+    settings: Settings,
+    out: Path,
+    *,
+    registry: Path,
+    say: Say = say_on_stderr,
+) -> MonitoringRun:
+    """Look for drift in the inference log ``log``; train what has drifted as :func:`run_training` does.
+
+    ``out/drift/<machine>`` gets the drift reports.
+
+    :raises MasdError: as :func:`run_training`, and for a log that cannot be used.
+    """
+    start = time.monotonic()
+    root = _registry(registry, out)
+    arguments = {
+        "data": str(data.resolve()),
+        "machines": _chosen(data, machines, out),
+        "log": str(log.resolve()),
+        "registry": root,
+        "config": settings.to_yaml(),
+    }
+    order = {"pipeline": "monitoring", "arguments": arguments}
+    out = out.resolve()
+    with working_folder(out) as steps:
+        run_pipeline(order, steps, say)
+        shutil.rmtree(out / "drift", ignore_errors=True)
+        _output(steps, "drift").replace(out / "drift")
+        retrained = any(steps.glob("masd-*/report"))
+        training = _publish(steps, root, start) if retrained else None
+    return MonitoringRun(out / "drift", training, out / LOG, time.monotonic() - start)
+
+
+def _chosen(data: Path, machines: Sequence[str], out: Path) -> list[str]:
+    known = list_machines(data)
+    if unknown := sorted(set(machines) - set(known)):
+        raise MasdError(f"{data}: no machine {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = list(dict.fromkeys(machines)) or known
+    for machine in chosen:
+        if machine in RESERVED:
+            raise MasdError(f"{data}: no machine can be named {machine}: results have such a folder")
+        if (out / machine).exists() and not _is_result(out / machine):
+            raise MasdError(f"{out / machine}: is there, but not a run's result; choose another output folder")
+    return chosen
+
+
+def _is_result(folder: Path) -> bool:
+    return (folder / "metrics.json").is_file() and (folder / "verdict.json").is_file()
+
+
+def _registry(registry: Path | None, out: Path) -> str:
+    return str((registry or out / "registry").resolve())
+
+
+def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
+    """Move the report and the machines' folders from the report step's output to where users look."""
+    out = steps.parent
+    # The machines' folders first, then the pages that link to them.
+    gathered = sorted(_output(steps, "report").iterdir(), key=Path.is_file)
+    for folder in out.iterdir():  # the results of a run before this one
+        if _is_result(folder):
+            shutil.rmtree(folder)
+    verdicts = []
+    for item in gathered:
+        target = item.replace(out / item.name)
+        if target.is_dir():
+            verdict = json.loads((target / "verdict.json").read_text(encoding="utf-8"))
+            verdicts.append(MachineVerdict(target.name, verdict["passed"], verdict["sentence"], target))
+    verdicts.sort(key=lambda verdict: verdict.machine)
+    return TrainingRun(
+        verdicts=tuple(verdicts),
+        report=out / "report.html",
+        summary=out / "summary.json",
+        registry=Path(registry),
+        log=out / LOG,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _output(steps: Path, name: str) -> Path:
+    """A task's output of the task's own name."""
+    # kfp.local lays them out as <pipeline>-<time>/<task>/<output>
+    (found,) = steps.glob(f"masd-*/{name}/{name}")
+    return found

@@ -1,0 +1,100 @@
+"""The training pipeline, in the two shapes of ``training.scope``."""
+
+import json
+from typing import Any
+
+from kfp import dsl
+
+from components.evaluate import evaluate
+from components.featurize import featurize
+from components.fit_detectors import fit_detectors
+from components.gate import gate
+from components.package import package
+from components.report import report
+from components.train import train
+from masd.config import Settings
+from pipelines.placement import MOUNT, Place
+
+DATA = f"{MOUNT}/data"
+REGISTRY = f"{MOUNT}/registry"
+
+
+def training_pipeline(settings: Settings, place: Place) -> Any:
+    """A pipeline ``(machines, data, registry, config)`` that trains, gates, ships and reports.
+
+    Its shape follows ``training.scope``, what one network is trained on: its own machine, or all machines of
+    the run. ``settings`` are also the default of ``config``; whoever gives another must not change the scope
+    there.
+    """
+    shape = {"machine": _machine_scope, "fleet": _fleet_scope}[settings.training.scope]
+    return shape(settings, place)
+
+
+def default_config(settings: Settings) -> str:
+    """What differs from masd's defaults, and the scope, as YAML for a form on the run's page.
+
+    On one line, so as JSON: kfp repeats defaults in a comment of the compiled file and breaks it at a second
+    line.
+    """
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    values.setdefault("training", {})["scope"] = settings.training.scope
+    return json.dumps(values)
+
+
+def _machine_scope(settings: Settings, place: Place) -> Any:
+    def training(
+        machines: list[str],
+        data: str = DATA,
+        registry: str = REGISTRY,
+        config: str = default_config(settings),
+    ) -> None:
+        with dsl.ParallelFor(machines, name="machines") as machine:
+            features = place(featurize(data=data, machines=machines, only=machine, config=config)).output
+            network = place(train(features=features, machines=machines, only=machine, config=config)).output
+            judged = _judge_and_ship(place, features, network, machine, data, registry, config)
+        _report(place, *judged)
+
+    return dsl.pipeline(name="masd-training", description="One network per machine.")(training)
+
+
+def _fleet_scope(settings: Settings, place: Place) -> Any:
+    def training(
+        machines: list[str],
+        data: str = DATA,
+        registry: str = REGISTRY,
+        config: str = default_config(settings),
+    ) -> None:
+        features = place(featurize(data=data, machines=machines, config=config), alone=True).output
+        network = place(train(features=features, machines=machines, config=config), alone=True).output
+        with dsl.ParallelFor(machines, name="machines") as machine:
+            judged = _judge_and_ship(place, features, network, machine, data, registry, config)
+        _report(place, *judged)
+
+    return dsl.pipeline(name="masd-fleet-training", description="One network for all machines.")(training)
+
+
+def _judge_and_ship(
+    place: Place, features: Any, network: Any, machine: Any, data: Any, registry: Any, config: Any
+) -> tuple[Any, Any]:
+    """The part of the loop both shapes share; answers the evaluation and the verdict."""
+    bundle = place(fit_detectors(features=features, network=network, machine=machine, config=config)).output
+    evaluation = place(evaluate(bundle=bundle, data=data, machine=machine)).outputs["evaluation"]
+    judgement = place(gate(evaluation=evaluation, data=data, registry=registry, machine=machine, config=config))
+    verdict = judgement.outputs["verdict"]
+    candidate = {
+        "bundle": bundle,
+        "evaluation": evaluation,
+        "verdict": verdict,
+        "registry": registry,
+        "machine": machine,
+        "run": f"pipeline run {dsl.PIPELINE_JOB_NAME_PLACEHOLDER}",
+    }
+    with dsl.If(judgement.outputs["Output"] == True, name="passed"):  # noqa: E712 - kfp records it
+        place(package(**candidate)).set_display_name("promote")
+    with dsl.Else(name="refused"):
+        place(package(**candidate)).set_display_name("keep candidate")
+    return evaluation, verdict
+
+
+def _report(place: Place, evaluation: Any, verdict: Any) -> None:
+    place(report(evaluations=dsl.Collected(evaluation), verdicts=dsl.Collected(verdict)), alone=True)

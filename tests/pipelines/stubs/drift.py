@@ -1,0 +1,13 @@
+"""Drift is where the log's file says so."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+
+def check_drift(bundle: Path, log: Path, out: Path) -> SimpleNamespace:
+    drifted = bundle.parent.name in log.read_text().split()
+    out.mkdir()
+    verdict = {"verdict": "drift" if drifted else "no drift"}
+    (out / "verdict.json").write_text(json.dumps(verdict))
+    return SimpleNamespace(**verdict)

@@ -1,0 +1,17 @@
+"""The layout of the real report, without its pages."""
+
+import json
+import shutil
+from pathlib import Path
+
+
+def write_summary(evaluations: list[Path], verdicts: list[Path], out: Path) -> None:
+    machines = []
+    for evaluation, verdict in zip(evaluations, verdicts, strict=True):
+        machine = json.loads((evaluation / "metrics.json").read_text())["machine_type"]
+        assert json.loads(verdict.read_text())["machine_type"] == machine
+        shutil.copytree(evaluation, out / machine)
+        shutil.copyfile(verdict, out / machine / "verdict.json")
+        machines.append(machine)
+    (out / "report.html").write_text("<html></html>")
+    (out / "summary.json").write_text(json.dumps({"machines": machines}))

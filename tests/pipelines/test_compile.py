@@ -1,0 +1,139 @@
+"""What a cluster is given: the golden files, and the shapes of the two scopes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from masd.config import Settings
+from pipelines.compile import GOLDEN, compile_golden, compile_pipelines
+
+RENEW = "if the change is meant, run: python -m pipelines.compile"
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compiled")
+    compile_golden(out)
+    return out
+
+
+def _load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    spec, platform = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    return spec, platform
+
+
+def _golden_text(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not line.startswith("sdkVersion:")]
+
+
+def test_golden_files(compiled: Path) -> None:
+    names = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.glob("**/*.yaml"))
+    assert names == sorted(str(path.relative_to(compiled)) for path in compiled.glob("**/*.yaml"))
+    for name in names:
+        assert _golden_text(compiled / name) == _golden_text(GOLDEN / name), f"{name} differs; {RENEW}"
+
+
+def _tasks(spec: dict[str, Any], component: str | None = None) -> set[str]:
+    dag = spec["root"]["dag"] if component is None else spec["components"][component]["dag"]
+    return set(dag["tasks"])
+
+
+def test_machine_scope_trains_inside_the_loop(compiled: Path) -> None:
+    spec, _ = _load(compiled / "machine" / "training.yaml")
+    assert _tasks(spec) == {"for-loop-1", "report"}
+    loop = {"featurize", "train", "fit-detectors", "evaluate", "gate", "condition-branches-2"}
+    assert _tasks(spec, "comp-for-loop-1") == loop
+
+
+def test_fleet_scope_trains_before_the_loop(compiled: Path) -> None:
+    spec, _ = _load(compiled / "fleet" / "training.yaml")
+    assert _tasks(spec) == {"featurize", "train", "for-loop-1", "report"}
+    assert _tasks(spec, "comp-for-loop-1") == {"fit-detectors", "evaluate", "gate", "condition-branches-2"}
+
+
+@pytest.mark.parametrize("scope", ["machine", "fleet"])
+def test_both_verdicts_are_packaged(compiled: Path, scope: str) -> None:
+    spec, _ = _load(compiled / scope / "training.yaml")
+    branches = spec["components"]["comp-condition-branches-2"]["dag"]["tasks"]
+    assert [branch["taskInfo"]["name"] for branch in branches.values()] == ["passed", "refused"]
+    shipped = [spec["components"][branch["componentRef"]["name"]]["dag"]["tasks"] for branch in branches.values()]
+    assert [task["taskInfo"]["name"] for tasks in shipped for task in tasks.values()] == [
+        "promote",
+        "keep candidate",
+    ]
+
+
+@pytest.mark.parametrize("scope", ["machine", "fleet"])
+def test_monitoring_retrains_inside_the_condition(compiled: Path, scope: str) -> None:
+    spec, _ = _load(compiled / scope / "monitoring.yaml")
+    assert _tasks(spec) == {"drift", "condition-1"}
+    (training,) = spec["components"]["comp-condition-1"]["dag"]["tasks"].values()
+    again = training["inputs"]["parameters"]["machines"]["componentInputParameter"]
+    assert again == ("pipelinechannel--drift-machines" if scope == "machine" else "pipelinechannel--machines")
+
+
+def _executors(path: Path) -> dict[str, Any]:
+    return dict(_load(path)[0]["deploymentSpec"]["executors"])
+
+
+def test_every_task_has_limits_image_and_a_home(compiled: Path) -> None:
+    for path in compiled.glob("**/*.yaml"):
+        for name, executor in _executors(path).items():
+            container = executor["container"]
+            assert container["image"] == "masd/pipeline:golden", name
+            resources = container["resources"]
+            assert {
+                "resourceCpuLimit",
+                "resourceCpuRequest",
+                "resourceMemoryLimit",
+                "resourceMemoryRequest",
+            } <= set(resources), name
+            env = {item["name"]: item["value"] for item in container["env"]}
+            assert env == {
+                "HOME": "/tmp",
+                "MASD_ACTOR": "pipeline",
+                "OMP_NUM_THREADS": resources["resourceCpuLimit"],
+            }, name
+
+
+def test_training_alone_asks_for_a_gpu_and_shared_memory(compiled: Path) -> None:
+    path = compiled / "machine" / "training.yaml"
+    with_gpu = {
+        name for name, executor in _executors(path).items() if "accelerator" in executor["container"]["resources"]
+    }
+    assert with_gpu == {"exec-train"}
+    platform = _load(path)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert {name for name, executor in platform.items() if "emptyDirMounts" in executor} == {"exec-train"}
+    assert {name for name, executor in platform.items() if "pvcMount" in executor} == {
+        "exec-evaluate",
+        "exec-featurize",
+        "exec-gate",
+        "exec-package",
+        "exec-package-2",
+    }
+
+
+def test_without_gpu_with_own_volume_and_settings(tmp_path: Path) -> None:
+    training, _ = compile_pipelines(
+        tmp_path,
+        Settings.load(None, ["seed=7"]),
+        image="registry.example/masd@sha256:0",
+        volume="v",
+        gpu=False,
+    )
+    text = training.read_text(encoding="utf-8")
+    assert "nvidia.com/gpu" not in text
+    assert "constant: v\n" in text
+    assert _load(training)[0]["root"]["inputDefinitions"]["parameters"]["config"]["defaultValue"] == (
+        '{"seed": 7, "training": {"scope": "machine"}}'
+    )
+    assert text.count("image: registry.example/masd@sha256:0") == len(_executors(training))
+
+
+def test_nothing_is_cached(compiled: Path) -> None:
+    """A cache key has the path of the recordings, not the recordings: a hit would be a stale model."""
+    for path in compiled.glob("**/*.yaml"):
+        assert "enableCache: true" not in path.read_text(encoding="utf-8")

@@ -1,0 +1,203 @@
+"""The pipelines through kfp.local, with stubs for the work: what is run, what is told, what is left where."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from masd.config import Settings
+from masd.errors import MasdError
+from pipelines.run import MonitoringRun, TrainingRun, run_monitoring, run_training
+
+STUBS = Path(__file__).parent / "stubs"
+
+
+@pytest.fixture(autouse=True)
+def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(STUBS), os.environ.get("PYTHONPATH", "")])))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def _data(tmp_path: Path, machines: list[str]) -> Path:
+    for machine in machines:
+        (tmp_path / "data" / machine / "train").mkdir(parents=True, exist_ok=True)
+    return tmp_path / "data"
+
+
+def _train(tmp_path: Path, machines: list[str], scope: str = "machine", said: list[str] | None = None) -> TrainingRun:
+    settings = Settings.load(None, [f"training.scope={scope}"])
+    say = (said if said is not None else []).append
+    return run_training(_data(tmp_path, machines), machines, settings, tmp_path / "out", say=say)
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_both_verdicts_end_in_the_registry_and_the_report(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = _train(tmp_path, ["fan", "refused-valve"], said=said)
+
+    assert [(verdict.machine, verdict.passed) for verdict in run.verdicts] == [
+        ("fan", True),
+        ("refused-valve", False),
+    ]
+    assert run.verdicts[1].sentence == "refused-valve: bad"
+    out = tmp_path / "out"
+    results = {"metrics.json", "network.json", "verdict.json"}
+    assert _files(out) == {
+        "pipeline.log",
+        "report.html",
+        "summary.json",
+        *(f"{machine}/{name}" for machine in ("fan", "refused-valve") for name in results),
+        *(f"registry/models/{machine}/1" for machine in ("fan", "refused-valve")),
+    }
+    records = {m: json.loads((out / f"registry/models/{m}/1").read_text()) for m in ("fan", "refused-valve")}
+    assert {machine: record["passed"] for machine, record in records.items()} == {
+        "fan": True,
+        "refused-valve": False,
+    }
+    assert all(record["run"].startswith("pipeline run masd-training-") for record in records.values())
+    steps = ["featurize", "train", "fit_detectors", "evaluate", "gate", "package"]
+    assert [line for line in said if "fan" in line and "started" in line] == [
+        f"{step} of fan started" for step in steps
+    ]
+    assert "report started" in said
+    assert "\x1b" not in run.log.read_text(encoding="utf-8")
+
+
+def _earlier_run(out: Path, machine: str) -> None:
+    """What a run left behind, one that had failed after that, and its registry."""
+    (out / machine).mkdir(parents=True)
+    (out / machine / "metrics.json").write_text("{}")
+    (out / machine / "verdict.json").write_text("{}")
+    (out / "steps" / "masd-training-1").mkdir(parents=True)
+    (out / "registry" / "models" / machine).mkdir(parents=True)
+    (out / "registry" / "models" / machine / "1").write_text("")
+
+
+def test_fleet_trains_once_on_all_and_replaces_the_results_of_a_run_before(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _earlier_run(out, "pump")
+    run = _train(tmp_path, ["fan", "valve"], "fleet")
+
+    assert sorted(path.parent.name for path in out.rglob("metrics.json")) == ["fan", "valve"]  # no pump, no copies
+    assert _files(out / "registry") == {"models/pump/1", "models/fan/1", "models/valve/1"}
+    assert not (out / "steps").exists()
+    assert [verdict.machine for verdict in run.verdicts] == ["fan", "valve"]
+    network = json.loads((out / "fan" / "network.json").read_text())
+    assert network == {"trained_on": ["fan", "valve"], "threads": str(len(os.sched_getaffinity(0)))}
+
+
+def test_a_failed_step_is_named_and_can_be_looked_at(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _earlier_run(out, "pump")
+    with pytest.raises(MasdError) as caught:
+        _train(tmp_path, ["broken-fan"])
+
+    assert str(caught.value) == (
+        "train of broken-fan failed: broken-fan: loss is not a number; lower training.learning_rate; "
+        f"the steps so far are in {out}/steps, the log in {out}/pipeline.log"
+    )
+    assert list(out.glob("steps/masd-training-*/for-loop-*-iteration-0/featurize/features/broken-fan"))
+    assert "Traceback" in (out / "pipeline.log").read_text(encoding="utf-8")
+    assert (out / "pump" / "metrics.json").is_file()
+
+
+def test_one_failed_machine_does_not_stop_the_others(tmp_path: Path) -> None:
+    with pytest.raises(MasdError, match=r"^train of broken-fan failed"):
+        _train(tmp_path, ["broken-fan", "valve"])
+    assert _files(tmp_path / "out" / "registry") == {"models/valve/1"}
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_killed_step_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MasdError, match=r"^train of killed-fan ended without a word"):
+        _train(tmp_path, ["killed-fan"])
+
+
+def test_no_such_machine(tmp_path: Path) -> None:
+    data = _data(tmp_path, ["fan"])
+    with pytest.raises(MasdError, match="no machine pump; there are fan"):
+        run_training(data, ["pump"], Settings(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_machine_cannot_take_the_registrys_place(tmp_path: Path) -> None:
+    with pytest.raises(MasdError, match="can be named registry"):
+        _train(tmp_path, ["registry"])
+
+
+def test_a_folder_that_is_no_result_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out" / "fan").mkdir(parents=True)
+    with pytest.raises(MasdError, match="not a run's result"):
+        _train(tmp_path, ["fan"])
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / "pipeline.log").open("w") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        with pytest.raises(MasdError, match="another run is writing there"):
+            _train(tmp_path, ["fan"])
+
+
+def test_sigterm_takes_the_tasks_along(tmp_path: Path) -> None:
+    data, out = _data(tmp_path, ["slow-fan"]), tmp_path / "out"
+    code = (
+        "from pathlib import Path\nfrom masd.config import Settings\nfrom pipelines.run import run_training\n"
+        f"run_training(Path({str(data)!r}), [], Settings(), Path({str(out)!r}))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as process:
+        pid = _wait_for_pid(out)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 5
+    while Path("/proc", str(pid)).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path("/proc", str(pid)).exists()
+
+
+def _wait_for_pid(out: Path) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for path in out.glob("steps/masd-*/for-loop-*/train/pid"):
+            if text := path.read_text():
+                return int(text)
+        time.sleep(0.05)
+    raise AssertionError("training never started")
+
+
+def test_nobody_waits_for_kfp_before_it_is_needed() -> None:
+    code = "import sys, masd.cli.main, pipelines.run; sys.exit('kfp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def _monitor(tmp_path: Path, drifted: str, scope: str = "machine") -> MonitoringRun:
+    log = tmp_path / "log.txt"
+    log.write_text(drifted)
+    machines = ["fan", "valve", "new-pump"]
+    settings = Settings.load(None, [f"training.scope={scope}"])
+    out, data, said = tmp_path / "out", _data(tmp_path, machines), list[str]()
+    return run_monitoring(data, machines, log, settings, out, registry=out / "registry", say=said.append)
+
+
+def test_monitoring_trains_nothing_without_drift(tmp_path: Path) -> None:
+    run = _monitor(tmp_path, "nothing")
+    assert run.training is None
+    out = tmp_path / "out"
+    assert _files(out) == {"pipeline.log", "drift/fan/verdict.json", "drift/valve/verdict.json"}
+
+
+def test_monitoring_trains_what_has_drifted(tmp_path: Path) -> None:
+    run = _monitor(tmp_path, "valve")
+    assert run.training is not None
+    assert [verdict.machine for verdict in run.training.verdicts] == ["valve"]
+    assert json.loads((run.drift / "valve" / "verdict.json").read_text()) == {"verdict": "drift"}

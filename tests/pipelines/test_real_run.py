@@ -1,0 +1,116 @@
+"""The pipelines with nothing stubbed, on two tiny machines: one that must pass the gate and one that cannot."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from components.drift import drift
+from masd.config import Settings
+from masd.lifecycle.registry import Registry
+from pipelines.run import TrainingRun, run_monitoring, run_training
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny_data``, where the fan's anomalies are white noise and the bearing's are copies of normal clips."""
+    out = shutil.copytree(tiny_data, tmp_path_factory.mktemp("judged") / "data")
+    rng = np.random.default_rng(0)
+    for path in (out / "fan" / "test").glob("*anomaly*.wav"):
+        length = soundfile.info(path).frames
+        soundfile.write(path, rng.normal(scale=0.3, size=length).clip(-1.0, 1.0), 16_000, subtype="PCM_16")
+    for domain in ("source", "target"):
+        normal, anomalous = (
+            sorted((out / "bearing" / "test").glob(f"*{domain}*{condition}*.wav"))
+            for condition in ("normal", "anomaly")
+        )
+        for clean, path in zip(normal, anomalous, strict=True):
+            shutil.copyfile(clean, path)
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tiny_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    return run_training(data, [], tiny_settings, tmp_path_factory.mktemp("run") / "out")
+
+
+def test_verdicts_reach_registry_and_report(trained: TrainingRun) -> None:
+    out = trained.report.parent
+    assert {verdict.machine: verdict.passed for verdict in trained.verdicts} == {"fan": True, "bearing": False}
+    summary = json.loads(trained.summary.read_text(encoding="utf-8"))
+    assert {name: values["verdict"]["passed"] for name, values in summary["machines"].items()} == {
+        "fan": True,
+        "bearing": False,
+    }
+
+    models = Registry(trained.registry)
+    assert trained.registry == out / "registry"
+    assert models.verify() == []
+    for machine, event, production in (("fan", "promote", "1"), ("bearing", "refuse", None)):
+        assert models.channel(machine, "candidate") == "1"
+        assert models.channel(machine, "production") == production
+        assert (models.path(machine, "1") / f"{machine}.mar").is_file()
+        sentence = next(verdict.sentence for verdict in trained.verdicts if verdict.machine == machine)
+        record = models.audit(machine)[-1]
+        assert record["event"] == event
+        assert record["reason"].startswith(f"{sentence} (pipeline run masd-training-")
+
+
+def test_every_machine_has_its_results_once(trained: TrainingRun) -> None:
+    out = trained.report.parent
+    assert sorted(path.relative_to(out) for path in out.rglob("metrics.json")) == [
+        Path("bearing/metrics.json"),
+        Path("fan/metrics.json"),
+    ]
+    assert trained.report.is_file()
+    assert not (out / "steps").exists()
+    for machine in ("fan", "bearing"):
+        assert (out / machine / "report.html").is_file()
+        for system in ("knn-feature", "knn-score", "lof-feature", "lof-score"):
+            names = {path.name for path in (out / machine / system).iterdir()}
+            assert names == {
+                f"anomaly_score_{machine}_section_00_test.csv",
+                f"decision_result_{machine}_section_00_test.csv",
+            }
+
+
+def _log(trained: TrainingRun, path: Path, louder_by: float) -> Path:
+    """An inference log: the reference itself, as if version 1 had scored it, at another level."""
+    reference = pd.read_parquet(Registry(trained.registry).path("fan", "1") / "reference.parquet")
+    clips = pd.concat([reference, reference]).assign(model_version="1", time="2026-01-01T00:00:00+00:00")
+    clips["level_dbfs"] += louder_by
+    clips.to_json(path, orient="records", lines=True)
+    return path
+
+
+def test_monitoring_without_drift(trained: TrainingRun, data: Path, tiny_settings: Settings, tmp_path: Path) -> None:
+    log = _log(trained, tmp_path / "fan.jsonl", louder_by=0.0)
+    run = run_monitoring(data, [], log, tiny_settings, tmp_path / "out", registry=trained.registry)
+    assert run.training is None
+    assert [path.name for path in run.drift.iterdir()] == ["fan"]  # nothing of the bearing is in production
+    assert json.loads((run.drift / "fan" / "verdict.json").read_text(encoding="utf-8"))["verdict"] == "no drift"
+
+
+def test_drift_names_the_machine(trained: TrainingRun, tmp_path: Path) -> None:
+    log = _log(trained, tmp_path / "fan.jsonl", louder_by=20.0)
+    report = SimpleNamespace(path=str(tmp_path / "drift"))
+    found = drift.python_func(["fan", "bearing"], str(log), str(trained.registry), report)
+    assert found == (True, ["fan"])
+    assert (tmp_path / "drift" / "fan" / "drift.html").is_file()
+
+
+def test_fleet_has_one_network(data: Path, tiny_settings: Settings, tmp_path: Path) -> None:
+    training = tiny_settings.training.model_copy(update={"scope": "fleet"})
+    run = run_training(data, [], tiny_settings.model_copy(update={"training": training}), tmp_path / "out")
+    models = Registry(run.registry)
+    bundles = [models.path(machine, "1") for machine in ("fan", "bearing")]
+    histories = [json.loads((bundle / "history.json").read_text(encoding="utf-8")) for bundle in bundles]
+    assert histories[0] == histories[1]
+    assert len({verdict.machine for verdict in run.verdicts}) == 2
