@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +13,9 @@ Progress = Callable[[int, int, str], None]
 """``(done, total, text)``."""
 
 SECONDS_BETWEEN_LINES = 10.0
+
+PLAIN_LINE = re.compile(r"[\w-]+ [^:]+: \d+/\d+ .*")
+"""A plain line, for whoever passes the output of another process on."""
 
 
 class ConsoleProgress:

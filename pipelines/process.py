@@ -17,6 +17,7 @@ from typing import Any
 
 from components.step import StepLine
 from masd.errors import MasdError
+from masd.progress import PLAIN_LINE
 
 Say = Callable[[str], None]
 
@@ -73,6 +74,8 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
             last = raw.strip() or last
             line = StepLine.find(raw)
             if line is None:
+                if PLAIN_LINE.fullmatch(raw.strip()):
+                    say(f"    {raw.strip()}")
                 continue
             say(str(line))
             if line.state == "started":

@@ -1,7 +1,7 @@
 """One detector per domain and the minimum of the two (report 2.4)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -130,10 +130,12 @@ def fit_system(
             rest = _bounded(vectors[(row_is_target == is_target) & ~out], settings, rng)
             if len(rest) >= least:
                 own_scores[out] = refit(rest).score(vectors[out])
-    pair = DomainMinimum(
-        _normalised(source_detector, own_scores[~row_is_target], settings),
-        None if target_detector is None else _normalised(target_detector, own_scores[row_is_target], settings),
-    )
+    source_model = _normalised(DomainDetector(source_detector), own_scores[~row_is_target], settings)
+    target_model = None
+    if target_detector is not None:  # too few held-out scores of its own: it borrows the scale of the source
+        like_source = replace(source_model, detector=target_detector)
+        target_model = _normalised(like_source, own_scores[row_is_target], settings)
+    pair = DomainMinimum(source_model, target_model)
     return FittedSystem(pair, _held_out(pair, vectors, groups, row_is_target, own_scores, len(clip_is_target)))
 
 
@@ -177,11 +179,11 @@ def _fitter(name: SystemName, settings: DetectionSettings, seed: int) -> Callabl
     return fit
 
 
-def _normalised(detector: Detector, held_out: Scores, settings: DetectionSettings) -> DomainDetector:
+def _normalised(model: DomainDetector, held_out: Scores, settings: DetectionSettings) -> DomainDetector:
     known = held_out[np.isfinite(held_out)]
     if settings.domain_scores != "zscore" or len(known) < 2:
-        return DomainDetector(detector)
-    return DomainDetector(detector, float(known.mean()), max(float(known.std(ddof=1)), 1e-9))
+        return model
+    return replace(model, offset=float(known.mean()), scale=max(float(known.std(ddof=1)), 1e-9))
 
 
 def _folds(clips: Groups, folds: int, rng: np.random.Generator) -> list[npt.NDArray[Any]]:

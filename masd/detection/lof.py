@@ -17,8 +17,8 @@ class LofDetector:
     """Score of ``x``: its local outlier factor (Breunig et al. 2000) against the training vectors of one domain.
 
     What scoring needs is kept as arrays: the vectors ``[n, d + 1]``, the distance of each to its k-th neighbour
-    and its local reachability density. Nothing has to be pickled, and the score equals ``-score_samples`` of the
-    fitted estimator.
+    and its local reachability density. Nothing has to be pickled, and the score equals ``-score_samples`` of
+    scikit-learn's estimator.
     """
 
     vectors: Array

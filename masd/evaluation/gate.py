@@ -1,6 +1,5 @@
 """The quality gate: may this candidate ship?"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 
 from masd.config import GateSettings, SystemName
 from masd.detection.controls import CONTROLS
-from masd.evaluation.metrics import official_metrics
+from masd.evaluation.metrics import areas, harmonic_mean, official_metrics
 
 CHANCE = 0.5
 
@@ -71,10 +70,12 @@ def decide(
         checks.append(_not_worse(name, value, reference, settings.control_margin))
     if champion is not None:
         with_champion = scores.assign(champion=scores["name"].map(champion)).dropna(subset=["champion"])
-        candidate = _harmonic_mean(with_champion, system) or 0.0
-        reference = _harmonic_mean(with_champion, "champion") or 0.0
+        ours, theirs = _harmonic_mean(with_champion, system), _harmonic_mean(with_champion, "champion")
         name = f"version {champion_version} in production"
-        checks.append(_not_worse(name, candidate, reference, settings.production_margin))
+        if ours is None or theirs is None:
+            sentence = f"{machine_type} is refused: {name} has scored no labelled clip of its test set to compare them on."
+            return Verdict(machine_type, False, sentence, system, tuple(checks))
+        checks.append(_not_worse(name, ours, theirs, settings.production_margin))
     failed = [check for check in checks if not check.passed]
     return Verdict(machine_type, not failed, _sentence(machine_type, system, value, failed), system, tuple(checks))
 
@@ -90,19 +91,28 @@ def _harmonic_mean(scores: pd.DataFrame, column: str) -> float | None:
 def _lower_bound(scores: pd.DataFrame, column: str, settings: GateSettings, seed: int) -> float:
     """Lower end of the two-sided percentile interval over clips resampled within domain and condition."""
     rng = np.random.default_rng(seed)
-    labelled = scores[scores["condition"] != "unknown"].reset_index(drop=True)
-    keys = labelled["section"] + labelled["domain"] + labelled["condition"]
-    groups = [np.flatnonzero(keys == key) for key in keys.unique()]
+    score, is_target = scores[column].to_numpy(), (scores["domain"] == "target").to_numpy()
+    normal, anomaly = ((scores["condition"] == kind).to_numpy() for kind in ("normal", "anomaly"))
+    labelled = scores["section"][normal | anomaly].unique()
+    sections = [scores["section"].to_numpy() == section for section in labelled]
+    strata = [
+        [
+            np.flatnonzero(section & domain & condition)
+            for domain in (~is_target, is_target)
+            for condition in (normal, anomaly)
+        ]
+        for section in sections
+    ]
 
     def draw() -> float:
-        sample = labelled.iloc[np.concatenate([rng.choice(group, len(group)) for group in groups])]
-        return _harmonic_mean(sample, column) or 0.0
+        values: list[float | None] = []
+        for groups in strata:
+            rows = np.concatenate([rng.choice(group, len(group)) for group in groups if len(group)])
+            values += areas(score[rows], is_target[rows], normal[rows], anomaly[rows]).values()
+        return harmonic_mean(values) or 0.0
 
-    return float(np.quantile(_repeat(draw, settings.bootstrap_samples), (1.0 - settings.confidence) / 2.0))
-
-
-def _repeat(draw: Callable[[], float], count: int) -> list[float]:
-    return [draw() for _ in range(count)]
+    means = [draw() for _ in range(settings.bootstrap_samples)]
+    return float(np.quantile(means, (1.0 - settings.confidence) / 2.0))
 
 
 def _sentence(machine_type: str, system: str, value: float, failed: list[Check]) -> str:

@@ -15,6 +15,8 @@ AREAS = ("auc_source", "auc_target", "pauc")
 DOMAINS = ("source", "target")
 
 Metrics = dict[str, float | None]
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 def harmonic_mean(values: Iterable[float | None]) -> float | None:
@@ -33,13 +35,14 @@ def official_metrics(clips: pd.DataFrame, scores: npt.ArrayLike, threshold: floa
     the harmonic mean, as the official score combines them.
     """
     frame = clips.assign(score=np.asarray(scores, dtype=np.float64))
-    per_section = [_section_metrics(group, threshold) for _, group in frame.groupby("section")]
+    groups = [group for _, group in frame.groupby("section")] or [frame]
+    per_section = [_section_metrics(group, threshold) for group in groups]
     if len(per_section) == 1:
         return per_section[0]
-    areas = {name: harmonic_mean(section[name] for section in per_section) for name in AREAS}
+    combined = {name: harmonic_mean(section[name] for section in per_section) for name in AREAS}
     every_area = [section[name] for section in per_section for name in AREAS]
-    rest = {name: _mean(section[name] for section in per_section) for name in per_section[0] if name not in areas}
-    return rest | areas | {"hmean": harmonic_mean(every_area), "threshold": threshold}
+    rest = {name: _mean(section[name] for section in per_section) for name in per_section[0] if name not in combined}
+    return rest | combined | {"hmean": harmonic_mean(every_area), "threshold": threshold}
 
 
 def official_score(machines: Iterable[dict[str, Any]]) -> float | None:
@@ -47,29 +50,34 @@ def official_score(machines: Iterable[dict[str, Any]]) -> float | None:
     return harmonic_mean(machine[name] for machine in machines for name in AREAS)
 
 
-def _section_metrics(frame: pd.DataFrame, threshold: float) -> Metrics:
-    is_target = (frame["domain"] == "target").to_numpy()
-    anomaly, normal = ((frame["condition"] == kind).to_numpy() for kind in ("anomaly", "normal"))
-    score = frame["score"].to_numpy()
-    metrics: Metrics = {
+def areas(score: Floats, is_target: Mask, normal: Mask, anomaly: Mask) -> Metrics:
+    """AUC source, AUC target and pAUC of one section; all arguments ``[n]``."""
+    return {
         "auc_source": _area(score, normal & ~is_target, anomaly),
         "auc_target": _area(score, normal & is_target, anomaly),
         "pauc": _area(score, normal, anomaly, max_fpr=MAX_FPR),
     }
+
+
+def _section_metrics(frame: pd.DataFrame, threshold: float) -> Metrics:
+    is_target = (frame["domain"] == "target").to_numpy()
+    anomaly, normal = ((frame["condition"] == kind).to_numpy() for kind in ("anomaly", "normal"))
+    score = frame["score"].to_numpy()
+    metrics = areas(score, is_target, normal, anomaly)
     metrics["hmean"] = harmonic_mean(metrics[name] for name in AREAS)
     for domain, here in zip(DOMAINS, (~is_target, is_target), strict=True):
         metrics |= _decisions(score > threshold, anomaly & here, normal & here, domain)
     return metrics | {"threshold": threshold}
 
 
-def _area(score: np.ndarray, normal: np.ndarray, anomaly: np.ndarray, max_fpr: float | None = None) -> float | None:
+def _area(score: Floats, normal: Mask, anomaly: Mask, max_fpr: float | None = None) -> float | None:
     if not normal.any() or not anomaly.any():
         return None
     used = normal | anomaly
     return float(roc_auc_score(anomaly[used], score[used], max_fpr=max_fpr))
 
 
-def _decisions(flagged: np.ndarray, anomaly: np.ndarray, normal: np.ndarray, domain: str) -> Metrics:
+def _decisions(flagged: Mask, anomaly: Mask, normal: Mask, domain: str) -> Metrics:
     if not (anomaly.any() and normal.any()):
         return {f"{name}_{domain}": None for name in ("precision", "recall", "f1")}
     hits, false_alarms = int((flagged & anomaly).sum()), int((flagged & normal).sum())

@@ -47,7 +47,7 @@ def decibels(db: float) -> float:
 
 
 def upsample(knots: NDArray[np.floating], spacing: int, n: int) -> Signal:
-    """n samples of the straight lines between knots `spacing` samples apart, of which one lies past the end."""
+    """n samples of the straight lines between knots `spacing` samples apart, the last one past the end."""
     start = knots.astype(np.float32)
     ramp = np.arange(spacing, dtype=np.float32) / np.float32(spacing)
     course: Signal = (start[:-1, None] + np.diff(start)[:, None] * ramp).ravel()[:n]
