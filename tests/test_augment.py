@@ -79,7 +79,7 @@ def test_soft_labels_are_the_shares_that_the_mixture_shows(mixture: tuple[torch.
 
 
 def test_lambda_is_uniform_and_drawn_for_each_window(mixture: tuple[torch.Tensor, ...]) -> None:
-    _, mixed, _, partner, weight = mixture
+    _, _, _, partner, weight = mixture
     assert len(weight.unique()) == 64
     assert weight.min() >= 0.0 and weight.max() <= 1.0
     assert weight.min() < 0.1 and weight.max() > 0.9

@@ -201,7 +201,9 @@ def test_all_controls_have_a_score_and_a_threshold() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("machine", "reference"), [("lathe", (64.1, 88.1, 66.5)), ("bldcmotor", (88.1, 92.8, 74.9))], ids=["lathe", "bldcmotor"]
+    ("machine", "reference"),
+    [("lathe", (64.1, 88.1, 66.5)), ("bldcmotor", (88.1, 92.8, 74.9))],
+    ids=["lathe", "bldcmotor"],
 )
 def test_mel_statistics_reach_their_reference_on_real_recordings(
     recordings: Path, tmp_path: Path, machine: str, reference: tuple[float, float, float]

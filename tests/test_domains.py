@@ -228,7 +228,9 @@ class TestDetectors:
             assert detectors.thresholds[name] == pytest.approx(expected)
 
     @pytest.mark.parametrize("options", VARIANTS, ids=str)
-    def test_about_as_many_normal_clips_pass_the_threshold_as_the_percentile_says(self, options: dict[str, Any]) -> None:
+    def test_about_as_many_normal_clips_pass_the_threshold_as_the_percentile_says(
+        self, options: dict[str, Any]
+    ) -> None:
         detectors, _ = fit_detectors(*machine(200, 40), DetectionSettings(**options), seed=0)
         fresh = [clip(5000 + n) for n in range(150)] + [clip(6000 + n, centre=2.0) for n in range(30)]
         for name in ALL_SYSTEMS:

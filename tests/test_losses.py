@@ -84,7 +84,7 @@ def test_contrastive_equals_the_loop_over_its_definition(seed: int, temperature:
 
 @pytest.mark.parametrize("temperature", [0.07, 0.3, 1.0])
 def test_contrastive_closed_form_of_a_pair_and_an_opposite(temperature: float) -> None:
-    """Two equal embeddings and one opposite of another class: log(1 + exp(-2 / tau)) for both anchors, the third skipped."""
+    """Two equal embeddings and an opposite of another class: log(1 + exp(-2 / tau)) for the two, the third skipped."""
     z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     loss = contrastive_loss(z, torch.tensor([0, 0, 1]), torch.zeros(3, dtype=torch.bool), temperature)
     assert loss.item() == pytest.approx(math.log1p(math.exp(-2.0 / temperature)), abs=1e-6)

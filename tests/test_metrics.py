@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ def mcclish(normal: Sequence[float], anomalous: Sequence[float], limit: float = 
     for threshold in sorted({*normal, *anomalous}, reverse=True):
         points.append((np.mean([n >= threshold for n in normal]), np.mean([a >= threshold for a in anomalous])))
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         end = min(x1, limit)
         if end > x0:
             y_end = y0 + (y1 - y0) * (end - x0) / (x1 - x0)
@@ -106,8 +107,18 @@ def test_only_the_order_of_scores_counts() -> None:
 
 
 def test_decisions_look_at_clips_of_their_own_domain() -> None:
-    rows = [("source", "normal", 0.1), ("source", "normal", 0.9), ("source", "anomaly", 0.8), ("source", "anomaly", 0.2)]
-    rows += [("source", "anomaly", 0.7), ("target", "normal", 0.5), ("target", "anomaly", 0.6), ("target", "anomaly", 0.51)]
+    rows = [
+        ("source", "normal", 0.1),
+        ("source", "normal", 0.9),
+        ("source", "anomaly", 0.8),
+        ("source", "anomaly", 0.2),
+    ]
+    rows += [
+        ("source", "anomaly", 0.7),
+        ("target", "normal", 0.5),
+        ("target", "anomaly", 0.6),
+        ("target", "anomaly", 0.51),
+    ]
     frame = pd.DataFrame([("00", *row) for row in rows], columns=["section", "domain", "condition", "score"])
     metrics = official_metrics(frame, frame["score"].tolist(), threshold=0.5)  # 0.5 itself is not above the threshold
     source = (metrics["precision_source"], metrics["recall_source"], metrics["f1_source"])
@@ -119,7 +130,9 @@ def test_decisions_look_at_clips_of_their_own_domain() -> None:
 def test_no_alarm_at_all_is_zero_not_an_error() -> None:
     frame = table(0, FULL)
     metrics = official_metrics(frame, frame["score"].tolist(), threshold=1e9)
-    assert [metrics[f"{name}_{domain}"] for name in ("precision", "recall", "f1") for domain in ("source", "target")] == [0.0] * 6
+    assert [
+        metrics[f"{name}_{domain}"] for name in ("precision", "recall", "f1") for domain in ("source", "target")
+    ] == [0.0] * 6
 
 
 @pytest.mark.parametrize(

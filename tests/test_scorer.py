@@ -1,8 +1,8 @@
 """The Scorer: one number for one clip, however it comes, and what it does when the sound changes.
 
-The behaviour tests say what is promised of any model: scores are finite whatever the sound, unchanged by what a microphone
-cannot hear (polarity, container, a second equal channel), little changed by when the recording starts, and higher for what
-is plainly foreign. The size of a change depends on the model, so it is compared with that of other changes.
+The behaviour tests say what is promised of any model: scores are finite whatever the sound, unchanged by what a
+microphone cannot hear (polarity, container, a second equal channel), little changed by when the recording starts, and
+higher for what is plainly foreign. The size of a change depends on the model, so it is compared with other changes.
 """
 
 import copy
@@ -82,7 +82,9 @@ class TestIndependently:
         frames = LogMel(scorer.settings.audio, 200.0)(samples).astype(np.float64)
         frames = (frames - tensors["normalisation.fan.mean"]) / float(tensors["normalisation.fan.scale"])
         starts = [*range(0, len(frames) - 64, 32), len(frames) - 64]
-        weights = {k.removeprefix("network."): torch.from_numpy(v) for k, v in tensors.items() if k.startswith("network.")}
+        weights = {
+            k.removeprefix("network."): torch.from_numpy(v) for k, v in tensors.items() if k.startswith("network.")
+        }
         network = ConvolutionalAutoEncoder(scorer.settings.network, len(weights["classifier.bias"])).eval()
         network.load_state_dict(weights)
         embeddings, errors = [], []
@@ -189,7 +191,7 @@ def test_segments_cover_the_clip_without_a_gap(scorer: Scorer, system: SystemNam
     assert all(after <= before for after, before in zip(starts[1:], ends, strict=False))
     hop = 512 / RATE
     lengths = np.array(ends) - np.array(starts)
-    np.testing.assert_allclose(lengths, min(64 * hop, samples / RATE), atol=1.01 * hop)  # the last frame may reach beyond
+    np.testing.assert_allclose(lengths, min(64 * hop, samples / RATE), atol=1.01 * hop)
     if system.endswith("score"):
         assert np.mean([segment.score for segment in result.segments]) == pytest.approx(result.score)
 
@@ -257,16 +259,20 @@ class TestWhatMattersLittle:
 
         Above, a 16 kHz clip has sound and its copies have not: that much a score tells, and no more.
         """
-        copies = {rate: [resample(c, len(c) * rate // RATE).astype(np.float32) for c in clips] for rate in (44_100, 48_000, 96_000)}
+        copies = {
+            rate: [resample(clip, len(clip) * rate // RATE).astype(np.float32) for clip in clips]
+            for rate in (44_100, 48_000, 96_000)
+        }
         scores = {rate: [score(scorer, c, rate).systems["knn-feature"] for c in copies[rate]] for rate in copies}
         np.testing.assert_allclose(scores[44_100], scores[48_000], rtol=0.05)
         np.testing.assert_allclose(scores[96_000], scores[48_000], rtol=0.05)
         noisy = of_all(scorer, clips, lambda samples: samples + noise_like(samples, 0.0))["knn-feature"]
         assert (np.array(scores[48_000]) - usual["knn-feature"]).mean() < 0.25 * (noisy - usual["knn-feature"]).mean()
         audible = scorer.log_mel.centres_hz < 7_400
-        for original, copy in zip(clips, copies[48_000], strict=True):
-            a, b = (scorer.log_mel(scorer.decode(encoded(s, r)).samples) for s, r in ((original, RATE), (copy, 48_000)))
-            assert np.abs((a - b).mean(axis=0)[audible]).max() < 0.5  # dB
+        for original, same in zip(clips, copies[48_000], strict=True):
+            here = scorer.log_mel(scorer.decode(encoded(original)).samples)
+            there = scorer.log_mel(scorer.decode(encoded(same, 48_000)).samples)
+            assert np.abs((here - there).mean(axis=0)[audible]).max() < 0.5  # dB
 
 
 def noise_like(samples: Samples, snr_db: float) -> Samples:
@@ -299,7 +305,9 @@ class TestWhatIsForeign:
             assert (foreign[name] > usual[name]).all()
         assert (foreign["knn-feature"] > scorer.detectors.thresholds["knn-feature"]).all()
 
-    def test_the_more_noise_the_higher(self, scorer: Scorer, clips: list[Samples], usual: dict[SystemName, np.ndarray]) -> None:
+    def test_the_more_noise_the_higher(
+        self, scorer: Scorer, clips: list[Samples], usual: dict[SystemName, np.ndarray]
+    ) -> None:
         means = [usual["knn-feature"].mean()]
         for snr_db in (10.0, 0.0, -10.0):
             noisy = of_all(scorer, clips, lambda samples, snr=snr_db: samples + noise_like(samples, snr))

@@ -61,7 +61,7 @@ def test_synthetic_vectors_lie_between_a_vector_and_one_of_its_neighbours(neighb
 
 
 def off_segment(vector: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    """How far ``vector`` is from the nearest normalised point ``a + t (b - a)``, with ``t`` told by the error coordinate."""
+    """How far ``vector`` is from the normalised point ``a + t (b - a)``, with ``t`` told by the error coordinate."""
     t = (vector[-1] - a[-1]) / (b[-1] - a[-1])
     if not -1e-6 <= t <= 1 + 1e-6:
         return np.inf

@@ -378,7 +378,7 @@ def command_line(data: Path, bundle: Path) -> "subprocess.Popen[str]":
 
 
 def kill_when(process: "subprocess.Popen[str]", bundle: Path, pattern: str, delay: float) -> None:
-    """SIGKILL ``delay`` seconds after a new path fits the pattern; at no moment may there be a bundle that does not load."""
+    """SIGKILL ``delay`` seconds after a new path fits; at no moment may there be a bundle that does not load."""
     before = set(bundle.parent.glob(pattern))
     seen: float | None = None
     while process.poll() is None:

@@ -32,6 +32,7 @@ def drift(
 
     with step("drift"):
         from masd.lifecycle.drift import check_drift
+        from masd.lifecycle.drift_log import NothingLoggedError
         from masd.lifecycle.registry import Registry
 
         out = Path(drift.path)
@@ -41,6 +42,12 @@ def drift(
             version = models.channel(machine, "production")
             if version is None:
                 print(f"{machine}: no version in production, nothing to compare with")
-            elif check_drift(models.path(machine, version), Path(log), out / machine).verdict == "drift":
+                continue
+            try:
+                verdict = check_drift(models.path(machine, version), Path(log), out / machine)
+            except NothingLoggedError as idle:
+                print(f"{machine}: {idle}")
+                continue
+            if verdict.verdict == "drift":
                 found.append(machine)
         return bool(found), found

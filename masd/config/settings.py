@@ -104,6 +104,9 @@ class TrainingSettings(_Section):
     specaugment_frames: NonNegativeInt = 8
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_every: PositiveInt = 10
+    calibration_share: float = Field(
+        0.1, ge=0.0, le=0.5
+    )  # of the source clips: kept from the network, for the threshold
 
     @model_validator(mode="after")
     def _reconstruction_is_always_there(self) -> Self:
@@ -192,7 +195,7 @@ class Settings(_Section):
                 raise MasdError(
                     f"settings {file}: expected sections such as 'training:', found {type(loaded).__name__}"
                 )
-            values = loaded or {}
+            values = {name: section for name, section in (loaded or {}).items() if section is not None}  # emptied
         for override in overrides:
             _apply(values, override)
         return cls._validated(values, str(file) if file else "settings")

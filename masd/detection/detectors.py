@@ -92,12 +92,18 @@ class Detectors:
 
 
 def fit_detectors(
-    clips: Sequence[ClipFeatures], is_target: npt.NDArray[np.bool_], settings: DetectionSettings, seed: int
+    clips: Sequence[ClipFeatures],
+    is_target: npt.NDArray[np.bool_],
+    settings: DetectionSettings,
+    seed: int,
+    unseen: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Detectors, dict[SystemName, Scores]]:
     """Fit all four systems on the normal training clips of one machine.
 
     ``is_target`` ``[clips]``. Returns the detectors and, per system, the held-out score of every training clip
-    ``[clips]``; each threshold is their ``threshold_percentile``, so it needs no fault and no test clip.
+    ``[clips]``. Each threshold is the ``threshold_percentile`` of the held-out scores of the clips in ``unseen``
+    ``[clips]``, which the network was not trained on, and of the target clips; of all clips where ``unseen`` names
+    none. So it needs no fault and no test clip.
 
     :raises MasdError: fewer than three clips, from which no held-out score can be made.
     """
@@ -118,5 +124,8 @@ def fit_detectors(
             if kind_and_level(name)[1] == level:
                 fitted = fit_system(name, vectors, groups, is_target, settings, seed)
                 systems[name], held_out[name] = fitted.minimum, fitted.held_out
-    thresholds = {name: float(np.percentile(held_out[name], settings.threshold_percentile)) for name in ALL_SYSTEMS}
+    calibrating = unseen | is_target if unseen is not None and unseen.any() else np.ones(len(clips), dtype=np.bool_)
+    thresholds = {
+        name: float(np.percentile(held_out[name][calibrating], settings.threshold_percentile)) for name in ALL_SYSTEMS
+    }
     return Detectors(systems, scalings, thresholds), held_out

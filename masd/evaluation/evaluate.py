@@ -50,6 +50,8 @@ def evaluate_scorer(
         raise MasdError(f"{data.folder / 'test'}: no test clips; expected test/*.wav to evaluate on")
     with ConsoleProgress(f"score {data.machine_type}") as progress:
         results, notes = score_clips(scorer, clips, progress)
+    if not results:
+        raise MasdError(f"{data.folder / 'test'}: none of its {len(clips)} clips is readable; repair or replace them")
     scores = pd.DataFrame(
         [
             {"name": clip.name, "section": clip.section, "domain": clip.domain, "condition": clip.condition}

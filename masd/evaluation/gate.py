@@ -73,7 +73,7 @@ def decide(
         ours, theirs = _harmonic_mean(with_champion, system), _harmonic_mean(with_champion, "champion")
         name = f"version {champion_version} in production"
         if ours is None or theirs is None:
-            sentence = f"{machine_type} is refused: {name} has scored no labelled clip of its test set to compare them on."
+            sentence = f"{machine_type} is refused: {name} has scored no labelled clip of its test set."
             return Verdict(machine_type, False, sentence, system, tuple(checks))
         checks.append(_not_worse(name, ours, theirs, settings.production_margin))
     failed = [check for check in checks if not check.passed]

@@ -43,10 +43,14 @@ class BalancedSampler:
         settings: TrainingSettings,
         windows: WindowSettings,
         rng: np.random.Generator,
+        set_aside: Sequence[Indexes] | None = None,
     ) -> None:
+        """``labels`` ``[clips]`` of each store; rows in ``set_aside`` are never drawn."""
         self._stores, self._normalisations = stores, normalisations
         self._settings, self._frames, self._rng = settings, windows.frames, rng
         rows = [np.flatnonzero((store.clips["split"] != "test").to_numpy()) for store in stores]
+        if set_aside is not None:
+            rows = [np.setdiff1d(own, aside) for own, aside in zip(rows, set_aside, strict=True)]
         self._store = np.concatenate([np.full(len(r), number) for number, r in enumerate(rows)])
         self._label = np.concatenate([label[r] for label, r in zip(labels, rows, strict=True)])
         self._offset = self._column(rows, "offset").astype(np.int64)
@@ -97,7 +101,7 @@ class BalancedSampler:
         )
 
     def _pairs(self, group: Indexes, count: int) -> Indexes:
-        """``count`` clips: half drawn from the group, and for each another one of its class and kind (an odd one more)."""
+        """``count`` clips: half drawn from the group, and for each another one of its class and kind (or two)."""
         if count == 0:
             return np.empty(0, dtype=np.int64)
         first = group[self._rng.integers(len(group), size=max(count // 2, 1))]

@@ -14,6 +14,7 @@ from masd.config import Settings, TrainingSettings
 from masd.data.store import FeatureStore
 from masd.learning.augment import mix, mixup, spec_augment
 from masd.learning.batches import BalancedSampler, Batch
+from masd.learning.calibration import calibration_rows
 from masd.learning.checkpoint import TrainState, resume, save_checkpoint
 from masd.learning.classes import label_clips
 from masd.learning.device import DeviceName, choose_device, training_dtype
@@ -54,7 +55,8 @@ def train_network(
     network = ConvolutionalAutoEncoder(settings.network, len(class_names))
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainState(network, torch.optim.Adam(network.parameters(), training.learning_rate, fused=True), rng)
-    sampler = BalancedSampler(stores, normalisations, labels, training, settings.windows, rng)
+    set_aside = [calibration_rows(store, settings) for store in stores]
+    sampler = BalancedSampler(stores, normalisations, labels, training, settings.windows, rng, set_aside)
     fingerprint = _fingerprint(stores, settings)
     if resume_from_checkpoint and resume(state, checkpoints, fingerprint):
         log.info("resumed at epoch %d from %s", state.epoch, checkpoints)
@@ -78,6 +80,10 @@ def train_network(
         normalisations={s.machine_type: n for s, n in zip(stores, normalisations, strict=True)},
         class_names=class_names,
         history=state.history,
+        set_aside={
+            store.machine_type: store.clips["name"].iloc[rows].tolist()
+            for store, rows in zip(stores, set_aside, strict=True)
+        },
     )
     save_network(trained, settings, out)
     shutil.rmtree(checkpoints, ignore_errors=True)

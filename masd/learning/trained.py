@@ -1,7 +1,7 @@
 """A trained network on disk: weights, the normalisation of each machine it knows, its classes, its history."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,26 @@ from masd.learning.normalisation import Normalisation
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The result of training; ``network`` is in evaluation mode."""
+    """The result of training; ``network`` is in evaluation mode.
+
+    ``set_aside`` names, per machine, the training clips the network has not seen (:mod:`masd.learning.calibration`);
+    a bundle does not keep it.
+    """
 
     network: ConvolutionalAutoEncoder
     normalisations: dict[str, Normalisation]
     class_names: list[str]
     history: list[dict[str, float]]
+    set_aside: dict[str, list[str]] = field(default_factory=dict)
 
 
 def save_network(trained: TrainedNetwork, settings: Settings, out: Path) -> None:
     """Write the folder ``out``: ``network.safetensors``, ``network.json``, ``history.json``."""
-    about = {"network": settings.network.model_dump(mode="json"), "classes": trained.class_names}
+    about = {
+        "network": settings.network.model_dump(mode="json"),
+        "classes": trained.class_names,
+        "set_aside": trained.set_aside,
+    }
     with replacing_folder(out) as staged:
         save_file(network_tensors(trained, list(trained.normalisations)), staged / "network.safetensors")
         (staged / "network.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
@@ -41,12 +50,13 @@ def load_network(folder: Path) -> TrainedNetwork:
     try:
         about = json.loads((folder / "network.json").read_text(encoding="utf-8"))
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-        return restore_network(
+        restored = restore_network(
             load_file(folder / "network.safetensors"),
             NetworkSettings(**about["network"]),
             about["classes"],
             history,
         )
+        return replace(restored, set_aside=about["set_aside"])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise MasdError(f"{folder}: not a trained network ({' '.join(str(error).split())[:160]})") from error
 

@@ -15,6 +15,10 @@ from masd.lifecycle.manifest import UNREGISTERED
 SUFFIXES = (".jsonl", ".parquet")
 
 
+class NothingLoggedError(MasdError):
+    """The log is in order but holds no clip of the machine: an idle machine, or a log of others."""
+
+
 @dataclass(frozen=True)
 class LogRows:
     """The rows of one model in a log, and how many others were passed over.
@@ -54,10 +58,10 @@ def read_log(log: Path, machine_type: str, version: str, columns: Sequence[str])
     if not records and not other_versions:
         if other_machines:
             found = ", ".join(sorted(seen)[:5])
-            raise MasdError(f"inference log {log} has no row of machine '{machine_type}', only of {found}")
+            raise NothingLoggedError(f"inference log {log} has no row of machine '{machine_type}', only of {found}")
         if unreadable:
             raise MasdError(f"inference log {log} has no readable row: none of {unreadable} lines is a JSON object")
-        raise MasdError(f"inference log {log} is empty: no clip has been scored yet")
+        raise NothingLoggedError(f"inference log {log} is empty: no clip has been scored yet")
     clips = pd.DataFrame(records, columns=list(columns)).apply(pd.to_numeric, errors="coerce").astype(np.float64)
     if missing := ", ".join(name for name in columns if len(clips) and clips[name].isna().all()):
         raise MasdError(f"inference log {log} has no values in column {missing}: is it what masd serve logged?")

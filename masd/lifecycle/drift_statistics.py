@@ -94,6 +94,7 @@ def compare(reference: pd.DataFrame, window: pd.DataFrame, false_alarm_rate: flo
 
 
 def _test(reference: pd.Series, window: pd.Series, threshold: float) -> ColumnDrift:
+    reference = reference.dropna()  # the model's own values are known only of clips its network was not trained on
     usual = usual_value(reference)
     if usual is None:
         p_value = ks_p_value(reference, window)

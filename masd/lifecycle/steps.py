@@ -54,6 +54,7 @@ def train(
 
 def fit_detectors(features: Path, machine: str, network: Path, settings: Settings, out: Path) -> None:
     """Log-mel store of one machine and a network that knows it -> bundle folder ``out``."""
+    import numpy as np
     import pandas as pd
 
     from masd.data.store import FeatureStore
@@ -70,7 +71,8 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     rows = store.rows(split="train", kind="noisy")
     clips = extract.rows(store, rows)
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
-    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed)
+    unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
+    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen)
     reference = []
     for row, features_of_clip, score in zip(rows, clips, held_out[settings.detection.system], strict=True):
         about = store.clips.iloc[int(row)]
@@ -93,6 +95,9 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
             ),
         )
         reference.append(result.to_record())
+    frame = pd.DataFrame(reference)
+    if unseen.any():  # what the network remembers is no reference for what it has never heard
+        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error"]] = np.nan
     save_bundle(
         out,
         settings=settings,
@@ -100,7 +105,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         data_fingerprint=store.fingerprint,
         trained=trained,
         detectors=detectors,
-        reference=pd.DataFrame(reference),
+        reference=frame,
     )
 
 

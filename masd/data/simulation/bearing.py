@@ -60,7 +60,7 @@ def _impacts(kind: str, shaft: Curve, n: int, rng: np.random.Generator) -> Signa
     """
     order, carrier = {"outer-race": (BPFO, 0.0), "inner-race": (BPFI, 1.0), "ball": (2 * BSF, CAGE)}[kind]
     at = events(order * shaft)
-    zone = 0.5 + 0.5 * np.cos(2 * np.pi * carrier * np.interp(at, np.arange(n), shaft)) if carrier else 1.0
+    zone = 0.5 + 0.5 * np.cos(2 * np.pi * carrier * shaft[at.astype(np.int64)]) if carrier else 1.0
     spacing = n / max(len(at), 1)
     slipped = at + rng.normal(0.0, 0.012 * spacing, len(at))
     strengths = zone * rng.lognormal(0.0, 0.2, len(at))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
-from masd.data.simulation.signals import RATE, Curve, Signal, unit
+from masd.data.simulation.signals import MS, RATE, Curve, Signal, unit
 
 
 class Mode(NamedTuple):
@@ -21,8 +21,9 @@ class Mode(NamedTuple):
 
 def events(phase: Curve) -> Curve:
     """Where (in samples, fractional) a phase passes whole numbers: once per revolution of what it counts."""
-    turns = np.arange(np.ceil(phase[0]), np.floor(phase[-1]) + 1)
-    return np.interp(turns, phase, np.arange(len(phase)))
+    knots = phase[::MS]  # no machine changes its speed within a millisecond
+    turns = np.arange(np.ceil(knots[0]), np.floor(knots[-1]) + 1)
+    return np.interp(turns, knots, MS * np.arange(len(knots)))
 
 
 def impulses(n: int, at: Curve, heights: float | Curve = 1.0) -> Signal:

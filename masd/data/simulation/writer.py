@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import uuid
 import wave
@@ -88,7 +87,7 @@ def _whole(folder: Path) -> Iterator[Path]:
         yield partial
         if folder.exists():
             folder.rmdir()  # checked to be empty; a rename onto it is refused on some systems
-        os.rename(partial, folder)
+        partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -1,0 +1,28 @@
+"""Normal clips that the network does not see, so that what is measured on them holds for new clips."""
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.config import Settings
+from masd.data.store import FeatureStore
+
+LEAST_CLIPS = 20
+"""With fewer source clips none is set aside: the network needs them more."""
+
+LEAST_SET_ASIDE = 5
+
+
+def calibration_rows(store: FeatureStore, settings: Settings) -> npt.NDArray[np.int64]:
+    """Rows of the source training clips kept from the network: ``training.calibration_share`` of them, at least five.
+
+    The network remembers the clips it was trained on, and after the report's 350 epochs a new normal clip scores well
+    above them: thresholds and drift references measured on remembered clips would flag most normal clips. Target
+    clips are too few to set any aside; theirs stay leave-one-out scores of the detectors alone.
+    """
+    rows = store.rows(split="train", kind="noisy")
+    source = rows[store.clips["domain"].to_numpy()[rows] != "target"]
+    share = settings.training.calibration_share
+    if share == 0 or len(source) < LEAST_CLIPS:
+        return np.empty(0, dtype=np.int64)
+    count = max(LEAST_SET_ASIDE, round(share * len(source)))
+    return np.sort(np.random.default_rng(settings.seed).choice(source, count, replace=False))
