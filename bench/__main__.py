@@ -65,9 +65,9 @@ def _training(store: FeatureStore, settings: Settings) -> None:
         _line(f"training step, stage {stage}, {dtype}", times)
         median = statistics.median(times)
         print(
-            f"    {batch / median:.0f} windows/s; drawing is {statistics.median(draw) / median:.1%} of the step; convolutions "
-            f"need {flops / 1e9:.1f} GFLOP (forward and backward), {flops / median / peak:.1%} of the measured "
-            f"matrix-product ceiling of {peak / 1e9:.0f} GFLOP/s"
+            f"    {batch / median:.0f} windows/s; drawing is {statistics.median(draw) / median:.1%} of the step; "
+            f"convolutions need {flops / 1e9:.1f} GFLOP (forward and backward), {flops / median / peak:.1%} of the "
+            f"measured matrix-product ceiling of {peak / 1e9:.0f} GFLOP/s"
         )
 
 

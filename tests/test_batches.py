@@ -42,7 +42,9 @@ def store(rows: list[Row], machine: str = "fan", first_frame: int = 0) -> Featur
 class Case:
     """A sampler over stores, and the way back from a batch's windows to the clips."""
 
-    def __init__(self, *stores: FeatureStore, seed: int = 0, **settings: int) -> None:
+    def __init__(
+        self, *stores: FeatureStore, seed: int = 0, set_aside: list[np.ndarray] | None = None, **settings: int
+    ) -> None:
         self.stores = stores
         self.normalisations = [
             Normalisation(np.linspace(0, number + 1, BANDS).astype(np.float32), 2.0 + number)
@@ -56,6 +58,7 @@ class Case:
             TrainingSettings(**settings),  # type: ignore[arg-type]
             WINDOWS,
             np.random.default_rng(seed),
+            set_aside,
         )
 
     def draw(self, with_noise: bool = True) -> tuple[Batch, list[tuple[int, int]]]:
@@ -151,6 +154,15 @@ def test_test_clips_are_never_drawn() -> None:
     seen = {row for _ in range(4) for _, row in case.draw()[1]}
     splits = case.stores[0].clips["split"]
     assert seen == set(np.flatnonzero(splits != "test"))
+
+
+def test_clips_that_are_set_aside_are_never_drawn() -> None:
+    aside = [np.array([0, 3, 13]), np.array([1])]
+    case = Case(store(MACHINE, "fan"), store(MACHINE, "valve", first_frame=2000), set_aside=aside)
+    seen = {origin for _ in range(8) for origin in case.draw()[1]}
+    clips = len(MACHINE) - 6  # the rest are test clips
+    expected = {(number, row) for number in (0, 1) for row in range(clips)} - {(0, 0), (0, 3), (0, 13), (1, 1)}
+    assert seen == expected
 
 
 def test_windows_start_anywhere_in_a_clip() -> None:

@@ -227,6 +227,20 @@ class TestDetectors:
             expected = ordered[low] + share * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
             assert detectors.thresholds[name] == pytest.approx(expected)
 
+    def test_clips_unseen_by_the_network_and_target_clips_set_the_threshold(self) -> None:
+        clips, is_target = machine()
+        unseen = np.zeros(len(clips), bool)
+        unseen[[2, 5, 7, 11]] = True
+        settings = DetectionSettings()
+        detectors, held_out = fit_detectors(clips, is_target, settings, 0, unseen)
+        everything, same_held_out = fit_detectors(clips, is_target, settings, 0)
+        none_unseen, _ = fit_detectors(clips, is_target, settings, 0, np.zeros(len(clips), bool))
+        for name in ALL_SYSTEMS:
+            np.testing.assert_array_equal(held_out[name], same_held_out[name])
+            expected = np.percentile(held_out[name][[2, 5, 7, 11, *np.flatnonzero(is_target)]], 90)
+            assert detectors.thresholds[name] == pytest.approx(expected)
+        assert none_unseen.thresholds == everything.thresholds != detectors.thresholds
+
     @pytest.mark.parametrize("options", VARIANTS, ids=str)
     def test_about_as_many_normal_clips_pass_the_threshold_as_the_percentile_says(
         self, options: dict[str, Any]

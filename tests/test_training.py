@@ -20,6 +20,7 @@ from masd.config import AudioSettings, NetworkSettings, Settings, WindowSettings
 from masd.data.store import FeatureStore
 from masd.errors import MasdError
 from masd.learning import checkpoint
+from masd.learning.calibration import calibration_rows
 from masd.learning.train import train_network
 from masd.learning.trained import load_network
 from masd.lifecycle.bundle import load_bundle
@@ -58,6 +59,7 @@ def toy_store(machine: str, kind: str) -> FeatureStore:
     for clip, band in zip(frames, clips.pop("band"), strict=True):
         clip[:, 2 * band : 2 * band + 2] += 12.0
     clips["n_frames"], clips["offset"] = 32, 32 * np.arange(len(rows))
+    clips["name"] = [f"{n}.wav" for n in range(len(rows))]
     return FeatureStore(Path(), machine, f"data of {machine}", AudioSettings(), 0.0, (), clips, frames.reshape(-1, 16))
 
 
@@ -191,6 +193,35 @@ def test_test_clips_have_no_part_in_training(
     clips.loc[clips["split"] == "test", ["attributes", "condition", "domain"]] = "secret"
     train_network([replace(fan, frames=frames, clips=clips)], settings, tmp_path / "network", device="cpu")
     assert same_result(undisturbed, tmp_path / "network")
+
+
+def test_calibration_clips_are_kept_from_the_network(tiny_features: Path, settings: Settings, tmp_path: Path) -> None:
+    """Played backwards they leave the normalisation as it is (which may listen to them), and the network too."""
+    store = FeatureStore.open(tiny_features / "fan")
+    aside = calibration_rows(store, settings)
+    clips = store.clips.iloc[aside]
+    assert len(aside) == 5  # of 20 source clips: 0.1 would be 2, five is the least
+    assert set(clips["split"]) == {"train"} and set(clips["domain"]) == {"source"} and set(clips["kind"]) == {"noisy"}
+    forwards = np.round(8 * store.frames) / 8  # in eighths of a dB sums are exact, in whatever order
+    backwards = forwards.copy()
+    for row in aside:
+        offset, count = store.clips["offset"].iat[row], store.clips["n_frames"].iat[row]
+        backwards[offset : offset + count] = forwards[offset : offset + count][::-1]
+    one_epoch = with_training(settings, stage1_epochs=1, stage2_epochs=0)
+    for name, frames in (("as recorded", forwards), ("backwards", backwards)):
+        train_network([replace(store, frames=frames)], one_epoch, tmp_path / name, device="cpu")
+    assert load_network(tmp_path / "as recorded").set_aside == {"fan": clips["name"].tolist()}
+    assert same_result(tmp_path / "as recorded", tmp_path / "backwards")
+
+
+def test_how_many_clips_are_set_aside(fan: FeatureStore, settings: Settings) -> None:
+    assert len(calibration_rows(fan, settings)) == 0  # 12 source clips: the network needs them all
+    many = replace(fan, clips=pd.concat([fan.clips] * 10, ignore_index=True))
+    for share, expected in ((0.0, 0), (0.01, 5), (0.1, 12), (0.5, 60)):
+        assert len(calibration_rows(many, with_training(settings, calibration_share=share))) == expected
+    other_seed = settings.model_copy(update={"seed": 1})
+    assert not np.array_equal(calibration_rows(many, settings), calibration_rows(many, other_seed))
+    assert np.array_equal(calibration_rows(many, settings), calibration_rows(many, settings))
 
 
 @pytest.mark.parametrize("without", ["target", "supplemental", "both"])
