@@ -129,7 +129,12 @@ def _chosen(data: Path, machines: Sequence[str], out: Path) -> list[str]:
             raise MasdError(f"{data}: no machine can be named {machine}: results have such a folder")
         if (out / machine).exists() and not _is_result(out / machine):
             raise MasdError(f"{out / machine}: is there, but not a run's result; choose another output folder")
-    return chosen
+    # Most recordings first: the longest training then does not start when all others have ended.
+    return sorted(chosen, key=lambda machine: -_bytes_below(data / machine / "train"))
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _is_result(folder: Path) -> bool:

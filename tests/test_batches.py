@@ -194,11 +194,11 @@ def test_batches_are_reproducible_from_the_generator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "windows"),
-    [([40] * 10, 40), ([16] * 10, 10), ([10] * 10, 10), ([17] * 10, 20)],
-    ids=["4 windows each", "exactly one", "shorter than one", "one and the last, right-aligned"],
+    ("frames", "steps"),
+    [([40] * 32, 10), ([16] * 32, 4), ([10] * 32, 4), ([16], 1)],
+    ids=["2.5 windows each", "exactly one", "shorter than one", "less than a batch"],
 )
-def test_an_epoch_shows_every_noisy_training_window_once_on_average(frames: list[int], windows: int) -> None:
+def test_an_epoch_shows_every_frame_of_the_noisy_training_clips_once_on_average(frames: list[int], steps: int) -> None:
     rows: list[Row] = [("train", "noisy", "source", "noAttribute", n) for n in frames]
     rows += [("test", "noisy", "source", "", 500), *NOISE]  # neither counts
-    assert Case(store(rows), batch_source=6, batch_target=2).sampler.steps_per_epoch == -(-windows // 8)
+    assert Case(store(rows), batch_source=6, batch_target=2).sampler.steps_per_epoch == steps

@@ -19,7 +19,7 @@ from conftest import TINY_OVERRIDES
 from masd.config import AudioSettings, NetworkSettings, Settings, WindowSettings
 from masd.data.store import FeatureStore
 from masd.errors import MasdError
-from masd.learning import checkpoint
+from masd.learning import checkpoint, train
 from masd.learning.calibration import calibration_rows
 from masd.learning.train import train_network
 from masd.learning.trained import load_network
@@ -159,6 +159,50 @@ def test_training_learns_to_reconstruct_to_classify_and_to_contrast(
     assert last["reconstruction"] < 0.8 * first["reconstruction"]
     assert last["classification"] < 0.8 * first["classification"]
     assert last["contrastive"] < 0.9 * first["contrastive"]
+
+
+@pytest.mark.parametrize("mixup", [0.0, 1.0])
+def test_what_is_masked_must_be_reconstructed(
+    fan: FeatureStore, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixup: float
+) -> None:
+    """With all of the input masked no network can do better than the norm of the (mixed) windows, about 16 (13)."""
+    monkeypatch.setattr(train, "spec_augment", lambda x, _: torch.zeros_like(x))
+    settings = with_training(settings, mixup_probability=mixup, stage1_epochs=10, stage2_epochs=10)
+    train_network([fan], settings, tmp_path / "network", device="cpu")
+    assert min(entry["reconstruction"] for entry in load_network(tmp_path / "network").history) > 10.0
+
+
+@pytest.mark.parametrize("mixup", [0.0, 1.0])
+@pytest.mark.parametrize(("machine", "noise"), [("fan", 8), ("bearing", 0)])
+def test_noise_takes_part_in_the_contrast_only(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixup: float, machine: str, noise: int
+) -> None:
+    """Each step has 8 + 8 + 8 windows; noise-only ones are drawn for stage 2 and neither rebuilt nor classified."""
+    seen: dict[str, list[int]] = {"augmented": [], "reconstruction": [], "classification": [], "contrastive": []}
+
+    def spy(name: str, function: str, of: Callable[..., int]) -> None:
+        real = getattr(train, function)
+
+        def spying(*arguments: Any) -> Any:
+            seen[name].append(of(*arguments))
+            return real(*arguments)
+
+        monkeypatch.setattr(train, function, spying)
+
+    spy("augmented", "spec_augment", lambda x, _: len(x))
+    spy("reconstruction", "reconstruction_loss", lambda x, _: len(x))
+    spy("classification", "classification_loss", lambda logits, _: len(logits))
+    spy("contrastive", "contrastive_loss", lambda z, y, is_noise, _: 100 * len(z) + int(is_noise.sum()))
+    store = toy_store(machine, "noise" if noise else "clean")
+    settings = with_training(settings, mixup_probability=mixup, stage1_epochs=1, stage2_epochs=1)
+    train_network([store], settings, tmp_path / "network", device="cpu")
+    steps = len(seen["contrastive"])
+    assert seen == {
+        "augmented": [24] * 2 * steps,
+        "reconstruction": [24] * steps + [24 - noise] * steps,
+        "classification": [24 - noise] * steps,
+        "contrastive": [2400 + noise] * steps,
+    }
 
 
 def test_stage_one_leaves_the_embedding_and_the_classifier_alone(

@@ -17,7 +17,8 @@ def drift(
     """Compare an inference log with the reference of every machine's production version.
 
     Args:
-        machines: The machine types to look at; one without a production version is passed over.
+        machines: The machine types to look at; one without a production version or without a clip in
+            the log is passed over.
         log: Inference log: a file, or a folder of them.
         registry: Root of the model registry.
         drift: A folder per machine: its drift report.
@@ -31,23 +32,7 @@ def drift(
     from components.step import step
 
     with step("drift"):
-        from masd.lifecycle.drift import check_drift
-        from masd.lifecycle.drift_log import NothingLoggedError
-        from masd.lifecycle.registry import Registry
+        from masd.lifecycle.monitoring import drifted_machines
 
-        out = Path(drift.path)
-        out.mkdir(parents=True, exist_ok=True)
-        models, found = Registry(Path(registry)), []
-        for machine in machines:
-            version = models.channel(machine, "production")
-            if version is None:
-                print(f"{machine}: no version in production, nothing to compare with")
-                continue
-            try:
-                verdict = check_drift(models.path(machine, version), Path(log), out / machine)
-            except NothingLoggedError as idle:
-                print(f"{machine}: {idle}")
-                continue
-            if verdict.verdict == "drift":
-                found.append(machine)
+        found = drifted_machines(machines, Path(log), Path(registry), Path(drift.path))
         return bool(found), found

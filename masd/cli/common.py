@@ -20,11 +20,12 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--set",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
         dest="overrides",
         metavar="SECTION.KEY=VALUE",
-        help="override one setting, for example training.stage1_epochs=20; may be repeated",
+        help="override one setting, for example training.stage1_epochs=20",
     )
     command.add_argument("--seed", type=int, help="seed of everything random (default 0)")
 

@@ -12,7 +12,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     serve = commands.add_parser("serve", help="serve models with TorchServe on this machine, in the foreground")
     source = serve.add_mutually_exclusive_group(required=True)
     source.add_argument("--registry", metavar="URL", help="serve what is in production there")
-    source.add_argument("--bundle", type=Path, action="append", metavar="BUNDLE", help="may be repeated")
+    source.add_argument("--bundle", type=Path, nargs="+", action="extend", metavar="BUNDLE")
     serve.add_argument(
         "--host",
         default="127.0.0.1",

@@ -69,11 +69,9 @@ class BalancedSampler:
         self._order = np.argsort(peers, kind="stable")  # clips that may be partners stand together here
         self._first_peer = np.searchsorted(peers[self._order], peers, side="left")
         self._n_peers = np.searchsorted(peers[self._order], peers, side="right") - self._first_peer
-        noisy_windows = sum(
-            len(window_starts(max(int(n), windows.frames), windows.frames, windows.hop_frames))
-            for n in self._length[noisy]
-        )
-        self.steps_per_epoch = -(-noisy_windows // (settings.batch_source + settings.batch_target))
+        shown = settings.batch_source + settings.batch_target  # noisy windows in a batch
+        windows_in_all = float(np.maximum(self._length[noisy] / windows.frames, 1.0).sum())
+        self.steps_per_epoch = max(1, round(windows_in_all / shown))
 
     def _column(self, rows: Sequence[Indexes], name: str) -> npt.NDArray[np.generic]:
         return np.concatenate([store.clips[name].to_numpy()[r] for store, r in zip(self._stores, rows, strict=True)])
