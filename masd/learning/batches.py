@@ -8,7 +8,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from masd.audio import window_starts
 from masd.config import TrainingSettings, WindowSettings
 from masd.data.store import FeatureStore
 from masd.learning.classes import NOISE
@@ -31,8 +30,8 @@ class BalancedSampler:
 
     Each batch holds ``batch_source`` source, ``batch_target`` target and ``batch_supplemental`` supplemental
     windows; where a kind is missing its places go to the source. Windows come in pairs of one class, so no anchor
-    of the contrastive loss lacks a positive. An epoch is as many batches as it takes to show every noisy training
-    window once on average.
+    of the contrastive loss lacks a positive. An epoch is as many batches as it takes to show every frame of
+    the noisy training clips once on average.
     """
 
     def __init__(
@@ -61,10 +60,7 @@ class BalancedSampler:
         self._source, self._target = np.flatnonzero(noisy & ~target), np.flatnonzero(noisy & target)
         self._supplemental = np.flatnonzero(~noisy)
         if len(self._source) == 0:
-            self._source, self._target = (
-                self._target,
-                self._source,
-            )  # only target clips: they are all there is
+            self._source, self._target = self._target, self._source  # only target clips: they are all there is
         peers = self._label * 2 + ~noisy  # partners share class and kind, so that pairs leave the proportions alone
         self._order = np.argsort(peers, kind="stable")  # clips that may be partners stand together here
         self._first_peer = np.searchsorted(peers[self._order], peers, side="left")
