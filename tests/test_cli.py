@@ -14,6 +14,7 @@ import pytest
 from conftest import TINY_OVERRIDES
 
 from masd.cli.main import main
+from masd.errors import MasdError
 from masd.lifecycle.bundle import load_bundle
 from masd.lifecycle.registry import Registry
 
@@ -202,3 +203,19 @@ def test_demo_goes_from_recordings_to_a_drift_report(
     assert len(list((tmp_path / "demo" / "run").rglob("metrics.json"))) == len(demo.MACHINES)
     verdict = json.loads((tmp_path / "demo" / "drift" / "verdict.json").read_text())
     assert verdict["clips"] == 34
+
+
+def test_resuming_with_other_settings_or_data_is_refused(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object, **options: object) -> None:
+        raise MasdError("stopped before the detectors")
+
+    train = ["train", str(tiny_data / "fan"), "--out", str(tmp_path / "fan"), *TINY]
+    with monkeypatch.context() as patch:
+        patch.setattr("masd.lifecycle.steps.fit_detectors", stop)
+        assert main(train) == 1
+    capsys.readouterr()
+    assert main([*train, "--resume", "--seed", "9"]) == 1
+    assert "begun with other data or settings" in error_line(capsys)
+    assert main([*train, "--resume"]) == 0

@@ -167,7 +167,7 @@ def test_what_is_masked_must_be_reconstructed(
 ) -> None:
     """With all of the input masked no network can do better than the norm of the (mixed) windows, about 16 (13)."""
     monkeypatch.setattr(train, "spec_augment", lambda x, _: torch.zeros_like(x))
-    settings = with_training(settings, mixup_probability=mixup, stage1_epochs=10, stage2_epochs=10)
+    settings = with_training(settings, mixup_probability=mixup)
     train_network([fan], settings, tmp_path / "network", device="cpu")
     assert min(entry["reconstruction"] for entry in load_network(tmp_path / "network").history) > 10.0
 

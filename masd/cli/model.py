@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from masd.cli.common import add_settings, settings_from
+from masd.config import Settings
 from masd.errors import MasdError
+from masd.files import write_text
 from masd.lifecycle import steps
 
 
@@ -68,6 +70,7 @@ def _train(options: argparse.Namespace) -> int:
     if not options.resume:
         shutil.rmtree(work, ignore_errors=True)
     steps.featurize(root, machines, settings, work / "features")
+    _check_same_order(work, machines, settings)
     network = work / "network"
     if not network.exists():
         steps.train(work / "features", machines, settings, network, device=options.device, resume=options.resume)
@@ -77,6 +80,21 @@ def _train(options: argparse.Namespace) -> int:
         print(bundle)
     shutil.rmtree(work)
     return 0
+
+
+def _check_same_order(work: Path, machines: list[str], settings: Settings) -> None:
+    """Note what is being trained; a run that is resumed must find the same data and settings.
+
+    :raises MasdError: it does not.
+    """
+    from masd.data.store import FeatureStore
+
+    order = {"settings": settings.model_dump(mode="json")}
+    order["data"] = {machine: FeatureStore.open(work / "features" / machine).fingerprint for machine in machines}
+    note, text = work / "order.json", json.dumps(order, indent=2)
+    if note.exists() and note.read_text(encoding="utf-8") != text:
+        raise MasdError(f"{work}: was begun with other data or settings; train without --resume to start again")
+    write_text(note, text)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -151,8 +151,9 @@ def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: P
 def _champion_scores(bundle: Path, folder: Path) -> dict[str, float]:
     """The production model's score of every test clip of the *new* data, by clip name."""
     from masd.data.folders import read_machine
+    from masd.evaluation.evaluate import score_clips
     from masd.lifecycle.bundle import load_bundle
 
     scorer = load_bundle(bundle).scorer
-    test = read_machine(folder, scorer.settings.data).split("test")
-    return {clip.name: scorer.score([scorer.decode(clip.path)])[0].score for clip in test}
+    results, _ = score_clips(scorer, read_machine(folder, scorer.settings.data).split("test"))
+    return {clip.name: result.score for clip, result in results}
