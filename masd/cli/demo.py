@@ -33,8 +33,8 @@ def demo(out: Path) -> None:
     data = _recordings(out)
 
     _say(
-        "2/5 training pipeline (Kubeflow, run on this machine): a short schedule, so the gate lets a model be 15 points "
-        "below the controls instead of 5"
+        "2/5 training pipeline (Kubeflow, run on this machine): a short schedule, so the gate lets a model be 15 "
+        "points below the controls instead of 5"
     )
     run = run_training(data, MACHINES, Settings.load(None, SCHEDULE), out / "run")
     for verdict in run.verdicts:
