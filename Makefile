@@ -11,7 +11,8 @@ help: ## this list
 setup: $(STAMP) ## create .venv with exactly the versions of constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	@echo "Setting up .venv: downloads and installs for some minutes, once."
+	@$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev]'
 	@touch $@
 

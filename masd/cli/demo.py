@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.errors import MasdError
@@ -46,12 +48,11 @@ def demo(out: Path) -> None:
         _say(f"    ready at {server.url}: {server.models}")
         client = ScoringClient(server.url)
         machine = next(iter(server.models))
-        _say(f"4/5 scoring {machine} over HTTP: a normal and an anomalous clip, then all of its test set")
+        _say(f"4/5 scoring {machine} over HTTP: its most normal and its most anomalous clip, then all of its test set")
         clips = sorted((data / machine / "test").glob("*.wav"))
-        for kind in ("source_test_normal", "source_test_anomaly"):
-            clip = next(clip for clip in clips if kind in clip.name)
-            answer = client.score(machine, clip)
-            print(json.dumps({key: value for key, value in answer.items() if key != "segments"}))
+        for name in _extremes(out / "run" / machine):
+            answer = client.score(machine, data / machine / "test" / name)
+            print(json.dumps({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
         for clip in clips:
             client.score(machine, clip)
     _say("    server stopped")
@@ -79,6 +80,14 @@ def _recordings(out: Path) -> Path:
                 progress=progress,
             )
     return data
+
+
+def _extremes(results: Path) -> tuple[str, str]:
+    """The normal clip with the lowest and the anomalous clip with the highest score of the evaluation."""
+    scores = pd.read_parquet(results / "scores.parquet")
+    system = json.loads((results / "verdict.json").read_text(encoding="utf-8"))["system"]
+    normal, anomaly = (scores[scores["condition"] == kind] for kind in ("normal", "anomaly"))
+    return normal["name"][normal[system].idxmin()], anomaly["name"][anomaly[system].idxmax()]
 
 
 def _bundles(registry: Registry) -> list[Path]:
