@@ -197,8 +197,9 @@ def test_demo_goes_from_recordings_to_a_drift_report(
     out, err = capsys.readouterr()
     assert "server stopped" in err
     answers = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    assert [answer["machine_type"] for answer in answers] == [demo.MACHINES[0]] * 2
-    for path in ("run/report.html", "run/summary.json", f"run/{demo.MACHINES[0]}/report.html", "drift/verdict.json"):
+    served = {answer["machine_type"] for answer in answers}
+    assert len(answers) == 2 and len(served) == 1 and served <= set(demo.MACHINES)
+    for path in ("run/report.html", "run/summary.json", *(f"run/{m}/report.html" for m in demo.MACHINES)):
         assert (tmp_path / "demo" / path).is_file(), path
     assert len(list((tmp_path / "demo" / "run").rglob("metrics.json"))) == len(demo.MACHINES)
     verdict = json.loads((tmp_path / "demo" / "drift" / "verdict.json").read_text())

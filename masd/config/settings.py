@@ -195,7 +195,7 @@ class Settings(_Section):
                 raise MasdError(
                     f"settings {file}: expected sections such as 'training:', found {type(loaded).__name__}"
                 )
-            values = {name: section for name, section in (loaded or {}).items() if section is not None}  # emptied
+            values = loaded or {}
         for override in overrides:
             _apply(values, override)
         return cls._validated(values, str(file) if file else "settings")
