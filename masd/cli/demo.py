@@ -111,19 +111,21 @@ def _bundles(registry: Registry) -> list[Path]:
 
 
 def _closing(out: Path, data: Path, bundle: Path, machine: str, clips: Sequence[Path], seconds: float) -> str:
+    registry = out / "run" / "registry"
+    in_production = Registry(registry).channel(machine, "production") is not None
     return f"""
 Done in {seconds:.0f} s. Everything lies below {out}:
   {out / "run" / "report.html"}   all machines: verdicts, our systems beside the controls
   {out / "run" / machine / "report.html"}   one machine: scores, ROC, clips to listen to
   {out / "drift" / "drift.html"}   drift report
-  {out / "run" / "registry"}   model versions, pointers, audit trail
+  {registry}   model versions, pointers, audit trail
   {data}   the recordings
 
 Try next (with .venv/bin on the PATH):
   masd score {bundle} {clips[0]}
-  masd serve --registry {out / "run" / "registry"}
+  masd serve {f"--registry {registry}" if in_production else f"--bundle {bundle}"}
   curl -H 'Content-Type: audio/wav' --data-binary @{clips[0]} http://127.0.0.1:8080/predictions/{machine}
-  masd registry show {machine} --registry {out / "run" / "registry"}
+  masd registry show {machine} --registry {registry}
   masd pipeline run --data {data} --out {out / "run"}     # the next version"""
 
 

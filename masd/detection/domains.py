@@ -95,8 +95,8 @@ def fit_system(
     ``[clips]``.
 
     The held-out score of a clip comes from detectors fitted without it (and without synthetic vectors made from
-    it): one clip at a time in small domains, ``held_out_folds`` folds otherwise. The network itself has seen the
-    clip, so held-out scores are a little low; there is no label to correct that with.
+    it): one clip at a time in small domains, ``held_out_folds`` folds otherwise. Of a clip that the network was
+    trained on it is too low still; :mod:`masd.learning.calibration` keeps some from it.
     """
     rng = np.random.default_rng(seed)
     fit = _fitter(name, settings, seed)
