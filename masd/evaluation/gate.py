@@ -118,7 +118,7 @@ def _lower_bound(scores: pd.DataFrame, column: str, settings: GateSettings, seed
 def _sentence(machine_type: str, system: str, value: float, failed: list[Check]) -> str:
     if not failed:
         reaches = f"{system} reaches a harmonic mean of {value:.3f}"
-        return f"{machine_type} passes: {reaches}, above chance and no worse than its references."
+        return f"{machine_type} passes: {reaches}, above chance and within the margins of its references."
     reasons = [
         f"its lower confidence bound {check.candidate:.3f} does not beat chance ({CHANCE})"
         if check.name == "chance"
