@@ -16,6 +16,7 @@ from masd.data.clips import Clip
 from masd.data.folders import MachineData
 from masd.data.store import FeatureStore, build_store
 from masd.detection.controls import CONTROLS, BaselineAutoEncoder, MelStatistics
+from masd.detection.features import CLIPS_AT_ONCE
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.errors import MasdError
@@ -26,7 +27,6 @@ from masd.evaluation.results import write_results
 from masd.progress import ConsoleProgress, Progress
 
 log = logging.getLogger(__name__)
-CLIPS_AT_ONCE = 16
 
 
 def evaluate_scorer(

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from masd.data.clips import Split
 from masd.data.simulation.machine import Domain
 from masd.errors import MasdError
 
-Split = Literal["train", "test", "supplemental"]
 Condition = Literal["normal", "anomaly"]
 
 TARGET_TRAIN = 10

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from masd.data.clips import NO_ATTRIBUTE
 from masd.data.simulation.machine import Machine
 from masd.data.simulation.plan import Clip, Plan, SimulationError
 from masd.data.simulation.recording import Recording, record
 from masd.data.simulation.signals import RATE, Signal
 
-NO_ATTRIBUTE = "noAttribute"
 _MISSING = "none"  # how the challenge's table says that an attribute is not there
 
 
