@@ -1,0 +1,40 @@
+"""``masd dataset``."""
+
+import argparse
+from pathlib import Path
+
+from masd.cli.common import names
+from masd.data.download.catalogue import RECORDS, contents_of
+from masd.progress import ConsoleProgress
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    group = commands.add_parser("dataset", help="fetch public recordings of the DCASE challenges")
+    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="names of the data sets").set_defaults(run=_list)
+    command = actions.add_parser(
+        "fetch",
+        help="download and unpack a data set",
+        description="Download a data set from its Zenodo record and unpack it, one folder per machine. Run again, it "
+        "goes on where it stopped. The recordings have licences of their own: see the record.",
+    )
+    command.add_argument("name", metavar="NAME", help="as `masd dataset list` has it, for example dcase2025-dev")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that gets the machine folders")
+    command.add_argument("--machines", type=names, default=[], help="kinds separated by commas (default all)")
+    command.set_defaults(run=_fetch)
+
+
+def _list(options: argparse.Namespace) -> int:
+    for name, record in RECORDS.items():
+        print(f"{name:<15} {contents_of(name):<25} https://zenodo.org/records/{record}")
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from masd.data.download.fetch import fetch
+
+    with ConsoleProgress(f"fetch {options.name}") as progress:
+        folders = fetch(options.name, options.out, options.machines, progress=progress)
+    for folder in folders:
+        print(folder)
+    return 0

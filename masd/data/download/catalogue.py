@@ -1,0 +1,59 @@
+"""What can be fetched by name, and what the archives' names say."""
+
+import re
+
+from masd.errors import MasdError
+
+RECORDS = {
+    "dcase2020-dev": 3678171,
+    "dcase2020-add": 3727685,
+    "dcase2020-eval": 3841772,
+    "dcase2021-dev": 4562016,
+    "dcase2021-add": 4660992,
+    "dcase2021-eval": 4884786,
+    "dcase2022-dev": 6355122,
+    "dcase2022-add": 6462969,
+    "dcase2022-eval": 6586456,
+    "dcase2023-dev": 7882613,
+    "dcase2023-add": 7830345,
+    "dcase2023-eval": 7860847,
+    "dcase2024-dev": 10902294,
+    "dcase2024-add": 11259435,
+    "dcase2024-eval": 11363076,
+    "dcase2025-dev": 15097779,
+    "dcase2025-add": 15392814,
+    "dcase2025-eval": 15519362,
+}
+"""Zenodo record ids, as the download scripts and read-me files of the challenge's own baseline give them
+(github.com/nttcslab/dcase2023_task2_baseline_ae). A record id stands for one version of the files and never changes."""
+
+CONTENTS = {"dev": "training and test clips", "add": "more training clips", "eval": "test clips without labels"}
+
+_NOT_A_MACHINE = re.compile(r"dev|eval|data|train|test|r\d+|p\d+|part\d+")
+
+
+def record_of(name: str) -> int:
+    """:raises MasdError: no data set of that name; lists those there are."""
+    if name not in RECORDS:
+        raise MasdError(f"{name}: no such data set; known are {', '.join(RECORDS)}")
+    return RECORDS[name]
+
+
+def year_of(name: str) -> str:
+    """``dcase2025-add`` -> ``dcase2025``."""
+    return name.partition("-")[0]
+
+
+def contents_of(name: str) -> str:
+    """``dcase2025-add`` -> ``more training clips``."""
+    return CONTENTS[name.partition("-")[2]]
+
+
+def machine_of(file: str) -> str:
+    """Machine type of an archive: the words of its name that are neither the split nor a part or revision.
+
+    ``dev_data_fan.zip``, ``eval_data_train_fan.zip`` (2020), ``eval_data_fan_train.zip``, ``dev_fan.zip`` -> ``fan``;
+    ``eval_data_3DPrinter_train_r2.zip`` -> ``3DPrinter``.
+    """
+    stem = file.rpartition(".")[0]
+    return "_".join(word for word in stem.split("_") if not _NOT_A_MACHINE.fullmatch(word)) or stem

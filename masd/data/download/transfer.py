@@ -1,0 +1,101 @@
+"""One archive from the server to the disk: resumed, counted, and verified before it gets its name."""
+
+import hashlib
+import http.client
+import re
+import urllib.error
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+from masd.data.download.zenodo import Archive, Server, patiently
+from masd.errors import MasdError
+
+CHUNK_BYTES = 1 << 20
+
+Report = Callable[[int], None]
+"""Told how many bytes of the archive are on the disk."""
+
+
+def partial(path: Path) -> Path:
+    """Where an archive grows until it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of an archive that need not be fetched any more."""
+    return next((file.stat().st_size for file in (path, partial(path)) if file.exists()), 0)
+
+
+def download(server: Server, archive: Archive, path: Path, report: Report) -> None:
+    """Bring ``archive`` to ``path``, going on from ``<path>.part`` if an earlier attempt left one.
+
+    :raises MasdError: no connection, another host, or bytes that are not those the record promises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        _verify(path, archive)
+    else:
+        part = partial(path)
+        patiently(lambda: _transfer(server, archive, part, report), archive.url)
+        _verify(part, archive)
+        part.replace(path)
+    report(archive.size)
+
+
+def _transfer(server: Server, archive: Archive, part: Path, report: Report) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    if have > archive.size:  # of another file: the record tells the size
+        part.unlink()
+        have = 0
+    if have == archive.size:
+        return
+    try:
+        answer = server.open(archive.url, have)
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        error.close()
+        part.unlink(missing_ok=True)
+        raise ConnectionError("the server cannot go on in the middle of the file") from error
+    with answer:
+        start, total = _offered(answer)
+        if total not in (None, archive.size):
+            part.unlink(missing_ok=True)
+            raise MasdError(f"{archive.url}: has {total} bytes, its record says {archive.size}; try again later")
+        if start not in (0, have):
+            part.unlink(missing_ok=True)
+            raise ConnectionError("the server went on at the wrong place")
+        have = start
+        with part.open("ab" if have else "wb") as file:  # a server that ignores ranges starts again
+            while chunk := answer.read(CHUNK_BYTES):
+                have += len(chunk)
+                if have > archive.size:
+                    break
+                file.write(chunk)
+                report(have)
+    if have > archive.size:
+        part.unlink()
+        raise MasdError(f"{archive.url}: the server sends more than the {archive.size} bytes of its record")
+    if have < archive.size:
+        raise ConnectionError(f"the connection ended after {have} of {archive.size} bytes")
+
+
+def _offered(answer: http.client.HTTPResponse) -> tuple[int, int | None]:
+    """Where the answer starts and how long the whole file is, as far as the server says."""
+    if answer.status == HTTPStatus.PARTIAL_CONTENT:
+        place = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+        return (int(place[1]), int(place[2])) if place else (-1, None)
+    length = answer.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdecimal() else None
+
+
+def _verify(path: Path, archive: Archive) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if digest != archive.md5:
+        path.unlink()
+        raise MasdError(
+            f"{archive.url}: damaged on the way: its MD5 is {digest}, the record says {archive.md5}; the file is "
+            "removed, run the same command again"
+        )
