@@ -13,8 +13,8 @@ WORK_FAILED, REFUSED_OR_DRIFT = 1, 3
 """Exit codes besides 0 and argparse's 2; a shell or a CI job can branch on them."""
 
 
-def add_settings(command: argparse.ArgumentParser) -> None:
-    """``--config``, ``--set``, ``--seed``."""
+def add_settings(command: argparse.ArgumentParser, *, seed: bool = True) -> None:
+    """``--config``, ``--set`` and, for commands of one seed, ``--seed``."""
     command.add_argument(
         "--config", type=Path, metavar="FILE", help="settings in YAML; anything left out has its default"
     )
@@ -27,13 +27,14 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="override one setting, for example training.stage1_epochs=20",
     )
-    command.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    if seed:
+        command.add_argument("--seed", type=int, help="seed of everything random (default 0)")
 
 
 def settings_from(options: argparse.Namespace) -> Settings:
     """:raises MasdError: settings that cannot be read or are out of range."""
     overrides = list(options.overrides)
-    if options.seed is not None:
+    if getattr(options, "seed", None) is not None:
         overrides.append(f"seed={options.seed}")
     return Settings.load(options.config, overrides)
 

@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from masd.cli import data, dataset, lifecycle, model, operations, pipeline
+from masd.cli import benchmark, data, dataset, lifecycle, model, operations, pipeline
 from masd.cli.common import WORK_FAILED
 from masd.errors import MasdError
 
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-v", "--verbose", action="store_true", help="also log what goes well, to standard error")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (data, dataset, model, pipeline, lifecycle, operations):
+    for room in (data, dataset, model, benchmark, pipeline, lifecycle, operations):
         room.add_commands(commands)
     return top
 

@@ -2,12 +2,15 @@
 
 from masd.config.settings import (
     ALL_SYSTEMS,
+    REPORT_SYSTEMS,
     AudioSettings,
     DataSettings,
     DetectionSettings,
     DriftSettings,
     GateSettings,
+    LossName,
     NetworkSettings,
+    ReportSystemName,
     ServingSettings,
     Settings,
     SystemName,
@@ -17,12 +20,15 @@ from masd.config.settings import (
 
 __all__ = [
     "ALL_SYSTEMS",
+    "REPORT_SYSTEMS",
     "AudioSettings",
     "DataSettings",
     "DetectionSettings",
     "DriftSettings",
     "GateSettings",
+    "LossName",
     "NetworkSettings",
+    "ReportSystemName",
     "ServingSettings",
     "Settings",
     "SystemName",

@@ -21,9 +21,13 @@ from pydantic import (
 
 from masd.errors import MasdError
 
-SystemName = Literal["knn-feature", "knn-score", "lof-feature", "lof-score"]
-ALL_SYSTEMS: tuple[SystemName, ...] = get_args(SystemName)
+ReportSystemName = Literal["knn-feature", "knn-score", "lof-feature", "lof-score"]
+REPORT_SYSTEMS: tuple[ReportSystemName, ...] = get_args(ReportSystemName)
 """The report's four systems (section 3.2): detector, then what is aggregated over a clip's windows."""
+
+SystemName = Literal["fused", ReportSystemName]
+ALL_SYSTEMS: tuple[SystemName, ...] = ("fused", *REPORT_SYSTEMS)
+"""Ours first: whitened nearest neighbours of several views of a clip."""
 
 LossName = Literal["reconstruction", "classification", "contrastive"]
 
@@ -120,7 +124,7 @@ class TrainingSettings(_Section):
 class DetectionSettings(_Section):
     """The detectors behind the network (report 2.4)."""
 
-    system: SystemName = "knn-feature"
+    system: SystemName = "fused"
     error_weight: float = Field(1.0, ge=0.0)
     knn: Literal["centres", "plain"] = "centres"
     knn_centres: PositiveInt = 16

@@ -1,4 +1,4 @@
-"""The report's four systems of one machine (section 3.2), fitted and scored from one embedding pass."""
+"""All detectors of one machine, the fused one and the report's four (section 3.2), from one pass of the network."""
 
 import logging
 from collections.abc import Sequence
@@ -8,12 +8,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from masd.config import ALL_SYSTEMS, DetectionSettings, SystemName
+from masd.config import ALL_SYSTEMS, REPORT_SYSTEMS, DetectionSettings, ReportSystemName, SystemName
 from masd.detection.domains import Detector, DomainMinimum, fit_system
 from masd.detection.features import ClipFeatures
+from masd.detection.fused import FusedDetector, fit_fused
 from masd.detection.knn import KnnDetector
 from masd.detection.lof import LofDetector
 from masd.detection.vectors import ErrorScaling, Level, rows_of
+from masd.detection.views import VIEWS
 from masd.errors import MasdError
 
 Scores = npt.NDArray[np.float64]
@@ -21,7 +23,7 @@ LEVELS: tuple[Level, ...] = ("feature", "score")
 log = logging.getLogger(__name__)
 
 
-def kind_and_level(system: SystemName) -> tuple[type[Detector], Level]:
+def kind_and_level(system: ReportSystemName) -> tuple[type[Detector], Level]:
     """``"knn-score"`` -> (:class:`KnnDetector`, ``"score"``)."""
     kind, _, level = system.partition("-")
     return (KnnDetector if kind == "knn" else LofDetector), ("feature" if level == "feature" else "score")
@@ -29,8 +31,8 @@ def kind_and_level(system: SystemName) -> tuple[type[Detector], Level]:
 
 @dataclass(frozen=True)
 class SystemScores:
-    """Scores of one clip under one system; ``window_scores`` ``[W]`` come from the window-level bank of the same
-    kind.
+    """Scores of one clip under one system; ``window_scores`` ``[W]`` of a report's system come from the window-level
+    bank of the same kind.
     """
 
     score: float
@@ -40,14 +42,17 @@ class SystemScores:
 
 @dataclass(frozen=True)
 class Detectors:
-    """Four domain minimums, the two error scalings they share, and a threshold for each."""
+    """The fused detector, the report's four domain minimums with the two error scalings they share, and a threshold
+    for each.
+    """
 
-    systems: dict[SystemName, DomainMinimum]
+    fused: FusedDetector
+    systems: dict[ReportSystemName, DomainMinimum]
     scalings: dict[Level, ErrorScaling]
     thresholds: dict[SystemName, float]
 
     def score(self, clip: ClipFeatures) -> dict[SystemName, SystemScores]:
-        """All four systems for one clip."""
+        """All systems for one clip."""
         vectors = {}
         for level in LEVELS:
             embeddings, errors, _ = rows_of([clip], level)
@@ -57,7 +62,7 @@ class Detectors:
             for name, minimum in self.systems.items()
             if kind_and_level(name)[1] == "score"
         }
-        result: dict[SystemName, SystemScores] = {}
+        result: dict[SystemName, SystemScores] = {"fused": self._fused(clip)}
         for name, minimum in self.systems.items():
             kind, level = kind_and_level(name)
             window_scores, from_target = windows[kind]
@@ -68,11 +73,18 @@ class Detectors:
                 result[name] = SystemScores(float(window_scores.mean()), window_scores, bool(from_target.mean() > 0.5))
         return result
 
+    def _fused(self, clip: ClipFeatures) -> SystemScores:
+        scores, from_target = self.fused.score(clip.views)
+        score, target = float(scores[0]), bool(from_target[0])
+        windows = self.fused.score_windows(clip.window_views, score, target) if clip.window_views else np.empty(0)
+        return SystemScores(score, windows, target)
+
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        out: dict[str, npt.NDArray[np.generic]] = {}
+        out = {f"fused.{key}": value for key, value in self.fused.tensors().items()}
         for name, minimum in self.systems.items():
             out |= {f"{name}.{key}": value for key, value in minimum.tensors().items()}
-            out[f"{name}.threshold"] = np.array(self.thresholds[name])
+        for system, threshold in self.thresholds.items():
+            out[f"{system}.threshold"] = np.array(threshold)
         for level, scaling in self.scalings.items():
             out[f"error_scaling.{level}"] = np.array([scaling.mean, scaling.factor])
         return out
@@ -80,15 +92,17 @@ class Detectors:
     @classmethod
     def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
         """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
-        systems: dict[SystemName, DomainMinimum] = {}
-        for name in ALL_SYSTEMS:
-            own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
-            systems[name] = DomainMinimum.from_tensors(own, kind_and_level(name)[0])
+
+        def own(system: str) -> dict[str, npt.NDArray[np.generic]]:
+            return {key.removeprefix(f"{system}."): v for key, v in tensors.items() if key.startswith(f"{system}.")}
+
+        systems = {name: DomainMinimum.from_tensors(own(name), kind_and_level(name)[0]) for name in REPORT_SYSTEMS}
         scalings: dict[Level, ErrorScaling] = {}
         for level in LEVELS:
             mean, factor = tensors[f"error_scaling.{level}"].astype(np.float64)
             scalings[level] = ErrorScaling(float(mean), float(factor))
-        return cls(systems, scalings, {name: float(tensors[f"{name}.threshold"]) for name in ALL_SYSTEMS})
+        thresholds = {name: float(tensors[f"{name}.threshold"]) for name in ALL_SYSTEMS}
+        return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds)
 
 
 def fit_detectors(
@@ -98,7 +112,7 @@ def fit_detectors(
     seed: int,
     unseen: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Detectors, dict[SystemName, Scores]]:
-    """Fit all four systems on the normal training clips of one machine.
+    """Fit all systems on the normal training clips of one machine.
 
     ``is_target`` ``[clips]``. Returns the detectors and, per system, the held-out score of every training clip
     ``[clips]``. Each threshold is the ``threshold_percentile`` of the held-out scores of the clips in ``unseen``
@@ -113,14 +127,16 @@ def fit_detectors(
         raise MasdError(f"{int((~is_target).sum())} source training clips: detectors need at least 3 of them")
     if not is_target.any():
         log.info("no target training clips: the source detector stands alone")
-    scalings: dict[Level, ErrorScaling] = {}
-    systems: dict[SystemName, DomainMinimum] = {}
     held_out: dict[SystemName, Scores] = {}
+    views = {name: np.concatenate([clip.views[name] for clip in clips]) for name in VIEWS}
+    fused, held_out["fused"] = fit_fused(views, is_target, settings.held_out_folds, seed)
+    scalings: dict[Level, ErrorScaling] = {}
+    systems: dict[ReportSystemName, DomainMinimum] = {}
     for level in LEVELS:
         embeddings, errors, groups = rows_of(clips, level)
         scalings[level] = ErrorScaling.fit(embeddings, errors, groups, settings.error_weight)
         vectors = scalings[level].join(embeddings, errors)
-        for name in ALL_SYSTEMS:
+        for name in REPORT_SYSTEMS:
             if kind_and_level(name)[1] == level:
                 fitted = fit_system(name, vectors, groups, is_target, settings, seed)
                 systems[name], held_out[name] = fitted.minimum, fitted.held_out
@@ -128,4 +144,4 @@ def fit_detectors(
     thresholds = {
         name: float(np.percentile(held_out[name][calibrating], settings.threshold_percentile)) for name in ALL_SYSTEMS
     }
-    return Detectors(systems, scalings, thresholds), held_out
+    return Detectors(fused, systems, scalings, thresholds), held_out

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from masd.config import DetectionSettings, SystemName
+from masd.config import DetectionSettings, ReportSystemName
 from masd.detection.knn import KnnDetector
 from masd.detection.lof import LofDetector
 from masd.detection.smote import oversample_target
@@ -84,7 +84,7 @@ class FittedSystem:
 
 
 def fit_system(
-    name: SystemName,
+    name: ReportSystemName,
     vectors: Array,
     groups: Groups,
     clip_is_target: npt.NDArray[np.bool_],
@@ -161,7 +161,7 @@ def _held_out(
     return per_clip
 
 
-def _fitter(name: SystemName, settings: DetectionSettings, seed: int) -> Callable[[Array, DomainName], Detector]:
+def _fitter(name: ReportSystemName, settings: DetectionSettings, seed: int) -> Callable[[Array, DomainName], Detector]:
     if name.startswith("lof"):
         return lambda vectors, _: LofDetector.fit(vectors, neighbours=settings.lof_neighbours)
 

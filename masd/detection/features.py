@@ -1,7 +1,7 @@
-"""What the network says about a clip: an embedding and a reconstruction error for each window."""
+"""What detectors see of a clip: an embedding and a reconstruction error for each window, and the views of a clip."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from masd.audio import cut_windows
 from masd.config import WindowSettings
 from masd.data.store import FeatureStore
+from masd.detection.views import Views, views_of
 from masd.learning.losses import reconstruction_errors
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
@@ -20,16 +21,21 @@ Array = npt.NDArray[np.float32]
 MAX_WINDOWS = 128
 """Windows in one pass of the network: bounds memory, whatever the length of a clip."""
 
-
 CLIPS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """``embeddings`` ``[W, d]`` of unit length and ``errors`` ``[W]`` (``||X - X_hat||_2``) of one clip's windows."""
+    """``embeddings`` ``[W, d]`` of unit length and ``errors`` ``[W]`` (``||X - X_hat||_2``) of one clip's windows.
+
+    ``views`` are those of the whole clip ``[1, D]``, ``window_views`` those of each window ``[W, D]``; detectors are
+    fitted without the latter, which training clips therefore do not carry.
+    """
 
     embeddings: Array
     errors: Array
+    views: Views
+    window_views: Views
 
     def mean(self) -> tuple[Array, np.float32]:
         """Feature-based aggregation (report 2.4 (1)): the mean embedding, again of unit length, and the mean error."""
@@ -52,22 +58,34 @@ class FeatureExtractor:
     def __call__(self, log_mels: Sequence[Array]) -> list[ClipFeatures]:
         """One :class:`ClipFeatures` per clip; the windows of all clips share the passes of the network."""
         per_clip = [self.windows(log_mel) for log_mel in log_mels]
-        embeddings, errors = [], []
+        embeddings, errors, latents = [], [], []
         for chunk in _chunks(np.concatenate(per_clip)):
             x = torch.from_numpy(chunk).unsqueeze(1).to(memory_format=torch.channels_last)
             with torch.inference_mode():
-                x_hat, z = self._network(x)
-                embeddings.append(F.normalize(z, dim=1).numpy())
-                errors.append(reconstruction_errors(x, x_hat).numpy())
+                latent = self._network.encoder(x)
+                embeddings.append(F.normalize(self._network.embed_latent(latent), dim=1).numpy())
+                errors.append(reconstruction_errors(x, self._network.decoder(latent)).numpy())
+                latents.append(latent.numpy())
         cuts = np.cumsum([len(windows) for windows in per_clip])[:-1]
-        split_z, split_e = np.split(np.concatenate(embeddings), cuts), np.split(np.concatenate(errors), cuts)
-        return [ClipFeatures(z, e) for z, e in zip(split_z, split_e, strict=True)]
+        parts = [np.split(np.concatenate(part), cuts) for part in (embeddings, errors, latents)]
+        return [
+            ClipFeatures(z, e, self._clip_views(log_mel, latent), views_of(windows, latent))
+            for log_mel, windows, z, e, latent in zip(log_mels, per_clip, *parts, strict=True)
+        ]
+
+    def _clip_views(self, log_mel: Array, latent: Array) -> Views:
+        """Bands over all frames of the clip, each once; the latent over its windows."""
+        bands = self._normalisation(log_mel).T[None]
+        return views_of(np.ascontiguousarray(bands), latent.mean(axis=0, keepdims=True))
 
     def rows(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> list[ClipFeatures]:
-        """:class:`ClipFeatures` of some clips of a store, a few clips at a time to keep memory flat."""
+        """:class:`ClipFeatures` of some clips of a store, a few clips at a time, without ``window_views``: memory stays
+        flat.
+        """
         clips: list[ClipFeatures] = []
         for start in range(0, len(rows), CLIPS_AT_ONCE):
-            clips += self([store.log_mel(int(row)) for row in rows[start : start + CLIPS_AT_ONCE]])
+            features = self([store.log_mel(int(row)) for row in rows[start : start + CLIPS_AT_ONCE]])
+            clips += [replace(clip, window_views={}) for clip in features]
         return clips
 
     def residual(self, log_mel: Array) -> Array:

@@ -7,7 +7,8 @@ import pandas as pd
 
 from masd.config import GateSettings, SystemName
 from masd.detection.controls import CONTROLS
-from masd.evaluation.metrics import areas, harmonic_mean, official_metrics
+from masd.evaluation.bootstrap import draw_weights, weighted_metrics
+from masd.evaluation.metrics import official_metrics
 
 CHANCE = 0.5
 
@@ -89,29 +90,9 @@ def _harmonic_mean(scores: pd.DataFrame, column: str) -> float | None:
 
 
 def _lower_bound(scores: pd.DataFrame, column: str, settings: GateSettings, seed: int) -> float:
-    """Lower end of the two-sided percentile interval over clips resampled within domain and condition."""
-    rng = np.random.default_rng(seed)
-    score, is_target = scores[column].to_numpy(), (scores["domain"] == "target").to_numpy()
-    normal, anomaly = ((scores["condition"] == kind).to_numpy() for kind in ("normal", "anomaly"))
-    labelled = scores["section"][normal | anomaly].unique()
-    sections = [scores["section"].to_numpy() == section for section in labelled]
-    strata = [
-        [
-            np.flatnonzero(section & domain & condition)
-            for domain in (~is_target, is_target)
-            for condition in (normal, anomaly)
-        ]
-        for section in sections
-    ]
-
-    def draw() -> float:
-        values: list[float | None] = []
-        for groups in strata:
-            rows = np.concatenate([rng.choice(group, len(group)) for group in groups if len(group)])
-            values += areas(score[rows], is_target[rows], normal[rows], anomaly[rows]).values()
-        return harmonic_mean(values) or 0.0
-
-    means = [draw() for _ in range(settings.bootstrap_samples)]
+    """Lower end of the two-sided percentile interval over resampled clips."""
+    weights = draw_weights(scores, settings.bootstrap_samples, np.random.default_rng(seed))
+    means = weighted_metrics(scores, scores[column], weights)["hmean"]
     return float(np.quantile(means, (1.0 - settings.confidence) / 2.0))
 
 

@@ -1,0 +1,46 @@
+"""``masd benchmark``."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from masd.cli.common import add_settings, names, settings_from
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "benchmark",
+        help="the report's table of results on your recordings, beside the official baseline",
+        description="Train and score every method on the test clips of each machine, over seeds. A run that was "
+        "interrupted goes on where it stopped; finished cells are never computed again.",
+    )
+    command.add_argument("data", type=Path, metavar="DATA", help="folder that holds one folder per machine")
+    command.add_argument("--machines", type=names, default=[], help="names separated by commas (default all)")
+    command.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help="numbers separated by commas (default 0,1,2)")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of cells, tables and page")
+    add_settings(command, seed=False)
+    command.set_defaults(run=_benchmark)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("expected numbers separated by commas, such as 0,1,2") from error
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError("expected different numbers from 0 on")
+    return seeds
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from masd.data.folders import list_machines
+    from masd.evaluation.benchmark.run import run_benchmark
+
+    machines = options.machines or list_machines(options.data)
+    command = shlex.join(["masd", *sys.argv[1:]])
+    page = run_benchmark(options.data, machines, options.seeds, settings_from(options), options.out, command)
+    for name in ("benchmark.csv", "benchmark.md"):
+        print(page.with_name(name))
+    print(page)
+    return 0

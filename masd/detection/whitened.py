@@ -1,0 +1,72 @@
+"""Nearest neighbours in a whitened space: what varies among normal clips counts little, what does not counts much."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+from sklearn.covariance import ledoit_wolf
+
+Array = npt.NDArray[np.float32]
+Distances = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+SPREAD_FLOOR = 0.01
+"""Smallest spread of a coordinate, as a share of the usual one: what never moved in training must not decide alone."""
+
+
+@dataclass(frozen=True)
+class WhitenedNeighbours:
+    """Distance of a vector to its nearest training vector of each domain, after whitening.
+
+    Coordinates are standardised, then decorrelated by the inverse root of their covariance, shrunk after Ledoit and
+    Wolf (2004): tens of clips are enough for a thousand coordinates. The covariance is that of both domains together,
+    so that the way from one to the other, on which other normal conditions lie, counts little. ``centre`` and
+    ``spread`` are ``[D]``, ``whitening`` ``[D, D]``, ``source`` and ``target`` the whitened training vectors ``[n, D]``
+    (no target clips: ``[0, D]``).
+    """
+
+    centre: Array
+    spread: Array
+    whitening: Array
+    source: Array
+    target: Array
+
+    @classmethod
+    def fit(cls, vectors: Array, is_target: Mask) -> Self:
+        """``vectors`` ``[n, D]``, ``is_target`` ``[n]``; at least two vectors."""
+        points = vectors.astype(np.float64)
+        centre, spread = points.mean(axis=0), points.std(axis=0)
+        spread = np.maximum(spread, max(SPREAD_FLOOR * float(np.sqrt(np.mean(spread**2))), 1e-9))
+        standardised = (points - centre) / spread
+        covariance, _ = ledoit_wolf(standardised, assume_centered=True)
+        variances, axes = np.linalg.eigh(covariance)
+        whitening = axes / np.sqrt(np.maximum(variances, 1e-9))
+        whitened = (standardised @ whitening).astype(np.float32)
+        return cls(
+            centre=centre.astype(np.float32),
+            spread=spread.astype(np.float32),
+            whitening=whitening.astype(np.float32),
+            source=whitened[~is_target],
+            target=whitened[is_target],
+        )
+
+    def distances(self, vectors: Array) -> Distances:
+        """``[n, D]`` -> ``[n, 2]``: to the nearest source and the nearest target vector (infinite where there is
+        none).
+        """
+        whitened = ((vectors - self.centre) / self.spread) @ self.whitening
+        nearest = np.full((len(vectors), 2), np.inf)
+        for column, bank in enumerate((self.source, self.target)):
+            if len(bank):
+                nearest[:, column] = cdist(whitened, bank).min(axis=1)
+        return nearest
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+        names = ("centre", "spread", "whitening", "source", "target")
+        return cls(**{name: tensors[name].astype(np.float32) for name in names})

@@ -1,0 +1,94 @@
+"""One cell of a benchmark: one network, or the controls, of one machine and seed; scores of all test clips."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from masd.config import REPORT_SYSTEMS, LossName, Settings, SystemName
+from masd.data.store import FeatureStore
+from masd.detection.controls import BaselineAutoEncoder, MelStatistics
+from masd.detection.detectors import fit_detectors
+from masd.detection.features import FeatureExtractor
+from masd.evaluation.benchmark.scores import DEFAULT, LOSSES, STATISTICS
+from masd.files import replacing_file
+from masd.learning.train import train_network
+from masd.learning.trained import load_network
+from masd.progress import Progress
+
+Scores = npt.NDArray[np.float64]
+CONTROLS_PART = "controls"
+ABLATION: dict[str, tuple[LossName, ...]] = {
+    "recon": ("reconstruction",),
+    "recon+class": ("reconstruction", "classification"),
+    "recon+class+contr": ("reconstruction", "classification", "contrastive"),
+}
+PARTS = (CONTROLS_PART, *LOSSES)
+"""What is computed together: all detectors of one network cost one training."""
+
+SHIPPED = "recon+class+contr"
+"""The network whose configured system is the method ``default``."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where its inputs and results are."""
+
+    machine: str
+    part: str
+    seed: int
+    features: Path
+    control_features: Path
+    network: Path
+    result: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.machine}, {self.part}, seed {self.seed}"
+
+
+def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
+    """Train, score the test clips and write ``cell.result``: one row a clip, one column a method.
+
+    An interrupted training goes on from its last checkpoint, and a network that is there is not trained again.
+    """
+    settings = settings.model_copy(update={"seed": cell.seed})
+    if cell.part == CONTROLS_PART:
+        names, scores = _controls(FeatureStore.open(cell.control_features), cell.seed, progress)
+    else:
+        training = settings.training.model_copy(update={"losses": ABLATION[cell.part]})
+        settings = settings.model_copy(update={"training": training})
+        names, scores = _network(FeatureStore.open(cell.features), settings, cell, progress)
+    with replacing_file(cell.result) as staged:
+        pd.DataFrame({"name": names} | scores).to_parquet(staged, index=False)
+
+
+def _controls(store: FeatureStore, seed: int, progress: Progress) -> tuple[list[str], dict[str, Scores]]:
+    rows = store.rows(split="test")
+    scores = BaselineAutoEncoder.fit(store, seed, progress=progress).score(store, rows)
+    return _names(store), scores | {STATISTICS: MelStatistics.fit(store, seed).score(store, rows)}
+
+
+def _network(
+    store: FeatureStore, settings: Settings, cell: Cell, progress: Progress
+) -> tuple[list[str], dict[str, Scores]]:
+    if not cell.network.exists():
+        train_network([store], settings, cell.network, resume_from_checkpoint=True, progress=progress)
+    trained = load_network(cell.network)
+    extract = FeatureExtractor(trained.network, trained.normalisations[store.machine_type], settings.windows)
+    rows = store.rows(split="train", kind="noisy")
+    is_target = store.clips["domain"].to_numpy()[rows] == "target"
+    detectors, _ = fit_detectors(extract.rows(store, rows), is_target, settings.detection, settings.seed)
+    results = [detectors.score(clip) for clip in extract.rows(store, store.rows(split="test"))]
+    methods: dict[str, SystemName] = {f"{cell.part}/{system}": system for system in REPORT_SYSTEMS}
+    if cell.part == SHIPPED:
+        methods[DEFAULT] = settings.detection.system
+    return _names(store), {
+        method: np.array([result[system].score for result in results]) for method, system in methods.items()
+    }
+
+
+def _names(store: FeatureStore) -> list[str]:
+    return list(store.clips["name"].iloc[store.rows(split="test")])

@@ -1,0 +1,137 @@
+"""The benchmark's files: every cell as CSV, the tables as Markdown, and one HTML page that needs nothing around it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masd.evaluation.benchmark.differences import Difference
+from masd.evaluation.benchmark.findings import CHANCE, headline, missing, signed
+from masd.evaluation.benchmark.markdown import differences_table, methods_table, one_line, scores_table
+from masd.evaluation.benchmark.plots import ablation, forest, machine_scores, official_scores
+from masd.evaluation.benchmark.resamples import CONFIDENCE, SAMPLES
+from masd.evaluation.benchmark.scores import DEFAULT, GROUPS, STATISTICS, BenchmarkScores, baseline_label, label
+from masd.evaluation.benchmark.table import BenchmarkTable, build_table, csv_rows
+from masd.evaluation.pages import render, svg_uri
+from masd.files import write_text
+
+__all__ = ["BenchmarkAbout", "BenchmarkScores", "write_benchmark"]
+
+
+@dataclass(frozen=True)
+class BenchmarkAbout:
+    """How the benchmark was run: what was asked for, the training schedule in words, versions by name, remarks."""
+
+    command: str
+    created: str
+    machines: Sequence[str]
+    seeds: Sequence[int]
+    schedule: str
+    versions: Mapping[str, str]
+    notes: Sequence[str]
+
+
+def write_benchmark(results: Sequence[BenchmarkScores], out: Path, about: BenchmarkAbout) -> None:
+    """Write ``benchmark.csv``, ``benchmark.md`` and ``benchmark.html`` below ``out``, each whole or not at all.
+
+    Results may be a part of what was asked for: the pages name what is missing.
+
+    :raises MasdError: nothing to show, a machine twice, an unknown method, or unusable scores.
+    """
+    table = build_table(results)
+    absent = missing(table, about.machines, about.seeds)
+    files = {
+        "benchmark.csv": csv_rows(table).to_csv(index=False, lineterminator="\n"),
+        "benchmark.md": _markdown(table, about, absent),
+        "benchmark.html": _page(table, about, absent),
+    }
+    for name, text in files.items():
+        write_text(out / name, text)
+
+
+def _how(about: BenchmarkAbout) -> str:
+    seeds = ", ".join(str(seed) for seed in about.seeds)
+    versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
+    return f"Seeds {seeds}. {about.schedule} Made {about.created} with {versions}."
+
+
+def _intervals(table: BenchmarkTable) -> str:
+    """What the differences are taken over."""
+    alone = " With one seed they say nothing about the seed." if len({seed for _, _, seed in table.cells}) == 1 else ""
+    return (
+        f"Percentage points of the harmonic mean, on the same clips and seeds, with {CONFIDENCE:.0%} intervals of "
+        f"{SAMPLES} resamples of the test clips (within section, domain and condition) and of the seeds.{alone} The "
+        "better of the two official baselines is the one with the higher mean over seeds, machine by machine."
+    )
+
+
+def _markdown(table: BenchmarkTable, about: BenchmarkAbout, absent: Iterable[str]) -> str:
+    parts = [
+        "# Benchmark",
+        one_line(headline(table)),
+        "\n".join(f"* {one_line(sentence)}" for sentence in (*absent, *about.notes)),
+        "## Scores",
+        "Per cent, mean over seeds (SD over seeds); 50 is chance. The official score is the harmonic mean over "
+        "machines of all AUC source, AUC target and pAUC.",
+        scores_table(table),
+        "## Paired differences",
+        _intervals(table),
+        differences_table(table),
+        methods_table(table),
+        "## How it was made",
+        f"    {one_line(about.command)}",
+        one_line(_how(about)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _page(table: BenchmarkTable, about: BenchmarkAbout, absent: Sequence[str]) -> str:
+    to_baseline, to_statistics = table.differences.of_default(), table.differences.to_statistics
+    overall = table.differences.to_baseline.get(None, ())
+    return render(
+        "benchmark.html",
+        table=table,
+        about=about,
+        how=_how(about),
+        headline=headline(table),
+        absent=absent,
+        intervals=_intervals(table),
+        confidence=f"{CONFIDENCE:.0%}",
+        groups={name: [method for method in group if method in table.methods] for name, group in GROUPS.items()},
+        shipped=DEFAULT,
+        statistics=STATISTICS,
+        chance=CHANCE,
+        reference=table.differences.reference(None),
+        differences={
+            (machine, each.method): each.estimate
+            for machine, found in table.differences.to_baseline.items()
+            for each in found
+        },
+        columns=(None, *table.machines),  # the official score in sight without scrolling
+        label=label,
+        signed=signed,
+        official_plot=_uri(official_scores(table)),
+        ablation_plot=_uri(ablation(table)),
+        machine_plots={machine: _uri(machine_scores(table, machine)) for machine in table.machines},
+        baseline_plot=_uri(forest(_named(to_baseline, table, references=True), f"{DEFAULT} minus baseline, points")),
+        statistics_plot=_uri(
+            forest(_named(to_statistics, table, references=False), f"{DEFAULT} minus {STATISTICS}, points", margin=True)
+        ),
+        methods_plot=_uri(forest({label(each.method): each for each in overall}, "method minus baseline, points")),
+    )
+
+
+def _named(
+    differences: Mapping[str | None, Difference], table: BenchmarkTable, *, references: bool
+) -> dict[str, Difference]:
+    """Rows of a forest plot: machines in their order, the official score last; in brackets what they are taken to."""
+    rows = {}
+    for machine in (*table.machines, None):
+        if machine in differences:
+            name = "official score" if machine is None else machine
+            reference = differences[machine].reference
+            rows[f"{name} ({baseline_label(reference)})" if references else name] = differences[machine]
+    return rows
+
+
+def _uri(svg: str | None) -> str | None:
+    return None if svg is None else svg_uri(svg)

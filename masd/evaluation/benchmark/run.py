@@ -1,0 +1,214 @@
+"""Run a benchmark: cells side by side, each once, results written as they come."""
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+
+from masd.config import Settings
+from masd.data.folders import read_machine
+from masd.data.store import FeatureStore, build_store
+from masd.errors import MasdError
+from masd.evaluation.benchmark.cells import CONTROLS_PART, PARTS, Cell, run_cell
+from masd.evaluation.benchmark.page import BenchmarkAbout, BenchmarkScores, write_benchmark
+from masd.evaluation.metrics import Floats
+from masd.files import write_text
+from masd.progress import ConsoleProgress
+
+LIBRARIES = ("masd", "torch", "scikit-learn", "numpy")
+CONTROLS_COST = 0.5
+"""Work of training the controls on a frame, in hundreds of the network's epochs."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell with the settings it runs under and its share of the work, in frames shown to the network."""
+
+    cell: Cell
+    settings: Settings
+    work: float
+
+
+def run_benchmark(
+    data: Path, machines: Sequence[str], seeds: Sequence[int], settings: Settings, out: Path, command: str
+) -> Path:
+    """Train and score every cell that is not finished below ``out``, then write its tables and page.
+
+    :raises MasdError: no labelled test clips, or ``out`` holds a benchmark of other data or settings.
+    """
+    if settings.training.scope == "fleet":
+        raise MasdError("training.scope=fleet: the benchmark trains one network a machine, as the report does")
+    stores = {machine: _features(data / machine, machine, settings, out) for machine in machines}
+    _check_same(stores, settings, out / "benchmark.json")
+    jobs = [
+        _job(machine, part, seed, store, settings, out)
+        for machine, store in stores.items()
+        for seed in seeds
+        for part in PARTS
+    ]
+    started = time.monotonic()
+    _run(jobs, out)
+    about = BenchmarkAbout(
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="minutes"),
+        machines=list(machines),
+        seeds=list(seeds),
+        schedule=_schedule(settings),
+        versions={name: version(name) for name in LIBRARIES},
+        notes=[
+            _clips(stores),
+            f"Training and scoring took {(time.monotonic() - started) / 60:.0f} min in this run.",
+        ],
+    )
+    write_benchmark([_scores(machine, store, jobs) for machine, store in stores.items()], out, about)
+    return out / "benchmark.html"
+
+
+def _features(folder: Path, machine: str, settings: Settings, out: Path) -> FeatureStore:
+    """The log-mel store of a machine, and beside it one without high-pass for the controls."""
+    clips = read_machine(folder, settings.data)
+    conditions = {clip.condition for clip in clips.split("test")}
+    if not {"normal", "anomaly"} <= conditions:
+        raise MasdError(f"{folder / 'test'}: a benchmark needs labelled normal and anomalous test clips")
+    for kind, high_pass in (("features", None), ("control-features", 0.0)):
+        store = out / kind / machine
+        if not store.exists():
+            with ConsoleProgress(f"featurize {machine}") as progress:
+                build_store(clips, settings, store, high_pass_hz=high_pass, progress=progress)
+    return FeatureStore.open(out / "features" / machine)
+
+
+def _check_same(stores: dict[str, FeatureStore], settings: Settings, file: Path) -> None:
+    """Refuse to mix cells of two benchmarks; machines may be added."""
+    about = settings.model_dump(mode="json", exclude={"seed", "gate", "serving", "drift"})
+    fingerprint = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    own = {machine: store.fingerprint for machine, store in stores.items()}
+    if file.exists():
+        before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        changed = [machine for machine, known in before["machines"].items() if own.get(machine, known) != known]
+        if before["settings"] != fingerprint or changed:
+            raise MasdError(f"{file.parent}: holds a benchmark of other data or settings; choose another --out")
+        own = before["machines"] | own
+    write_text(file, json.dumps({"settings": fingerprint, "machines": own}, indent=2) + "\n")
+
+
+def _job(machine: str, part: str, seed: int, store: FeatureStore, settings: Settings, out: Path) -> Job:
+    cell = Cell(
+        machine=machine,
+        part=part,
+        seed=seed,
+        features=out / "features" / machine,
+        control_features=out / "control-features" / machine,
+        network=out / "networks" / machine / f"{part}-seed{seed}",
+        result=out / "cells" / machine / f"{part}-seed{seed}.parquet",
+    )
+    training = settings.training
+    epochs = CONTROLS_COST * 100 if part == CONTROLS_PART else training.stage1_epochs + training.stage2_epochs
+    frames = int(store.clips["n_frames"].iloc[store.rows(split="train", kind="noisy")].sum())
+    return Job(cell, settings, frames * epochs)
+
+
+def _run(jobs: Sequence[Job], out: Path) -> None:
+    """The unfinished cells, largest first, one a processor (one in all on a GPU)."""
+    open_jobs = sorted((job for job in jobs if not job.cell.result.exists()), key=lambda job: -job.work)
+    workers = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, len(open_jobs)))
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ConsoleProgress(f"benchmark {out.name}") as progress:
+        news = manager.Queue()
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(workers,))
+        try:
+            futures = {pool.submit(_work, job, news): job for job in open_jobs}
+            for text in _watch(futures, news):
+                finished = len(jobs) - len(open_jobs) + sum(future.done() for future in futures)
+                progress(finished, len(jobs), text)
+        except BaseException:
+            for process in list((pool._processes or {}).values()):  # a training has no other way to be told
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _watch(futures: "dict[Future[None], Job]", news: Any) -> Iterator[str]:
+    """What each cell says of itself, with the time that is left; ends when all are done, raises what one raised."""
+    started, shares = time.monotonic(), dict.fromkeys((job.cell.name for job in futures.values()), 0.0)
+    work = {job.cell.name: job.work for job in futures.values()}
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=1.0)
+        for future in done:
+            future.result()
+            shares[futures[future].cell.name] = 1.0
+        text = ""
+        while True:
+            try:
+                name, share, text = news.get_nowait()
+            except Empty:
+                break
+            shares[name] = max(shares[name], share)
+        so_far = sum(work[name] * share for name, share in shares.items()) / sum(work.values())
+        if text or done:
+            elapsed = time.monotonic() - started
+            left = f"{elapsed * (1 - so_far) / so_far / 60:.0f} min left" if so_far > 0.001 else ""
+            yield ", ".join(filter(None, (left, text)))
+
+
+def _start_worker(workers: int) -> None:
+    if workers > 1:  # more threads than processors would only wait for one another
+        torch.set_num_threads(1)
+        threadpool_limits(1)
+
+
+def _work(job: Job, news: Any) -> None:
+    last = 0.0
+
+    def tell(done: int, total: int, text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > 1.0 or done == total:
+            last = time.monotonic()
+            news.put((job.cell.name, done / total, f"{job.cell.name}: {done}/{total}"))
+
+    run_cell(job.cell, job.settings, tell)
+
+
+def _scores(machine: str, store: FeatureStore, jobs: Sequence[Job]) -> BenchmarkScores:
+    rows = store.rows(split="test")
+    clips = store.clips.iloc[rows][["name", "section", "domain", "condition"]].reset_index(drop=True)
+    scores: dict[tuple[str, int], Floats] = {}
+    for cell in (job.cell for job in jobs if job.cell.machine == machine):
+        frame = pd.read_parquet(cell.result).set_index("name").loc[clips["name"]]
+        scores |= {(method, cell.seed): frame[method].to_numpy() for method in frame.columns}
+    return BenchmarkScores(machine, clips, scores)
+
+
+def _schedule(settings: Settings) -> str:
+    training = settings.training
+    return (
+        f"{training.stage1_epochs} epochs with L_recon alone, {training.stage2_epochs} with all losses of the method; "
+        f"the method default is {settings.detection.system} on the network of all three losses."
+    )
+
+
+def _clips(stores: dict[str, FeatureStore]) -> str:
+    parts = []
+    for machine, store in stores.items():
+        clips = store.clips
+        noisy = clips[(clips["split"] == "train") & (clips["kind"] == "noisy")]
+        target = int((noisy["domain"] == "target").sum())
+        seconds = float(noisy["duration_s"].median())
+        test = int((clips["split"] == "test").sum())
+        parts.append(f"{machine} {len(noisy) - target} + {target} of {seconds:g} s, {test} to test")
+    return f"Training clips (source + target): {'; '.join(parts)}."
