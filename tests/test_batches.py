@@ -202,3 +202,20 @@ def test_an_epoch_shows_every_frame_of_the_noisy_training_clips_once_on_average(
     rows: list[Row] = [("train", "noisy", "source", "noAttribute", n) for n in frames]
     rows += [("test", "noisy", "source", "", 500), *NOISE]  # neither counts
     assert Case(store(rows), batch_source=6, batch_target=2).sampler.steps_per_epoch == steps
+
+
+def test_frames_that_lie_on_a_device_give_the_same_batches() -> None:
+    stores = [store(MACHINE + NOISE), store(MACHINE + CLEAN, "valve", first_frame=10_000)]
+    mapped, resident = Case(*stores, seed=3), Case(*stores, seed=3)
+    resident.sampler = BalancedSampler(
+        stores,
+        resident.normalisations,
+        resident.labels,
+        TrainingSettings(),
+        WINDOWS,
+        np.random.default_rng(3),
+        resident=torch.device("cpu"),
+    )
+    for _ in range(3):
+        one, other = (case.sampler.draw(with_noise=True) for case in (mapped, resident))
+        assert torch.equal(one.x, other.x) and torch.equal(one.y, other.y)

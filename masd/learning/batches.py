@@ -32,6 +32,8 @@ class BalancedSampler:
     windows; where a kind is missing its places go to the source. Windows come in pairs of one class, so no anchor
     of the contrastive loss lacks a positive. An epoch is as many batches as it takes to show every frame of
     the noisy training clips once on average.
+
+    On a GPU all frames lie standardised in its memory and windows are cut there; on the CPU they stay memory-mapped.
     """
 
     def __init__(
@@ -43,8 +45,11 @@ class BalancedSampler:
         windows: WindowSettings,
         rng: np.random.Generator,
         set_aside: Sequence[Indexes] | None = None,
+        resident: torch.device | None = None,
     ) -> None:
-        """``labels`` ``[clips]`` of each store; rows in ``set_aside`` are never drawn."""
+        """``labels`` ``[clips]`` of each store; rows in ``set_aside`` are never drawn; ``resident`` is the device that
+        shall hold the frames.
+        """
         self._stores, self._normalisations = stores, normalisations
         self._settings, self._frames, self._rng = settings, windows.frames, rng
         rows = [np.flatnonzero((store.clips["split"] != "test").to_numpy()) for store in stores]
@@ -68,6 +73,12 @@ class BalancedSampler:
         shown = settings.batch_source + settings.batch_target  # noisy windows in a batch
         windows_in_all = float(np.maximum(self._length[noisy] / windows.frames, 1.0).sum())
         self.steps_per_epoch = max(1, round(windows_in_all / shown))
+        self._resident: Tensor | None = None
+        if resident is not None:
+            parts = [torch.from_numpy(n(s.frames[:])).to(resident) for n, s in zip(normalisations, stores, strict=True)]
+            self._resident = torch.cat(parts)
+            first = np.cumsum([0, *(len(part) for part in parts)])[:-1]
+            self._first = first[self._store]
 
     def _column(self, rows: Sequence[Indexes], name: str) -> npt.NDArray[np.generic]:
         return np.concatenate([store.clips[name].to_numpy()[r] for store, r in zip(self._stores, rows, strict=True)])
@@ -89,7 +100,7 @@ class BalancedSampler:
             ]
         )
         return Batch(
-            x=torch.from_numpy(self._cut(picked)).unsqueeze(1),
+            x=self._cut(picked).unsqueeze(1),
             y=torch.from_numpy(self._label[picked]),
             is_noise=torch.from_numpy(self._is_noise[picked]),
         )
@@ -103,14 +114,17 @@ class BalancedSampler:
         position = self._first_peer[paired] + self._rng.integers(self._n_peers[paired])
         return np.concatenate([first, self._order[position]])
 
-    def _cut(self, picked: Indexes) -> npt.NDArray[np.float32]:
+    def _cut(self, picked: Indexes) -> Tensor:
         """A window at a random position of each clip: ``[B, F, T]``; a short clip is repeated from its beginning."""
         length = self._length[picked]
         start = self._rng.integers(np.maximum(length - self._frames, 0) + 1)
         index = self._offset[picked][:, None] + (start[:, None] + np.arange(self._frames)) % length[:, None]
+        if self._resident is not None:
+            rows = torch.from_numpy(self._first[picked][:, None] + index).to(self._resident.device)
+            return self._resident[rows].transpose(1, 2)
         out = np.empty((len(picked), self._stores[0].frames.shape[1], self._frames), dtype=np.float32)
         for number in np.unique(self._store[picked]):
             here = self._store[picked] == number
             windows = self._normalisations[number](self._stores[number].frames[index[here]])
             out[here] = windows.transpose(0, 2, 1)
-        return out
+        return torch.from_numpy(out)

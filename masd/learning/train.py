@@ -56,7 +56,8 @@ def train_network(
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainState(network, torch.optim.Adam(network.parameters(), training.learning_rate, fused=True), rng)
     set_aside = [calibration_rows(store, settings) for store in stores]
-    sampler = BalancedSampler(stores, normalisations, labels, training, settings.windows, rng, set_aside)
+    resident = where if where.type == "cuda" else None
+    sampler = BalancedSampler(stores, normalisations, labels, training, settings.windows, rng, set_aside, resident)
     fingerprint = _fingerprint(stores, settings)
     if resume_from_checkpoint and resume(state, checkpoints, fingerprint):
         log.info("resumed at epoch %d from %s", state.epoch, checkpoints)
@@ -69,7 +70,7 @@ def train_network(
             for _ in range(sampler.steps_per_epoch)
         ]
         state.epoch += 1
-        means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        means = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
         state.history.append({"epoch": state.epoch, "stage": stage} | means)
         if state.epoch % training.checkpoint_every == 0 or state.epoch == epochs:
             save_checkpoint(state, checkpoints, fingerprint)
@@ -97,8 +98,8 @@ def train_step(
     n_classes: int,
     dtype: torch.dtype,
     device: torch.device,
-) -> dict[str, float]:
-    """One optimiser step; returns the value of each loss in it."""
+) -> dict[str, torch.Tensor]:
+    """One optimiser step; returns the value of each loss in it, which nothing here waits for."""
     contrast = stage == 2 and "contrastive" in training.losses
     batch = sampler.draw(with_noise=contrast)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -106,7 +107,7 @@ def train_step(
     state.optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
-    return {name: float(value.detach()) for name, value in losses.items()}
+    return {name: value.detach() for name, value in losses.items()}
 
 
 def _losses(
@@ -126,7 +127,7 @@ def _losses(
     contrast = stage == 2 and "contrastive" in training.losses
     x = batch.x.to(device, memory_format=torch.channels_last)
     y, is_noise = batch.y.to(device), batch.is_noise.to(device)
-    machine = (~is_noise).nonzero()[:, 0]
+    machine = (~batch.is_noise).nonzero()[:, 0].to(device)  # found where the flags are made: nothing waits for a GPU
     augmented = spec_augment(x, training)
     mixed = bool(torch.rand(()) < training.mixup_probability)
     if mixed:
