@@ -100,7 +100,7 @@ def _training(store: FeatureStore, settings: Settings) -> None:
     epochs, clips, frames = 350, 1000, 313
     steps = epochs * round(clips * frames / settings.windows.frames / 112)
     print(
-        f"350 epochs of seven machines of 1,000 clips of 10 s: {7 * steps} steps, {7 * steps * median / 3600:.1f} h here"
+        f"350 epochs, seven machines of 1,000 clips of 10 s: {7 * steps} steps, {7 * steps * median / 3600:.1f} h here"
     )
 
 

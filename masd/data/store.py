@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import mmap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +69,14 @@ class FeatureStore:
         """Frames ``[T, n_mels]`` of one row of ``clips``."""
         offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
         return np.asarray(self.frames[offset : offset + count])
+
+    def release(self) -> None:
+        """Let go of the pages that reading has mapped: they stay in the system's file cache, but whoever reads a large
+        store through does not end up holding all of it.
+        """
+        mapped = getattr(self.frames, "_mmap", None)
+        if mapped is not None and hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def rows(self, **wanted: str) -> npt.NDArray[np.int64]:
         """Row numbers of the clips whose columns have the wanted values, e.g. ``rows(split="train", kind="noisy")``."""

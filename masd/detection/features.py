@@ -86,6 +86,7 @@ class FeatureExtractor:
         for start in range(0, len(rows), CLIPS_AT_ONCE):
             features = self([store.log_mel(int(row)) for row in rows[start : start + CLIPS_AT_ONCE]])
             clips += [replace(clip, window_views={}) for clip in features]
+            store.release()
         return clips
 
     def residual(self, log_mel: Array) -> Array:

@@ -15,6 +15,9 @@ from masd.learning.normalisation import Normalisation
 
 Indexes = npt.NDArray[np.int64]
 
+DRAWS_BETWEEN_RELEASES = 16
+"""Batches of windows that stay mapped at a time: some 100 MB, however large the stores are."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -73,6 +76,7 @@ class BalancedSampler:
         shown = settings.batch_source + settings.batch_target  # noisy windows in a batch
         windows_in_all = float(np.maximum(self._length[noisy] / windows.frames, 1.0).sum())
         self.steps_per_epoch = max(1, round(windows_in_all / shown))
+        self._drawn = 0
         self._resident: Tensor | None = None
         if resident is not None:
             parts = [torch.from_numpy(n(s.frames[:])).to(resident) for n, s in zip(normalisations, stores, strict=True)]
@@ -122,9 +126,12 @@ class BalancedSampler:
         if self._resident is not None:
             rows = torch.from_numpy(self._first[picked][:, None] + index).to(self._resident.device)
             return self._resident[rows].transpose(1, 2)
+        self._drawn += 1
         out = np.empty((len(picked), self._stores[0].frames.shape[1], self._frames), dtype=np.float32)
         for number in np.unique(self._store[picked]):
             here = self._store[picked] == number
             windows = self._normalisations[number](self._stores[number].frames[index[here]])
             out[here] = windows.transpose(0, 2, 1)
+            if self._drawn % DRAWS_BETWEEN_RELEASES == 0:
+                self._stores[number].release()
         return torch.from_numpy(out)

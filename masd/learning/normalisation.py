@@ -10,6 +10,8 @@ from masd.data.store import FeatureStore
 
 Array = npt.NDArray[np.float32]
 
+CLIPS_BETWEEN_RELEASES = 64
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -28,11 +30,13 @@ class Normalisation:
         total = np.zeros(store.frames.shape[1])
         squares = np.zeros_like(total)
         count = 0
-        for row in store.rows(split="train", kind="noisy"):
+        for number, row in enumerate(store.rows(split="train", kind="noisy")):
             frames = store.log_mel(int(row)).astype(np.float64)
             total += frames.sum(axis=0)
             squares += np.square(frames).sum(axis=0)
             count += len(frames)
+            if number % CLIPS_BETWEEN_RELEASES == 0:
+                store.release()
         mean = total / count
         variance = np.maximum(squares / count - np.square(mean), 0.0)
         return cls(mean.astype(np.float32), max(float(np.sqrt(variance.mean())), 1e-3))

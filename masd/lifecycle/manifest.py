@@ -12,7 +12,7 @@ import masd
 from masd.errors import MasdError
 from masd.files import sha256, write_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 UNREGISTERED = "0"
 MACHINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
@@ -46,7 +46,7 @@ def check_machine_name(name: str) -> str:
 def load_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json`` and check every file it names.
 
-    :raises MasdError: not a bundle, a newer schema, or a file that is missing or not what was written.
+    :raises MasdError: not a bundle, another schema, or a file that is missing or not what was written.
     """
     path = folder / "manifest.json"
     try:
@@ -55,6 +55,10 @@ def load_manifest(folder: Path) -> Manifest:
         if schema > SCHEMA_VERSION:
             raise MasdError(
                 f"{folder}: bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
+            )
+        if schema < SCHEMA_VERSION:
+            raise MasdError(
+                f"{folder}: bundle schema {schema} is older than this masd reads ({SCHEMA_VERSION}); train it again"
             )
         manifest = Manifest(**content)
         check_machine_name(manifest.machine_type)
