@@ -17,10 +17,12 @@ from html_page import CONTROLS, Page
 from masd.audio import LogMel
 from masd.config import ALL_SYSTEMS, AudioSettings
 from masd.detection.result import Segment
-from masd.evaluation.clip_plot import ExampleClip, clip_figure, mel_band
+from masd.evaluation.clip_plot import UNUSUAL_LEVEL, ExampleClip, clip_figure, mel_band
+from masd.evaluation.embedding_map import EmbeddingMap
 from masd.evaluation.metrics import official_metrics
 from masd.evaluation.pages import DASH
 from masd.evaluation.report import MAX_AUDIO_BYTES, ReportData, write_report
+from masd.evaluation.residuals import UsualResidual
 
 
 def make_scores(
@@ -46,8 +48,8 @@ def make_example(seconds: float = 3.0) -> ExampleClip:
     rng = np.random.default_rng(1)
     samples = rng.normal(0.0, 0.05, int(16_000 * seconds)).astype(np.float32)
     log_mel = LogMel(AudioSettings(), 200.0)(samples)
-    residual = np.abs(rng.normal(size=log_mel.shape)).astype(np.float32)
-    residual[30:40, 60:70] = 6.0
+    unusual = rng.normal(size=log_mel.shape).astype(np.float32)
+    unusual[30:40, 60:70] = 6.0
     wav = io.BytesIO()
     soundfile.write(wav, samples, 16_000, format="WAV", subtype="PCM_16")
     segments = (Segment(0.0, 2.048, 0.9), Segment(0.96, 3.0, 1.7))
@@ -59,7 +61,7 @@ def make_example(seconds: float = 3.0) -> ExampleClip:
         threshold=1.25,
         caption="most anomalous",
         log_mel=log_mel,
-        residual=residual,
+        unusual=unusual,
         segments=segments,
         hop_seconds=0.032,
         sample_rate=16_000,
@@ -71,6 +73,18 @@ def make_history() -> list[dict[str, float]]:
     first = [{"epoch": e, "stage": 1, "reconstruction": 90.0 / e, "total": 90.0 / e} for e in range(1, 4)]
     terms = {"reconstruction": 20.0, "classification": 0.4, "contrastive": 2.1, "total": 22.9}
     return [*first, *({"epoch": e, "stage": 2} | terms for e in range(4, 8))]
+
+
+def make_places(attributes: tuple[str, ...] = ("speed=1", "speed=2")) -> EmbeddingMap:
+    rng = np.random.default_rng(2)
+    kinds = [("train", "normal")] * 12 + [("test", "normal")] * 6 + [("test", "anomaly")] * 6
+    clips = pd.DataFrame(kinds, columns=["split", "condition"])
+    clips["x"], clips["y"] = rng.normal(size=(2, len(clips)))
+    clips["domain"] = ["target" if number % 3 == 0 else "source" for number in range(len(clips))]
+    clips["attributes"] = [
+        attributes[number % len(attributes)] if split == "train" else "" for number, split in enumerate(clips["split"])
+    ]
+    return EmbeddingMap(clips, "t-SNE", {"train": 12, "test": 12})
 
 
 def make_data(scores: pd.DataFrame, **changes: Any) -> ReportData:
@@ -89,6 +103,7 @@ def make_data(scores: pd.DataFrame, **changes: Any) -> ReportData:
         served_system="knn-feature",
         history=make_history(),
         examples=[make_example()],
+        places=make_places(),
         notes=["one remark on the data"],
         created="2026-01-01T00:00:00+00:00",
         model_version="3",
@@ -147,7 +162,7 @@ def test_the_page_stands_alone(standard: tuple[Page, ReportData, Path]) -> None:
     assert not re.search(r"https?:|url\(|@import", text)
     assert "prefers-color-scheme: dark" in text and "width=device-width" in text
     images = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert len(images) == 5 and all(image["alt"] for image in images)
+    assert len(images) == 7 and all(image["alt"] for image in images)
     for image in images:
         svg = base64.b64decode((image["src"] or "").partition(",")[2])
         assert b"<svg" in svg and b"<script" not in svg
@@ -158,6 +173,29 @@ def test_the_recording_can_be_played(standard: tuple[Page, ReportData, Path]) ->
     (player,) = [attrs for tag, attrs in page.tags if tag == "audio"]
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode((player["src"] or "").partition(",")[2])))
     assert (len(samples), rate) == (48_000, 16_000)
+
+
+def test_the_map_of_the_clips_is_in_the_page(standard: tuple[Page, ReportData, Path]) -> None:
+    page, _, _ = standard
+    maps = [attrs["alt"] for tag, attrs in page.tags if tag == "img" and "Map of" in (attrs["alt"] or "")]
+    assert len(maps) == 2
+    assert "t-SNE of 12 training clips and 12 test clips." in page.text and "Look whether normal test" in page.text
+
+
+def test_a_machine_without_attributes_has_one_map(tmp_path: Path) -> None:
+    page = page_of(small(make_scores(), places=make_places(("noAttribute",))), tmp_path)
+    assert "The training clips have no attributes" in page.text
+    assert sum("Map of" in (attrs["alt"] or "") for tag, attrs in page.tags if tag == "img") == 1
+
+
+def test_what_a_score_means_is_said_of_the_system_that_is_served(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "other").mkdir()
+    ours = page_of(small(make_scores(), served_system="fused", examples=[make_example()]), tmp_path / "ours")
+    other = page_of(small(make_scores(), examples=[make_example()]), tmp_path / "other")
+    for said in ("A score of 1 means as far from the known normal clips", "whose geometric mean it is"):
+        assert said in ours.text and said not in other.text
+    assert "fused served" in ours.text and "Each window is scored on its own" in other.text
 
 
 def test_recordings_that_would_swell_the_page_are_left_out(tmp_path: Path) -> None:
@@ -248,14 +286,38 @@ def test_any_scores_make_a_page(tmp_path: Path, change: Callable[[pd.DataFrame],
         {"segments": ()},
         {"segments": (Segment(0.0, 3.0, 1.0),)},
         {"log_mel": np.full((94, 128), -120.0, np.float32)},
-        {"log_mel": np.zeros((5000, 128), np.float32), "residual": np.full((5000, 128), 9.0, np.float32)},
-        {"log_mel": np.zeros((2, 128), np.float32), "residual": np.zeros((2, 128), np.float32)},
+        {"log_mel": np.zeros((5000, 128), np.float32), "unusual": np.full((5000, 128), 9.0, np.float32)},
+        {"log_mel": np.zeros((2, 128), np.float32), "unusual": np.zeros((2, 128), np.float32)},
     ],
     ids=["no segments", "one window", "silence", "long", "two frames"],
 )
 @pytest.mark.filterwarnings("error")
 def test_any_clip_makes_a_figure(change: dict[str, Any]) -> None:
     assert clip_figure(replace(make_example(), **change)).count("</svg>") == 1
+
+
+def test_only_what_normal_clips_do_not_show_is_unusual() -> None:
+    """A band that is reconstructed poorly in every clip is usual; a tone or a knock in another band is not."""
+    rng = np.random.default_rng(3)
+
+    def residual() -> np.ndarray[Any, np.dtype[np.float32]]:
+        noise = np.abs(rng.normal(size=(120, 64))).astype(np.float32)
+        noise[:, 20] *= 5.0
+        return noise
+
+    usual = UsualResidual.fit([residual() for _ in range(12)])
+    normal, odd = residual(), residual()
+    odd[:, 40] += 2.0
+    odd[60:64, 50:53] += 3.0
+    assert (usual.excess(normal) > UNUSUAL_LEVEL).mean() < 0.005
+    marked = usual.excess(odd) > UNUSUAL_LEVEL
+    assert marked[:, 40].mean() > 0.9 and marked[60:64, 51].all()
+    assert marked[:, :38].mean() < 0.005
+
+
+def test_silence_everywhere_is_nothing_unusual() -> None:
+    usual = UsualResidual.fit([np.zeros((5, 8), np.float32)])
+    assert not usual.excess(np.zeros((3, 8), np.float32)).any()
 
 
 def test_a_tone_lies_on_its_frequency_on_the_mel_axis() -> None:

@@ -6,16 +6,18 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy.ndimage import gaussian_filter
 
 from masd.detection.result import Segment
 from masd.evaluation.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
 
-RESIDUAL_LEVEL = 2.0
-"""Outlined from here, in standard deviations, after smoothing over neighbouring bands and frames: where the
-machine only makes noise that nothing could predict, the residual averages sqrt(2 / pi) = 0.8."""
+UNUSUAL_LEVEL = 4.0
+"""Marked from here, in spreads above the usual: of a normal clip that leaves well below one cell in a hundred."""
+
+MARK_COLOUR = "#ff7a1a"
+WINDOW_COLOUR = "#4fd8eb"
 
 MAX_COLUMNS = 1200
 """Frames drawn at most: a longer clip is averaged down, its picture would not show more."""
@@ -27,8 +29,8 @@ _TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 class ExampleClip:
     """A test clip worth showing: most anomalous, most normal, or closest to the threshold.
 
-    ``log_mel`` is ``[T, F]`` in dB, ``residual`` ``[T, F]`` is ``|X - X_hat|`` in standard deviations, as the
-    auto-encoder sees it; ``audio_wav`` a small WAV file to listen to.
+    ``log_mel`` is ``[T, F]`` in dB, ``unusual`` ``[T, F]`` by how many spreads the reconstruction misses a cell more
+    than it usually misses that band in normal training clips; ``audio_wav`` a small WAV file to listen to.
     """
 
     name: str
@@ -38,7 +40,7 @@ class ExampleClip:
     threshold: float
     caption: str
     log_mel: npt.NDArray[np.float32]
-    residual: npt.NDArray[np.float32]
+    unusual: npt.NDArray[np.float32]
     segments: tuple[Segment, ...]
     hop_seconds: float
     sample_rate: int
@@ -56,7 +58,7 @@ class ExampleClip:
 
 
 def clip_figure(clip: ExampleClip) -> str:
-    """An SVG: the spectrogram, residual outlined and worst segment boxed, above the segments' scores."""
+    """An SVG: the spectrogram, the unusual marked and the worst segment boxed, above the segments' scores."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 4.1 if clip.segments else 2.7), layout="constrained")
         if clip.segments:
@@ -86,36 +88,37 @@ def _averaged(frames: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.floa
     return (np.add.reduceat(frames, starts, axis=0) / counts[:, None]).astype(np.float32)
 
 
+def _marks(unusual: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
+    """``[F, columns, 4]``: the mark's colour, from half to almost opaque at twice the level, elsewhere transparent."""
+    highest = np.maximum.reduceat(unusual, np.arange(0, len(unusual), step), axis=0).T  # a moment shall not average out
+    marks = np.empty((*highest.shape, 4), dtype=np.float32)
+    marks[:] = to_rgba(MARK_COLOUR)
+    marks[..., 3] = np.where(highest > UNUSUAL_LEVEL, np.clip(0.45 * highest / UNUSUAL_LEVEL, 0.0, 0.9), 0.0)
+    return marks
+
+
 def _spectrogram(axes: Axes, clip: ExampleClip) -> None:
     step = -(-len(clip.log_mel) // MAX_COLUMNS)
     hop = clip.hop_seconds * step
-    picture = _averaged(clip.log_mel, step).T  # [F, columns]
+    picture = _averaged(clip.log_mel, step).T  # [F, columns]; grey, so that the marks are the only colour in it
     n_mels, columns = picture.shape
     low, high = np.percentile(picture, [10, 99.8])
+    extent = (-hop / 2, (columns - 0.5) * hop, -0.5, n_mels - 0.5)
     axes.imshow(
         picture,
         origin="lower",
         aspect="auto",
-        cmap="magma",
+        cmap="gray",
         vmin=float(low),
         vmax=float(max(high, low + 1.0)),
         interpolation="none",
-        extent=(-hop / 2, (columns - 0.5) * hop, -0.5, n_mels - 0.5),
+        extent=extent,
     )
-    residual = gaussian_filter(_averaged(clip.residual, step).T, sigma=1.0)
-    if residual.max() > RESIDUAL_LEVEL:
-        axes.contour(
-            np.arange(columns) * hop,
-            np.arange(n_mels),
-            residual,
-            levels=[RESIDUAL_LEVEL],
-            colors="#ffffff",
-            linewidths=0.9,
-        )
+    axes.imshow(_marks(clip.unusual, step), origin="lower", aspect="auto", interpolation="none", extent=extent)
     if clip.worst is not None and len(clip.segments) > 1:
         width = clip.worst.end_s - clip.worst.start_s
         axes.add_patch(
-            Rectangle((clip.worst.start_s, 0.5), width, n_mels - 2, fill=False, edgecolor="#4fe3f5", linewidth=2)
+            Rectangle((clip.worst.start_s, 0.5), width, n_mels - 2, fill=False, edgecolor=WINDOW_COLOUR, linewidth=2)
         )
     ticks = {hz: mel_band(hz, n_mels, clip.sample_rate) for hz in _TICKS_HZ}
     shown = {hz: band for hz, band in ticks.items() if hz >= 250 and band <= n_mels - 0.5}
@@ -128,7 +131,7 @@ def _timeline(axes: Axes, clip: ExampleClip) -> None:
     centres = [(segment.start_s + segment.end_s) / 2 for segment in clip.segments]
     scores = [segment.score for segment in clip.segments]
     if clip.worst is not None and len(clip.segments) > 1:
-        axes.axvspan(clip.worst.start_s, clip.worst.end_s, color="#4fd8eb", alpha=0.25, linewidth=0)
+        axes.axvspan(clip.worst.start_s, clip.worst.end_s, color=WINDOW_COLOUR, alpha=0.25, linewidth=0)
     axes.hlines(
         scores,
         [segment.start_s for segment in clip.segments],
@@ -139,7 +142,8 @@ def _timeline(axes: Axes, clip: ExampleClip) -> None:
     )
     axes.plot(centres, scores, color=SERVED_COLOUR, linewidth=1.2, marker="o", markersize=3)
     axes.axhline(clip.threshold, color=INK, linestyle="--", linewidth=1.2)
-    low, high = min(*scores, clip.threshold), max(*scores, clip.threshold)
+    axes.axhline(clip.score, color=SERVED_COLOUR, linestyle=":", linewidth=1.2)
+    low, high = min(*scores, clip.score, clip.threshold), max(*scores, clip.score, clip.threshold)
     room = max(0.12 * (high - low), 0.1 * abs(clip.threshold)) or 1.0  # close scores shall look close
     axes.set_ylim(low - room, high + room)
     axes.ticklabel_format(useOffset=False)

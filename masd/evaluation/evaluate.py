@@ -20,9 +20,11 @@ from masd.detection.features import CLIPS_AT_ONCE
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.errors import MasdError
+from masd.evaluation.embedding_map import map_embeddings
 from masd.evaluation.examples import choose_examples
 from masd.evaluation.metrics import official_metrics
 from masd.evaluation.report import ReportData, write_report
+from masd.evaluation.residuals import usual_residual
 from masd.evaluation.results import write_results
 from masd.progress import ConsoleProgress, Progress
 
@@ -70,6 +72,9 @@ def evaluate_scorer(
         "controls": {name: official_metrics(scores, scores[name], thresholds[name]) for name in CONTROLS},
         "seed": scorer.settings.seed,
     }
+    training = data.split("train")
+    with ConsoleProgress(f"map {data.machine_type}") as progress:
+        places = map_embeddings(scorer, training, [clip for clip, _ in results], progress)
     out.mkdir(parents=True, exist_ok=True)
     for name in (*ALL_SYSTEMS, *CONTROLS):
         write_results(out / name, data.machine_type, scores, scores[name], thresholds[name])
@@ -81,7 +86,8 @@ def evaluate_scorer(
         thresholds=thresholds,
         served_system=scorer.system,
         history=history,
-        examples=choose_examples(scorer, results),
+        examples=choose_examples(scorer, results, usual_residual(scorer, training)),
+        places=places,
         notes=notes + _notes(scores),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         model_version=scorer.model_version,

@@ -10,11 +10,12 @@ from masd.data.clips import Clip
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.evaluation.report import ExampleClip
+from masd.evaluation.residuals import UsualResidual
 
 Results = Sequence[tuple[Clip, ClipScore]]
 
 
-def choose_examples(scorer: Scorer, results: Results, each: int = 2) -> list[ExampleClip]:
+def choose_examples(scorer: Scorer, results: Results, usual: UsualResidual, each: int = 2) -> list[ExampleClip]:
     """``each`` clips of the three kinds, without repeats, most anomalous first."""
     by_score = sorted(results, key=lambda result: -result[1].score)
     by_margin = sorted(results, key=lambda result: abs(result[1].score - result[1].threshold))
@@ -26,10 +27,10 @@ def choose_examples(scorer: Scorer, results: Results, each: int = 2) -> list[Exa
     ):
         fresh = [(clip, score) for clip, score in ranked if clip.name not in chosen][:each]
         chosen |= {clip.name: (caption, clip, score) for clip, score in fresh}
-    return [_example(scorer, *choice) for choice in chosen.values()]
+    return [_example(scorer, usual, *choice) for choice in chosen.values()]
 
 
-def _example(scorer: Scorer, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
+def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
     recording = scorer.decode(clip.path)
     log_mel = scorer.log_mel(recording.samples)
     audio, rate = io.BytesIO(), scorer.settings.audio.sample_rate
@@ -42,7 +43,7 @@ def _example(scorer: Scorer, caption: str, clip: Clip, score: ClipScore) -> Exam
         threshold=score.threshold,
         caption=caption,
         log_mel=log_mel,
-        residual=scorer.extract.residual(log_mel),
+        unusual=usual.excess(scorer.extract.residual(log_mel)),
         segments=score.segments,
         hop_seconds=scorer.settings.audio.hop_length / rate,
         sample_rate=rate,

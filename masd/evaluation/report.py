@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from masd.evaluation.clip_plot import RESIDUAL_LEVEL, ExampleClip, clip_figure
+from masd.evaluation.clip_plot import UNUSUAL_LEVEL, ExampleClip, clip_figure
+from masd.evaluation.embedding_map import EmbeddingMap
+from masd.evaluation.embedding_plot import attribute_map, domain_map
 from masd.evaluation.findings import decision_quality, flagged_counts, is_measured, sentences
 from masd.evaluation.metrics import DOMAINS
 from masd.evaluation.pages import render, svg_uri, wav_uri
@@ -30,7 +32,8 @@ class ReportData:
     """What the report shows: the evaluation's own files, the training history, clips, remarks on the data.
 
     ``metrics`` is metrics.json, ``scores`` scores.parquet, ``thresholds`` one per system and control,
-    ``history`` one entry an epoch (epoch, stage, and the loss terms that were in use).
+    ``history`` one entry an epoch (epoch, stage, and the loss terms that were in use), ``places`` where the clips lie
+    in the embedding.
     """
 
     metrics: dict[str, Any]
@@ -39,6 +42,7 @@ class ReportData:
     served_system: str
     history: Sequence[dict[str, float]]
     examples: Sequence[ExampleClip]
+    places: EmbeddingMap
     notes: Sequence[str]
     created: str
     model_version: str
@@ -70,7 +74,9 @@ def write_report(data: ReportData, out_file: Path) -> None:
         roc_zoom=_uri(roc_curves(data.scores, served, controls, zoom=True)),
         training=_uri(training_curves(data.history)),
         examples=_examples(data.examples),
-        residual_level=RESIDUAL_LEVEL,
+        unusual_level=UNUSUAL_LEVEL,
+        domain_map=svg_uri(domain_map(data.places)),
+        attribute_map=_uri(attribute_map(data.places)),
     )
     write_text(out_file, page)
 

@@ -1,15 +1,18 @@
 """Run a benchmark: cells side by side, each once, results written as they come."""
 
+import hashlib
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from importlib.metadata import version
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -19,23 +22,23 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from masd.config import Settings
-from masd.data.folders import read_machine
+from masd.data.folders import MachineData, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
 from masd.evaluation.benchmark.cells import CONTROLS_PART, PARTS, Cell, run_cell
 from masd.evaluation.benchmark.page import BenchmarkAbout, BenchmarkScores, write_benchmark
 from masd.evaluation.metrics import Floats
-from masd.files import write_text
+from masd.files import sha256, write_text
 from masd.progress import ConsoleProgress
 
 LIBRARIES = ("masd", "torch", "scikit-learn", "numpy")
-CONTROLS_COST = 0.5
-"""Work of training the controls on a frame, in hundreds of the network's epochs."""
+CONTROLS_COST = 2.5e-3
+"""Training the controls on one frame takes about as long as this many steps of the network."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell with the settings it runs under and its share of the work, in frames shown to the network."""
+    """A cell with the settings it runs under and its share of the work, in training steps of the network."""
 
     cell: Cell
     settings: Settings
@@ -51,8 +54,8 @@ def run_benchmark(
     """
     if settings.training.scope == "fleet":
         raise MasdError("training.scope=fleet: the benchmark trains one network a machine, as the report does")
-    stores = {machine: _features(data / machine, machine, settings, out) for machine in machines}
-    _check_same(stores, settings, out / "benchmark.json")
+    clips = {machine: _labelled_clips(data / machine, settings) for machine in machines}
+    stores = _features(clips, settings, out)
     jobs = [
         _job(machine, part, seed, store, settings, out)
         for machine, store in stores.items()
@@ -77,32 +80,49 @@ def run_benchmark(
     return out / "benchmark.html"
 
 
-def _features(folder: Path, machine: str, settings: Settings, out: Path) -> FeatureStore:
-    """The log-mel store of a machine, and beside it one without high-pass for the controls."""
+def _labelled_clips(folder: Path, settings: Settings) -> MachineData:
     clips = read_machine(folder, settings.data)
     conditions = {clip.condition for clip in clips.split("test")}
     if not {"normal", "anomaly"} <= conditions:
         raise MasdError(f"{folder / 'test'}: a benchmark needs labelled normal and anomalous test clips")
-    for kind, high_pass in (("features", None), ("control-features", 0.0)):
-        store = out / kind / machine
-        if not store.exists():
-            with ConsoleProgress(f"featurize {machine}") as progress:
-                build_store(clips, settings, store, high_pass_hz=high_pass, progress=progress)
-    return FeatureStore.open(out / "features" / machine)
+    return clips
 
 
-def _check_same(stores: dict[str, FeatureStore], settings: Settings, file: Path) -> None:
-    """Refuse to mix cells of two benchmarks; machines may be added."""
+def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> dict[str, FeatureStore]:
+    """The log-mel store of each machine, and beside it one without high-pass for the controls.
+
+    ``benchmark.json`` notes what they were made of, so that cells of two benchmarks are never mixed; machines may be
+    added.
+    """
+    note = out / "benchmark.json"
     about = settings.model_dump(mode="json", exclude={"seed", "gate", "serving", "drift"})
-    fingerprint = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    own = {machine: store.fingerprint for machine, store in stores.items()}
-    if file.exists():
-        before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        changed = [machine for machine, known in before["machines"].items() if own.get(machine, known) != known]
+    fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    own = {machine: _fingerprint(found) for machine, found in clips.items()}
+    known: dict[str, str] = {}
+    if note.exists():
+        before: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        known = before["machines"]
+        changed = [machine for machine in own if known.get(machine, own[machine]) != own[machine]]
         if before["settings"] != fingerprint or changed:
-            raise MasdError(f"{file.parent}: holds a benchmark of other data or settings; choose another --out")
-        own = before["machines"] | own
-    write_text(file, json.dumps({"settings": fingerprint, "machines": own}, indent=2) + "\n")
+            raise MasdError(f"{out}: holds a benchmark of other data or settings; choose another --out")
+    for machine, found in clips.items():
+        if machine in known:
+            continue
+        for kind, high_pass in (("features", None), ("control-features", 0.0)):
+            with ConsoleProgress(f"featurize {machine}") as progress:
+                build_store(found, settings, out / kind / machine, high_pass_hz=high_pass, progress=progress)
+        known[machine] = own[machine]
+        write_text(note, json.dumps({"settings": fingerprint, "machines": known}, indent=2) + "\n")
+    return {machine: FeatureStore.open(out / "features" / machine) for machine in clips}
+
+
+def _fingerprint(clips: MachineData) -> str:
+    """Of the recordings and of all that is known of them; test clips count too, unlike in a store's fingerprint."""
+    digest = hashlib.sha256()
+    for clip in clips.clips:
+        about = (clip.split, clip.name, clip.section, clip.domain, clip.condition, clip.kind, clip.attributes)
+        digest.update(json.dumps([*about, sha256(clip.path)]).encode())
+    return digest.hexdigest()
 
 
 def _job(machine: str, part: str, seed: int, store: FeatureStore, settings: Settings, out: Path) -> Job:
@@ -115,10 +135,11 @@ def _job(machine: str, part: str, seed: int, store: FeatureStore, settings: Sett
         network=out / "networks" / machine / f"{part}-seed{seed}",
         result=out / "cells" / machine / f"{part}-seed{seed}.parquet",
     )
-    training = settings.training
-    epochs = CONTROLS_COST * 100 if part == CONTROLS_PART else training.stage1_epochs + training.stage2_epochs
     frames = int(store.clips["n_frames"].iloc[store.rows(split="train", kind="noisy")].sum())
-    return Job(cell, settings, frames * epochs)
+    training = settings.training
+    batch = settings.windows.frames * (training.batch_source + training.batch_target)
+    steps = (training.stage1_epochs + training.stage2_epochs) * max(1, round(frames / batch))
+    return Job(cell, settings, frames * CONTROLS_COST if part == CONTROLS_PART else steps)
 
 
 def _run(jobs: Sequence[Job], out: Path) -> None:
@@ -126,7 +147,9 @@ def _run(jobs: Sequence[Job], out: Path) -> None:
     open_jobs = sorted((job for job in jobs if not job.cell.result.exists()), key=lambda job: -job.work)
     workers = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, len(open_jobs)))
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ConsoleProgress(f"benchmark {out.name}") as progress:
+    manager = SyncManager(ctx=context)
+    manager.start(_end_with_parent)
+    with manager, ConsoleProgress(f"benchmark {out.name}") as progress:
         news = manager.Queue()
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(workers,))
         try:
@@ -134,6 +157,11 @@ def _run(jobs: Sequence[Job], out: Path) -> None:
             for text in _watch(futures, news):
                 finished = len(jobs) - len(open_jobs) + sum(future.done() for future in futures)
                 progress(finished, len(jobs), text)
+        except BrokenProcessPool as error:
+            raise MasdError(
+                f"{out}: a process of the benchmark was killed, perhaps for lack of memory; the same command goes on "
+                "where it stopped"
+            ) from error
         except BaseException:
             for process in list((pool._processes or {}).values()):  # a training has no other way to be told
                 process.terminate()
@@ -166,7 +194,22 @@ def _watch(futures: "dict[Future[None], Job]", news: Any) -> Iterator[str]:
             yield ", ".join(filter(None, (left, text)))
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed: nobody waits for its cell, and the next run, which
+    trains it again, must not find a second trainer there.
+    """
+    parent = multiprocessing.parent_process()
+
+    def wait_for_its_end() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait_for_its_end, daemon=True).start()
+
+
 def _start_worker(workers: int) -> None:
+    _end_with_parent()
     if workers > 1:  # more threads than processors would only wait for one another
         torch.set_num_threads(1)
         threadpool_limits(1)

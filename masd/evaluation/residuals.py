@@ -1,0 +1,58 @@
+"""What of a residual is unusual: a reconstruction is never perfect, and in some bands it is always poor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
+
+from masd.data.clips import Clip
+from masd.detection.scorer import Scorer
+from masd.evaluation.drawn_clips import draw
+
+Array = npt.NDArray[np.float32]
+
+CLIPS_OF_A_DOMAIN = 24
+SMOOTHING = (2.0, 0.7)
+"""Frames and bands: what stays for a moment or lies in neighbouring bands stands out from noise."""
+
+LEAST_SPREAD = 0.05
+"""Of a residual, in the input's standard deviations: less cannot be heard."""
+
+
+@dataclass(frozen=True)
+class UsualResidual:
+    """Mean and spread ``[F]`` of the smoothed residual of each band over normal training clips."""
+
+    mean: Array
+    spread: Array
+
+    @classmethod
+    def fit(cls, residuals: Sequence[Array]) -> Self:
+        """``residuals`` are ``[T, F]``, at least one."""
+        smoothed = np.concatenate([_smooth(residual) for residual in residuals])
+        return cls(smoothed.mean(axis=0), np.maximum(smoothed.std(axis=0), LEAST_SPREAD))
+
+    def excess(self, residual: Array) -> Array:
+        """``[T, F]`` -> by how many spreads each cell, smoothed, is above the usual of its band ``[T, F]``."""
+        above: Array = (_smooth(residual) - self.mean) / self.spread
+        return above
+
+
+def usual_residual(scorer: Scorer, training: Sequence[Clip]) -> UsualResidual:
+    """From a few training clips of each domain, so that what is usual in either is not marked.
+
+    There must be a readable one.
+    """
+    residuals = []
+    for is_target in (False, True):
+        clips = [clip for clip in training if (clip.domain == "target") == is_target]
+        residuals += [scorer.extract.residual(log_mel) for _, log_mel in draw(scorer, clips, CLIPS_OF_A_DOMAIN)]
+    return UsualResidual.fit(residuals)
+
+
+def _smooth(residual: Array) -> Array:
+    smoothed: Array = gaussian_filter(residual, sigma=SMOOTHING)
+    return smoothed
