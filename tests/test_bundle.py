@@ -10,6 +10,7 @@ import pytest
 from masd.config import Settings
 from masd.data.folders import read_machine
 from masd.detection.detectors import Detectors
+from masd.detection.views import Views
 from masd.errors import MasdError
 from masd.lifecycle.bundle import load_bundle
 from masd.lifecycle.manifest import FILES, check_machine_name, load_manifest, stamp
@@ -47,6 +48,12 @@ def test_detectors_survive_their_tensors(tiny_bundle: Path) -> None:
     )
     for name, minimum in detectors.systems.items():
         assert np.array_equal(minimum.score(vectors)[0], copy.systems[name].score(vectors)[0])
+    rng = np.random.default_rng(1)
+    views: Views = {
+        name: rng.normal(size=(5, len(own.centre))).astype(np.float32)
+        for name, own in detectors.fused.neighbours.items()
+    }
+    assert np.array_equal(detectors.fused.score(views)[0], copy.fused.score(views)[0])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -68,6 +75,12 @@ def test_a_missing_file_is_refused_by_name(bundle: Path, name: str) -> None:
 def _rewrite(bundle: Path, **changes: object) -> None:
     path = bundle / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_an_older_schema_is_refused_by_number(bundle: Path) -> None:
+    _rewrite(bundle, schema_version=1)
+    with pytest.raises(MasdError, match=r"schema 1 is older .* train it again"):
+        load_bundle(bundle)
 
 
 def test_a_newer_schema_is_refused_by_number(bundle: Path) -> None:

@@ -35,6 +35,8 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["train", "nowhere/fan", "--out", "b", "--config", "none.yaml"], "none.yaml"),
         (["evaluate", "no-bundle", "data/fan", "--out", "e"], "no-bundle"),
         (["score", "no-bundle", "clip.wav"], "no-bundle"),
+        (["benchmark", "nowhere", "--out", "b"], "nowhere"),
+        (["benchmark", ".", "--machines", "fan", "--out", "b"], "fan"),
         (["pipeline", "run", "--data", "nowhere", "--out", "r"], "nowhere"),
         (["registry", "list", "--registry", "nowhere"], "nowhere"),
         (["registry", "list", "--registry", "s3://bucket/x"], "s3://bucket/x"),
@@ -83,8 +85,9 @@ def test_simulate_train_evaluate_score(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["evaluate", str(bundle), str(data / "valve"), "--out", str(results)]) == 0
     assert "mel-statistics" in capsys.readouterr().out
     metrics = json.loads((results / "metrics.json").read_text())
-    assert set(metrics["systems"]) == {"knn-feature", "knn-score", "lof-feature", "lof-score"}
-    assert (results / "knn-feature" / "anomaly_score_valve_section_00_test.csv").is_file()
+    assert set(metrics["systems"]) == {"fused", "knn-feature", "knn-score", "lof-feature", "lof-score"}
+    for system in ("fused", "knn-feature"):
+        assert (results / system / "anomaly_score_valve_section_00_test.csv").is_file()
 
     clips = sorted((data / "valve" / "test").glob("*.wav"))[:3]
     broken = tmp_path / "broken.wav"

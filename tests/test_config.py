@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from masd.config import Settings
+from masd.config import ALL_SYSTEMS, Settings
 from masd.errors import MasdError
 
 
@@ -50,6 +50,13 @@ def test_defaults_are_the_numbers_of_the_report() -> None:
     assert (audio.sample_rate, audio.n_fft, audio.hop_length, audio.n_mels) == (16_000, 1024, 512, 128)
     assert settings.windows.frames == 64
     assert settings.network.embedding_dim == 128
+
+
+def test_the_answer_is_that_of_the_fused_detector_unless_another_system_is_chosen() -> None:
+    assert Settings().detection.system == "fused"
+    assert ALL_SYSTEMS == ("fused", "knn-feature", "knn-score", "lof-feature", "lof-score")
+    for system in ALL_SYSTEMS:
+        assert Settings.load(None, [f"detection.system={system}"]).detection.system == system
 
 
 def test_a_written_yaml_reads_back_to_equal_settings(other: Settings, tmp_path: Path) -> None:

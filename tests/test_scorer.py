@@ -20,10 +20,11 @@ from scipy.signal import resample
 from sklearn.neighbors import LocalOutlierFactor
 
 from masd.audio import AudioError, LogMel
-from masd.config import ALL_SYSTEMS, SystemName
+from masd.config import ALL_SYSTEMS, REPORT_SYSTEMS, ReportSystemName, Settings, SystemName
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.learning.network import ConvolutionalAutoEncoder
+from masd.lifecycle import steps
 from masd.lifecycle.bundle import load_bundle
 
 RATE = 16_000
@@ -56,7 +57,7 @@ def score(scorer: Scorer, samples: Samples, rate: int = RATE, **encoding: str) -
 def of_all(
     scorer: Scorer, clips: Sequence[Samples], change: Callable[[Samples], Samples] = lambda samples: samples
 ) -> dict[SystemName, np.ndarray]:
-    """The four scores of every clip after a change."""
+    """The five scores of every clip after a change."""
     results = [score(scorer, change(samples).astype(np.float32)) for samples in clips]
     return {name: np.array([result.systems[name] for result in results]) for name in ALL_SYSTEMS}
 
@@ -74,10 +75,12 @@ def with_system(scorer: Scorer, system: SystemName) -> Scorer:
 
 
 class TestIndependently:
-    """The four scores once more, from the bundle's arrays and with nothing of the detection room."""
+    """The five scores once more, from the bundle's arrays and with nothing of the detection room."""
 
-    def windows(self, scorer: Scorer, tiny_bundle: Path, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings ``[W, d]`` of unit length and errors ``[W]``."""
+    def windows(
+        self, scorer: Scorer, tiny_bundle: Path, samples: Samples
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Embeddings ``[W, d]`` of unit length, errors ``[W]``, latents ``[W, C, F', T']``; all frames ``[T, F]``."""
         tensors = load_file(tiny_bundle / "network.safetensors")
         frames = LogMel(scorer.settings.audio, 200.0)(samples).astype(np.float64)
         frames = (frames - tensors["normalisation.fan.mean"]) / float(tensors["normalisation.fan.scale"])
@@ -87,7 +90,7 @@ class TestIndependently:
         }
         network = ConvolutionalAutoEncoder(scorer.settings.network, len(weights["classifier.bias"])).eval()
         network.load_state_dict(weights)
-        embeddings, errors = [], []
+        embeddings, errors, latents = [], [], []
         for start in starts:
             x = torch.from_numpy(frames[start : start + 64].T.astype(np.float32))[None, None]
             with torch.no_grad():
@@ -96,7 +99,8 @@ class TestIndependently:
                 x_hat = network.decoder(latent)
             embeddings.append(z / np.linalg.norm(z))
             errors.append(float((x - x_hat).double().square().sum().sqrt()))
-        return np.array(embeddings), np.array(errors)
+            latents.append(latent[0].double().numpy())
+        return np.array(embeddings), np.array(errors), np.array(latents), frames
 
     def domain_score(self, arrays: dict[str, np.ndarray], prefix: str, vector: np.ndarray) -> float:
         if prefix.startswith("knn"):
@@ -105,19 +109,19 @@ class TestIndependently:
         estimator = LocalOutlierFactor(n_neighbors=min(20, len(bank) - 1), novelty=True).fit(bank)
         return float(-estimator.score_samples(vector[None])[0])
 
-    @pytest.mark.parametrize("name", ALL_SYSTEMS)
+    @pytest.mark.parametrize("name", REPORT_SYSTEMS)
     def test_aggregation(
         self,
         scorer: Scorer,
         tiny_bundle: Path,
         clips: list[Samples],
-        name: SystemName,
+        name: ReportSystemName,
     ) -> None:
         arrays = load_file(tiny_bundle / "detectors.safetensors")
         kind, level = name.split("-")
         mean, factor = arrays[f"error_scaling.{level}"]
         for samples in clips[:3]:
-            embeddings, errors = self.windows(scorer, tiny_bundle, samples)
+            embeddings, errors, _, _ = self.windows(scorer, tiny_bundle, samples)
             if level == "feature":
                 embedding = embeddings.mean(axis=0)
                 embeddings, errors = embedding[None] / np.linalg.norm(embedding), errors.mean()[None]
@@ -127,6 +131,30 @@ class TestIndependently:
                 for vector in vectors
             ]
             assert score(scorer, samples).systems[name] == pytest.approx(np.mean(per_vector), rel=1e-3)
+
+    def test_fusion(self, scorer: Scorer, tiny_bundle: Path, clips: list[Samples]) -> None:
+        arrays = load_file(tiny_bundle / "detectors.safetensors")
+        for samples in clips[:3]:
+            _, _, latents, frames = self.windows(scorer, tiny_bundle, samples)
+            mean = frames.mean(axis=0)
+            views = {
+                "band-mean": (0.4, mean),
+                "band-peak": (0.2, np.percentile(frames, 95, axis=0) - mean),
+                "band-change": (0.2, (frames[1:] - frames[:-1]).std(axis=0)),
+                "latent": (0.2, latents.mean(axis=(0, 3)).ravel()),
+            }
+            log_ratios = np.zeros(2)
+            for name, (weight, view) in views.items():
+                own = {
+                    key: arrays[f"fused.{name}.{key}"].astype(np.float64) for key in ("centre", "spread", "whitening")
+                }
+                whitened = ((view - own["centre"]) / own["spread"]) @ own["whitening"]
+                for number, domain in enumerate(("source", "target")):
+                    distance = np.linalg.norm(arrays[f"fused.{name}.{domain}"] - whitened, axis=1).min()
+                    log_ratios[number] += weight * np.log(distance / arrays[f"fused.{name}.typical"][number])
+            result = score(scorer, samples)
+            assert result.systems["fused"] == pytest.approx(np.exp(log_ratios.min()), rel=1e-3)
+            assert (result.system, result.domain) == ("fused", ("source", "target")[int(np.argmin(log_ratios))])
 
 
 def test_a_batch_of_any_lengths_scores_as_one_by_one(scorer: Scorer, clips: list[Samples]) -> None:
@@ -144,6 +172,26 @@ def test_a_batch_of_any_lengths_scores_as_one_by_one(scorer: Scorer, clips: list
 
 def test_the_same_clip_scores_the_same_again(scorer: Scorer, clips: list[Samples]) -> None:
     assert score(scorer, clips[0]) == score(scorer, clips[0])
+
+
+def test_the_same_training_again_gives_the_same_scores(
+    scorer: Scorer,
+    usual: dict[SystemName, np.ndarray],
+    clips: list[Samples],
+    tiny_features: Path,
+    tiny_settings: Settings,
+    tmp_path: Path,
+) -> None:
+    for seed, folder in ((0, tmp_path / "again"), (1, tmp_path / "other")):
+        settings = tiny_settings.model_copy(update={"seed": seed})
+        steps.train(tiny_features, ["fan"], settings, folder / "network", device="cpu")
+        steps.fit_detectors(tiny_features, "fan", folder / "network", settings, folder / "fan")
+    again, other = (load_bundle(tmp_path / name / "fan").scorer for name in ("again", "other"))
+    assert again.detectors.thresholds == pytest.approx(scorer.detectors.thresholds, abs=1e-6)
+    scores, of_other = of_all(again, clips), of_all(other, clips)
+    for name in ALL_SYSTEMS:
+        np.testing.assert_allclose(scores[name], usual[name], rtol=0, atol=1e-6)
+        assert np.abs(of_other[name] - usual[name]).max() > 1e-3
 
 
 def test_no_clips_no_scores(scorer: Scorer) -> None:
@@ -194,6 +242,9 @@ def test_segments_cover_the_clip_without_a_gap(scorer: Scorer, system: SystemNam
     np.testing.assert_allclose(lengths, min(64 * hop, samples / RATE), atol=1.01 * hop)
     if system.endswith("score"):
         assert np.mean([segment.score for segment in result.segments]) == pytest.approx(result.score)
+    if system == "fused":
+        logs = np.log([segment.score for segment in result.segments])
+        assert np.exp(logs.mean()) == pytest.approx(result.score)
 
 
 def test_segments_point_at_the_moment_of_a_fault(scorer: Scorer, clips: list[Samples]) -> None:
@@ -303,7 +354,8 @@ class TestWhatIsForeign:
         foreign = of_all(scorer, clips, FOREIGN[change])
         for name in ALL_SYSTEMS:
             assert (foreign[name] > usual[name]).all()
-        assert (foreign["knn-feature"] > scorer.detectors.thresholds["knn-feature"]).all()
+        for name in ("fused", "knn-feature"):
+            assert (foreign[name] > scorer.detectors.thresholds[name]).all()
 
     def test_the_more_noise_the_higher(
         self, scorer: Scorer, clips: list[Samples], usual: dict[SystemName, np.ndarray]

@@ -50,7 +50,7 @@ def make_verdict(file: Path, machine: str, *, passed: bool) -> Path:
         "machine_type": machine,
         "passed": passed,
         "sentence": f"{machine} {'passes' if passed else 'is refused'} <for a reason>",
-        "system": "knn-feature",
+        "system": "fused",
         "checks": [check],
     }
     file.write_text(json.dumps(verdict))
@@ -129,8 +129,9 @@ def test_the_page_has_a_row_a_machine(summary: Path, metrics: dict[str, dict[str
     assert links == ["fan/report.html", "valve/report.html"]
     assert all((summary / (link or "")).is_file() for link in links)
     widths = [attrs["style"] for tag, attrs in page.tags if (attrs.get("class") or "").startswith("fill")]
-    assert len(widths) == 3 * 7
-    assert f"width: {100 * metrics['fan']['systems']['knn-feature']['hmean']:.1f}%" in widths
+    assert len(widths) == 3 * 8
+    for name in ("fused", "knn-feature"):
+        assert f"width: {100 * metrics['fan']['systems'][name]['hmean']:.1f}%" in widths
     official = json.loads((summary / "summary.json").read_text())["official"]
     assert page.row("mel-statistics") == [f"{100 * official['controls']['mel-statistics']['score']:.1f}", "3"]
     assert all(source.startswith("data:") for source in page.sources())

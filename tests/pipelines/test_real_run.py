@@ -73,7 +73,7 @@ def test_every_machine_has_its_results_once(trained: TrainingRun) -> None:
     assert not (out / "steps").exists()
     for machine in ("fan", "bearing"):
         assert (out / machine / "report.html").is_file()
-        for system in ("knn-feature", "knn-score", "lof-feature", "lof-score"):
+        for system in ("fused", "knn-feature", "knn-score", "lof-feature", "lof-score"):
             names = {path.name for path in (out / machine / system).iterdir()}
             assert names == {
                 f"anomaly_score_{machine}_section_00_test.csv",
