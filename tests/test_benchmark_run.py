@@ -233,6 +233,14 @@ class TestRefusals:
         assert str(unlabelled / "fan" / "test") in line and "labelled normal and anomalous test clips" in line
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"settings": "", "machines": []}'])
+    def test_a_note_that_is_not_its_own(
+        self, data: Path, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "benchmark.json").write_text(content)
+        assert benchmark(data, tmp_path) == 1
+        assert "benchmark.json: is not what a benchmark wrote" in error_line(capsys)
+
     def test_a_fleet(self, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert benchmark(data, tmp_path / "out", "--set", "training.scope=fleet") == 1
         assert "training.scope=fleet" in error_line(capsys)

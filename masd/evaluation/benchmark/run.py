@@ -100,10 +100,13 @@ def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> d
     own = {machine: _fingerprint(found) for machine, found in clips.items()}
     known: dict[str, str] = {}
     if note.exists():
-        before: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-        known = before["machines"]
-        changed = [machine for machine in own if known.get(machine, own[machine]) != own[machine]]
-        if before["settings"] != fingerprint or changed:
+        try:
+            before: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+            made_with, known = before["settings"], before["machines"]
+            changed = [machine for machine in own if known.get(machine, own[machine]) != own[machine]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise MasdError(f"{note}: is not what a benchmark wrote; choose another --out") from error
+        if made_with != fingerprint or changed:
             raise MasdError(f"{out}: holds a benchmark of other data or settings; choose another --out")
     for machine, found in clips.items():
         if machine in known:
