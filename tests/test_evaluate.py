@@ -16,6 +16,7 @@ from test_metrics import mcclish, pairs_won
 from masd.config import ALL_SYSTEMS, Settings
 from masd.data.folders import read_machine
 from masd.detection.controls import CONTROLS, BaselineAutoEncoder
+from masd.detection.controls import scores as control_scores
 from masd.errors import MasdError
 from masd.evaluation import evaluate
 from masd.evaluation.evaluate import evaluate_scorer
@@ -38,7 +39,7 @@ def quick_baseline() -> Iterator[None]:
             return real(*arguments, **options, epochs=1)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "BaselineAutoEncoder", Quick)
+        patch.setattr(control_scores, "BaselineAutoEncoder", Quick)
         yield
 
 

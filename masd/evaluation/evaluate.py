@@ -15,7 +15,7 @@ from masd.config import ALL_SYSTEMS, Settings
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
 from masd.data.store import FeatureStore, build_store
-from masd.detection.controls import CONTROLS, BaselineAutoEncoder, MelStatistics
+from masd.detection.controls import CONTROLS, score_controls
 from masd.detection.features import CLIPS_AT_ONCE
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
@@ -133,10 +133,8 @@ def _score_controls(data: MachineData, settings: Settings, names: pd.Series) -> 
         row_of = {name: row for row, name in enumerate(store.clips["name"]) if store.clips["split"].iat[row] == "test"}
         rows = names.map(row_of).to_numpy()
         with ConsoleProgress(f"baseline {data.machine_type}") as progress:
-            baseline = BaselineAutoEncoder.fit(store, settings.seed, progress=progress)
-        statistics = MelStatistics.fit(store, settings.seed)
-        scores = baseline.score(store, rows) | {"mel-statistics": statistics.score(store, rows)}
-    return pd.DataFrame(scores), baseline.thresholds | {"mel-statistics": statistics.threshold}
+            scores, thresholds = score_controls(store, rows, settings.seed, progress)
+    return pd.DataFrame(scores), thresholds
 
 
 def _notes(scores: pd.DataFrame) -> list[str]:

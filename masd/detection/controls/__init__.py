@@ -2,7 +2,8 @@
 
 from masd.detection.controls.baseline import BaselineAutoEncoder
 from masd.detection.controls.mel_statistics import MelStatistics
+from masd.detection.controls.scores import score_controls
 
 CONTROLS = ("baseline-mse", "baseline-mahalanobis", "mel-statistics")
 
-__all__ = ["CONTROLS", "BaselineAutoEncoder", "MelStatistics"]
+__all__ = ["CONTROLS", "BaselineAutoEncoder", "MelStatistics", "score_controls"]

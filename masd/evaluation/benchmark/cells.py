@@ -9,10 +9,10 @@ import pandas as pd
 
 from masd.config import REPORT_SYSTEMS, LossName, Settings, SystemName
 from masd.data.store import FeatureStore
-from masd.detection.controls import BaselineAutoEncoder, MelStatistics
+from masd.detection.controls import score_controls
 from masd.detection.detectors import fit_detectors
 from masd.detection.features import FeatureExtractor
-from masd.evaluation.benchmark.scores import DEFAULT, LOSSES, STATISTICS
+from masd.evaluation.benchmark.scores import DEFAULT, LOSSES
 from masd.files import replacing_file
 from masd.learning.train import train_network
 from masd.learning.trained import load_network
@@ -56,19 +56,15 @@ def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
     """
     settings = settings.model_copy(update={"seed": cell.seed})
     if cell.part == CONTROLS_PART:
-        names, scores = _controls(FeatureStore.open(cell.control_features), cell.seed, progress)
+        store = FeatureStore.open(cell.control_features)
+        names = _names(store)
+        scores, _ = score_controls(store, store.rows(split="test"), cell.seed, progress)
     else:
         training = settings.training.model_copy(update={"losses": ABLATION[cell.part]})
         settings = settings.model_copy(update={"training": training})
         names, scores = _network(FeatureStore.open(cell.features), settings, cell, progress)
     with replacing_file(cell.result) as staged:
         pd.DataFrame({"name": names} | scores).to_parquet(staged, index=False)
-
-
-def _controls(store: FeatureStore, seed: int, progress: Progress) -> tuple[list[str], dict[str, Scores]]:
-    rows = store.rows(split="test")
-    scores = BaselineAutoEncoder.fit(store, seed, progress=progress).score(store, rows)
-    return _names(store), scores | {STATISTICS: MelStatistics.fit(store, seed).score(store, rows)}
 
 
 def _network(
