@@ -1,0 +1,73 @@
+"""An object store in a folder: one file an object."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from masd.files import replacing_file
+from masd.lifecycle.object_store import MissingObjectError, StoredObject, StoreError, check_key
+
+
+class FolderStore:
+    """Files below ``root``; the folder is made when the first object is written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = str(root)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError as error:
+            raise MissingObjectError(f"{self.url} has no object {key}") from error
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def write(self, key: str, content: bytes) -> None:
+        try:
+            with replacing_file(self._path(key)) as staged:
+                staged.write_bytes(content)
+        except OSError as error:
+            raise self._failed("write", key, error) from error
+
+    def download(self, key: str, path: Path) -> None:
+        source = self._path(key)
+        try:
+            with replacing_file(path) as staged:
+                shutil.copyfile(source, staged)
+        except FileNotFoundError as error:
+            raise MissingObjectError(f"{self.url} has no object {key}") from error
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def upload(self, path: Path, key: str) -> None:
+        try:
+            with replacing_file(self._path(key)) as staged:
+                shutil.copyfile(path, staged)
+        except OSError as error:
+            raise self._failed("write", key, error) from error
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        start = self.root / prefix.rpartition("/")[0]
+        files = start.rglob("*") if start.is_dir() else iter(())
+        found = []
+        for file in files:
+            key = file.relative_to(self.root).as_posix()
+            hidden = any(part.startswith(".") for part in key.split("/"))  # staged by a writer that is not done yet
+            if key.startswith(prefix) and not hidden and file.is_file():
+                status = file.stat()
+                found.append(StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
+        yield from sorted(found, key=lambda item: item.key)
+
+    def delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._failed("delete", key, error) from error
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _failed(self, what: str, key: str, error: OSError) -> StoreError:
+        return StoreError(f"{self.url}: cannot {what} {key}: {error.strerror or error}")
