@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from masd.config import Settings
 from masd.data.folders import list_machines
 from masd.errors import MasdError
-from pipelines.process import LOG, STEPS, Say, run_pipeline, say_on_stderr, working_folder
+from pipelines.containers import check_engine
+from pipelines.process import LOG, STEPS, Runner, Say, run_pipeline, say_on_stderr, working_folder
 
 RESERVED = frozenset({"drift", "registry", STEPS})
 
@@ -54,6 +56,7 @@ def run_training(
     out: Path,
     *,
     registry: Path | None = None,
+    runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> TrainingRun:
     """Train, gate and ship every machine below ``data``, and write one report.
@@ -66,8 +69,10 @@ def run_training(
     that fails does not stop the others, whose versions are registered, but there is then no report.
 
     :param machines: machine types; none: all below ``data``.
+    :param runner: steps as processes of this environment, or as containers of ``MASD_IMAGE`` on a Docker engine.
     :param say: is given one line of progress at a time.
-    :raises MasdError: no such machine, ``out`` in use, or a failed step (named, with its error).
+    :raises MasdError: no such machine, ``out`` in use, no Docker engine or image, or a failed step (named, with its
+        error).
     """
     start = time.monotonic()
     root = _registry(registry, out)
@@ -77,7 +82,7 @@ def run_training(
         "registry": root,
         "config": settings.to_yaml(),
     }
-    order = {"pipeline": "training", "arguments": arguments}
+    order = _order("training", runner, arguments)
     with working_folder(out.resolve()) as steps:
         run_pipeline(order, steps, say)
         return _publish(steps, root, start)
@@ -91,6 +96,7 @@ def run_monitoring(
     out: Path,
     *,
     registry: Path,
+    runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
     """Look for drift in the inference log ``log``; train what has drifted as :func:`run_training` does.
@@ -108,7 +114,7 @@ def run_monitoring(
         "registry": root,
         "config": settings.to_yaml(),
     }
-    order = {"pipeline": "monitoring", "arguments": arguments}
+    order = _order("monitoring", runner, arguments)
     out = out.resolve()
     with working_folder(out) as steps:
         run_pipeline(order, steps, say)
@@ -117,6 +123,16 @@ def run_monitoring(
         retrained = any(steps.glob("masd-*/report"))
         training = _publish(steps, root, start) if retrained else None
     return MonitoringRun(out / "drift", training, out / LOG, time.monotonic() - start)
+
+
+def _order(pipeline: str, runner: Runner, arguments: dict[str, Any]) -> dict[str, Any]:
+    if runner == "docker":
+        from components.base import IMAGE
+
+        check_engine(IMAGE)
+        if (registry := Path(arguments["registry"])).is_absolute():
+            registry.mkdir(parents=True, exist_ok=True)  # only what is there can be mounted
+    return {"pipeline": pipeline, "runner": runner, "arguments": arguments}
 
 
 def _chosen(data: Path, machines: Sequence[str], out: Path) -> list[str]:

@@ -15,6 +15,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     run.add_argument("--machines", type=names, default=[], help="machine types, separated by commas (default all)")
     run.add_argument("--out", type=Path, required=True, metavar="DIR")
     run.add_argument("--registry", metavar="URL", help="model registry folder (default DIR/registry)")
+    run.add_argument(
+        "--runner",
+        choices=["subprocess", "docker"],
+        default="subprocess",
+        help="steps as processes, or as containers of the image MASD_IMAGE on a Docker engine",
+    )
     add_settings(run)
     run.set_defaults(run=_run)
 
@@ -28,7 +34,9 @@ def _run(options: argparse.Namespace) -> int:
     settings = settings_from(options)
     run_training = need("pipelines.run", "pipelines").run_training
     registry = local_folder(options.registry) if options.registry else None
-    result = run_training(options.data, options.machines, settings, options.out, registry=registry)
+    result = run_training(
+        options.data, options.machines, settings, options.out, registry=registry, runner=options.runner
+    )
     for verdict in result.verdicts:
         print(verdict.sentence)
     print(f"report: {result.report}\nregistry: {result.registry}")
