@@ -10,6 +10,7 @@ from pathlib import Path
 from masd.config import Settings
 from masd.data.folders import list_machines
 from masd.errors import MasdError
+from masd.lifecycle.object_store import absolute_url
 from pipelines.process import LOG, STEPS, Say, run_pipeline, say_on_stderr, working_folder
 
 RESERVED = frozenset({"drift", "registry", STEPS})
@@ -32,7 +33,7 @@ class TrainingRun:
     verdicts: tuple[MachineVerdict, ...]
     report: Path
     summary: Path
-    registry: Path
+    registry: str
     log: Path
     seconds: float
 
@@ -53,7 +54,7 @@ def run_training(
     settings: Settings,
     out: Path,
     *,
-    registry: Path | None = None,
+    registry: str | None = None,
     say: Say = say_on_stderr,
 ) -> TrainingRun:
     """Train, gate and ship every machine below ``data``, and write one report.
@@ -66,6 +67,7 @@ def run_training(
     that fails does not stop the others, whose versions are registered, but there is then no report.
 
     :param machines: machine types; none: all below ``data``.
+    :param registry: a path, ``file://`` or ``s3://bucket/prefix``.
     :param say: is given one line of progress at a time.
     :raises MasdError: no such machine, ``out`` in use, or a failed step (named, with its error).
     """
@@ -90,7 +92,7 @@ def run_monitoring(
     settings: Settings,
     out: Path,
     *,
-    registry: Path,
+    registry: str,
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
     """Look for drift in the inference log ``log``; train what has drifted as :func:`run_training` does.
@@ -141,8 +143,9 @@ def _is_result(folder: Path) -> bool:
     return (folder / "metrics.json").is_file() and (folder / "verdict.json").is_file()
 
 
-def _registry(registry: Path | None, out: Path) -> str:
-    return str((registry or out / "registry").resolve())
+def _registry(url: str | None, out: Path) -> str:
+    """As the tasks need it, which run elsewhere."""
+    return absolute_url(url or str(out / "registry"))
 
 
 def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
@@ -164,7 +167,7 @@ def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
         verdicts=tuple(verdicts),
         report=out / "report.html",
         summary=out / "summary.json",
-        registry=Path(registry),
+        registry=registry,
         log=out / LOG,
         seconds=time.monotonic() - start,
     )
