@@ -11,6 +11,7 @@ from typing import Any
 from masd.config import Settings
 from masd.data.folders import list_machines
 from masd.errors import MasdError
+from masd.lifecycle.object_store import absolute_url
 from pipelines.containers import check_engine
 from pipelines.process import LOG, STEPS, Runner, Say, run_pipeline, say_on_stderr, working_folder
 
@@ -34,7 +35,7 @@ class TrainingRun:
     verdicts: tuple[MachineVerdict, ...]
     report: Path
     summary: Path
-    registry: Path
+    registry: str
     log: Path
     seconds: float
 
@@ -55,7 +56,7 @@ def run_training(
     settings: Settings,
     out: Path,
     *,
-    registry: Path | None = None,
+    registry: str | None = None,
     runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> TrainingRun:
@@ -69,6 +70,7 @@ def run_training(
     that fails does not stop the others, whose versions are registered, but there is then no report.
 
     :param machines: machine types; none: all below ``data``.
+    :param registry: a path, ``file://`` or ``s3://bucket/prefix``.
     :param runner: steps as processes of this environment, or as containers of ``MASD_IMAGE`` on a Docker engine.
     :param say: is given one line of progress at a time.
     :raises MasdError: no such machine, ``out`` in use, no Docker engine or image, or a failed step (named, with its
@@ -95,7 +97,7 @@ def run_monitoring(
     settings: Settings,
     out: Path,
     *,
-    registry: Path,
+    registry: str,
     runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
@@ -157,8 +159,9 @@ def _is_result(folder: Path) -> bool:
     return (folder / "metrics.json").is_file() and (folder / "verdict.json").is_file()
 
 
-def _registry(registry: Path | None, out: Path) -> str:
-    return str((registry or out / "registry").resolve())
+def _registry(url: str | None, out: Path) -> str:
+    """As the tasks need it, which run elsewhere."""
+    return absolute_url(url or str(out / "registry"))
 
 
 def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
@@ -180,7 +183,7 @@ def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
         verdicts=tuple(verdicts),
         report=out / "report.html",
         summary=out / "summary.json",
-        registry=Path(registry),
+        registry=registry,
         log=out / LOG,
         seconds=time.monotonic() - start,
     )

@@ -19,7 +19,7 @@ def gate(
     Args:
         evaluation: The candidate's evaluation.
         data: Folder that holds one folder per machine type.
-        registry: Root of the model registry.
+        registry: URL of the model registry.
         machine: The machine type.
         config: Settings as YAML.
         verdict: verdict.json: passed or refused, and why.

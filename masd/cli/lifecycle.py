@@ -5,9 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from masd.cli.common import local_folder, need
+from masd.cli.common import need
 from masd.errors import MasdError
-from masd.lifecycle.manifest import load_manifest
 from masd.lifecycle.registry import Registry
 
 
@@ -17,7 +16,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     def action(name: str, help_: str, *, machine: bool = True) -> argparse.ArgumentParser:
         command = actions.add_parser(name, help=help_)
-        command.add_argument("--registry", default="registry", metavar="URL", help="folder (default ./registry)")
+        command.add_argument(
+            "--registry", default="registry", metavar="URL", help="a folder or s3://bucket/prefix (default ./registry)"
+        )
         if machine:
             command.add_argument("machine", metavar="MACHINE")
         return command
@@ -43,10 +44,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _registry(options: argparse.Namespace) -> Registry:
-    root = local_folder(options.registry)
-    if not (root / "models").is_dir():
-        raise MasdError(f"{root}: is no registry (it has no models/); name one with --registry")
-    return Registry(root)
+    registry = Registry.open(options.registry)
+    if not registry.machines():
+        raise MasdError(f"{registry.url}: holds no models; name another registry with --registry")
+    return registry
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -71,7 +72,7 @@ def _list(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     registry = _registry(options)
     for version in registry.versions(options.machine):
-        manifest = load_manifest(registry.path(options.machine, version))
+        manifest = registry.manifest(options.machine, version)
         hmean = manifest.metrics.get("hmean")
         quality = f"  hmean {hmean:.3f}" if isinstance(hmean, float) else ""
         print(f"version {version}  {manifest.created}  code {manifest.code_version}{quality}")

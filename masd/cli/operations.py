@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from masd.cli.common import REFUSED_OR_DRIFT, local_folder, need
+from masd.cli.common import REFUSED_OR_DRIFT, need
 from masd.errors import MasdError
 from masd.lifecycle.registry import Registry
 
@@ -11,7 +11,9 @@ from masd.lifecycle.registry import Registry
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = commands.add_parser("serve", help="serve models with TorchServe on this machine, in the foreground")
     source = serve.add_mutually_exclusive_group(required=True)
-    source.add_argument("--registry", metavar="URL", help="serve what is in production there")
+    source.add_argument(
+        "--registry", metavar="URL", help="serve what is in production there: a folder or s3://bucket/prefix"
+    )
     source.add_argument("--bundle", type=Path, nargs="+", action="extend", metavar="BUNDLE")
     serve.add_argument(
         "--host",
@@ -38,7 +40,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _serve(options: argparse.Namespace) -> int:
     serve = need("serving.server", "serving").serve
     serve(
-        options.bundle or _in_production(local_folder(options.registry)),
+        options.bundle or _in_production(options.registry),
         host=options.host,
         port=options.port,
         management_port=options.management_port,
@@ -48,13 +50,13 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _in_production(root: Path) -> list[Path]:
-    registry = Registry(root)
+def _in_production(url: str) -> list[Path]:
+    registry = Registry.open(url)
     versions = {machine: registry.channel(machine, "production") for machine in registry.machines()}
-    bundles = [registry.path(machine, version) for machine, version in versions.items() if version is not None]
+    bundles = [registry.fetch(machine, version) for machine, version in versions.items() if version is not None]
     if not bundles:
         raise MasdError(
-            f"{root}: nothing is in production; promote a version with masd registry promote, or use --bundle"
+            f"{url}: nothing is in production; promote a version with masd registry promote, or use --bundle"
         )
     return bundles
 

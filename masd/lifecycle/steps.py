@@ -139,11 +139,11 @@ def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: P
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     machine = metrics["machine_type"]
     scores = pd.read_parquet(evaluation / "scores.parquet")
-    models = Registry(Path(registry))
+    models = Registry.open(registry)
     version = models.channel(machine, "production")
     champion: dict[str, float] | None = None
     if version is not None:
-        champion = _champion_scores(models.path(machine, version), data / machine)
+        champion = _champion_scores(models.fetch(machine, version), data / machine)
     verdict = decide(machine, scores, settings.detection.system, settings.gate, champion, version, seed=settings.seed)
     write_text(out, json.dumps(asdict(verdict), indent=2) + "\n")
     return verdict
