@@ -10,7 +10,8 @@ from masd.audio import AudioError, Recording
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.errors import MasdError
-from serving.inference_log import InferenceLog
+from serving.inference_log import PROBE_PREFIX, InferenceLog
+from serving.metrics import BatchMetrics
 from serving.requests import Request, RequestError, parse
 
 logger = logging.getLogger(__name__)
@@ -30,17 +31,23 @@ class _Job:
     recordings: list[Recording]
 
 
-def answer(scorer: Scorer, batch: Sequence[Mapping[str, Any]], log: InferenceLog | None) -> list[Reply]:
+def answer(
+    scorer: Scorer, batch: Sequence[Mapping[str, Any]], log: InferenceLog | None, metrics: BatchMetrics | None = None
+) -> list[Reply]:
     """One :class:`Reply` for each item of ``batch``, in order. An error belongs to its request, never to the batch."""
+    metrics = metrics or BatchMetrics()
     replies: dict[int, Reply] = {}
     jobs: dict[int, _Job] = {}
-    for index, fields in enumerate(batch):
-        try:
-            request = parse(fields)
-            jobs[index] = _Job(request, [scorer.decode(clip) for clip in request.clips])
-        except Exception as error:  # whatever it is, the other requests get their answers
-            replies[index] = _failure(error)
-    for index, outcome in _score(scorer, jobs).items():
+    with metrics.stage("decode"):
+        for index, fields in enumerate(batch):
+            try:
+                request = parse(fields)
+                jobs[index] = _Job(request, [scorer.decode(clip) for clip in request.clips])
+            except Exception as error:  # whatever it is, the other requests get their answers
+                replies[index] = _failure(error)
+    with metrics.stage("score"):
+        outcomes = _score(scorer, jobs)
+    for index, outcome in outcomes.items():
         if isinstance(outcome, Exception):
             replies[index] = _failure(outcome)
             continue
@@ -50,8 +57,13 @@ def answer(scorer: Scorer, batch: Sequence[Mapping[str, Any]], log: InferenceLog
         request = jobs[index].request
         answers = [score.to_dict() for score in outcome]
         replies[index] = Reply(200, request.render(answers, scorer.machine_type, scorer.model_version))
+        if not (request.request_id or "").startswith(PROBE_PREFIX):
+            metrics.scored(outcome)
         if log is not None:
             log.write((request.request_id, score) for score in outcome)
+    for reply in replies.values():
+        if reply.status != 200:
+            metrics.rejected(reply.body["error"])
     return [replies[index] for index in range(len(batch))]
 
 

@@ -50,8 +50,13 @@ class ScoringHandler:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text per request, its HTTP status set on the context."""
         from serving.batch import answer
+        from serving.metrics import BatchMetrics
 
-        replies = answer(self._scorer, data, self._log)
+        metrics = BatchMetrics()
+        replies = answer(self._scorer, data, self._log, metrics)
+        if self._log is not None:
+            metrics.log(self._log.take_dropped(), self._log.waiting_bytes())
+        metrics.tell(context.metrics)
         for index, reply in enumerate(replies):
             context.set_response_content_type(index, "application/json")
             context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)
