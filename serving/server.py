@@ -23,8 +23,8 @@ LOOPBACK = ("127.0.0.1", "localhost")
 BYTES_PER_SECOND = 48_000 * 2 * 2 * 4 // 3
 """Of the largest encoding of a clip that is let in: 48 kHz, stereo, 16 bits, as base64 in JSON."""
 
-MAX_REQUEST_BYTES = 2**31 - 1
-"""TorchServe keeps the limit in a Java int."""
+MAX_REQUEST_BYTES = 150_000_000
+"""Whatever a clip may last: TorchServe and its worker each hold a whole request. An hour of 16 kHz mono is 115 MB."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class RunningServer:
 
     url: str
     management_url: str
+    grpc_address: str
     models: dict[str, str]
     torchserve: TorchServe
 
@@ -109,7 +110,7 @@ def running_server(
         torchserve = TorchServe(folder, addresses, list(models), max_bytes, log_folder)
         try:
             wait_until_ready(torchserve, addresses, models, startup_seconds, stop or threading.Event())
-            yield RunningServer(addresses.url, addresses.management_url, models, torchserve)
+            yield RunningServer(addresses.url, addresses.management_url, addresses.grpc_address, models, torchserve)
         finally:
             torchserve.stop()
 

@@ -83,6 +83,11 @@ class Addresses:
         """Of the management API."""
         return f"http://{self.host}:{self.management_port}"
 
+    @property
+    def grpc_address(self) -> str:
+        """Of the inference service, ``host:port``."""
+        return f"{self.host}:{self.grpc_port}"
+
 
 def command(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int) -> list[str]:
     """Write the configuration into ``folder`` and return the command line that starts TorchServe with it.
