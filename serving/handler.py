@@ -40,10 +40,13 @@ class ScoringHandler:
         import torch
 
         from masd.lifecycle.bundle import load_bundle
+        from serving.explain import Explainer
         from serving.inference_log import LOG_VARIABLE, InferenceLog
 
         torch.set_num_threads(int(settings.get("threads", 1)))
-        self._scorer = load_bundle(folder / "bundle").scorer
+        bundle = load_bundle(folder / "bundle")
+        self._scorer = bundle.scorer
+        self._explainer = None if bundle.usual is None else Explainer(bundle.scorer, bundle.usual)
         log_folder = os.environ.get(LOG_VARIABLE)
         self._log = InferenceLog(Path(log_folder), self._scorer.machine_type) if log_folder else None
 
@@ -52,8 +55,10 @@ class ScoringHandler:
         from serving.batch import answer
         from serving.metrics import BatchMetrics
 
+        # TorchServe says so in a header of its own, for /explanations
+        explained = [number for number in range(len(data)) if context.get_request_header(number, "explain") == "True"]
         metrics = BatchMetrics()
-        replies = answer(self._scorer, data, self._log, metrics)
+        replies = answer(self._scorer, data, self._log, self._explainer, explained, metrics)
         if self._log is not None:
             metrics.log(self._log.take_dropped(), self._log.waiting_bytes())
         metrics.tell(context.metrics)

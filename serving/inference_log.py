@@ -44,12 +44,11 @@ class InferenceLog:
         self._warned = False
 
     def write(self, scores: Iterable[tuple[str | None, ClipScore]]) -> None:
-        """Append one row for each ``(request_id, score)``, except for probes."""
+        """Append one row for each ``(request_id, score)``."""
         time_text = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [
             json.dumps({"time": time_text, "request_id": request_id, **score.to_record()}) + "\n"
             for request_id, score in scores
-            if not (request_id or "").startswith(PROBE_PREFIX)
         ]
         if not rows:
             return

@@ -31,8 +31,8 @@ LOOPBACK_NAMES = (LOOPBACK, "localhost")
 BYTES_PER_SECOND = 48_000 * 2 * 2 * 4 // 3
 """Of the largest encoding of a clip that is let in: 48 kHz, stereo, 16 bits, as base64 in JSON."""
 
-MAX_REQUEST_BYTES = 2**31 - 1
-"""TorchServe keeps the limit in a Java int."""
+MAX_REQUEST_BYTES = 150_000_000
+"""Whatever a clip may last: TorchServe and its worker each hold a whole request. An hour of 16 kHz mono is 115 MB."""
 
 AGENT_SECONDS = 1.0
 """For the step that the model agent is at, when a server stops."""
