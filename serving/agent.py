@@ -165,7 +165,7 @@ class ModelAgent:
 
     def _archive(self, machine: str, version: str) -> str:
         """Put the verified archive into the model store; its name there."""
-        bundle = self._registry.path(machine, version)
+        bundle = self._registry.fetch(machine, version)
         name = f"{machine}-{version}.mar"
         ready = bundle / f"{machine}.mar"
         if is_archive_of(ready, bundle):

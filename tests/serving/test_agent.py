@@ -71,7 +71,7 @@ def plant(
     other = tiny_settings.model_copy(update={"seed": 1})
     steps.train(tiny_features, [MACHINE], other, folder / "network", device="cpu")
     steps.fit_detectors(tiny_features, MACHINE, folder / "network", other, folder / "other")
-    registry = Registry(folder / "registry")
+    registry = Registry.open(folder / "registry")
     bundles = {registry.register(bundle, metrics={}): bundle for bundle in (tiny_bundle, folder / "other")}
     registry.promote(MACHINE, "1", reason="first")
     plant = Plant(registry, bundles, folder / "log")
@@ -79,7 +79,7 @@ def plant(
         patch.setenv("MASD_TOKEN", TOKEN)
         patch.setattr("serving.agent.FIRST_RETRY_SECONDS", 5.0)
         with running_server(
-            [registry.path(MACHINE, "1")],
+            [registry.fetch(MACHINE, "1")],
             host="0.0.0.0",
             auth="static",
             registry=registry,
@@ -178,7 +178,7 @@ def test_a_broken_version_never_becomes_default_and_is_said_once(
             assert plant.status()["ready"] is True
         tampered = plant.registry.register(tiny_bundle, metrics={})
         plant.registry.promote(MACHINE, tampered, reason="whole at that time")
-        with (plant.registry.path(MACHINE, tampered) / "network.safetensors").open("ab") as file:
+        with (plant.registry.fetch(MACHINE, tampered) / "network.safetensors").open("ab") as file:
             file.write(b"\0")
         machine = plant.wait_until(lambda machine: machine["wanted"] == tampered and machine["problem"] is not None)
         assert "network.safetensors" in machine["problem"]

@@ -115,8 +115,8 @@ def test_token_mode_asks_at_every_door(serving: Serving, wav: Callable[..., byte
     (machine,) = serving.ready["models"]
     doors = [
         *((url.port, path) for path in ("/ping", f"/predictions/{machine}", f"/explanations/{machine}", "/v2/models")),
-        *((url.port, path) for path in ("/api-description", "/", f"/models/{machine}/invoke", f"/{machine}/predict")),
-        *((serving.management_port, path) for path in ("/models", f"/models/{machine}", "/token?type=inference", "/")),
+        *((url.port, path) for path in ("/invocations", f"/models/{machine}/invoke", f"/{machine}/predict")),
+        *((serving.management_port, path) for path in ("/models", f"/models/{machine}", "/token?type=inference")),
     ]
     for port, path in doors:
         for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
