@@ -63,6 +63,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.detection.embedding_distance import fit_embedding_distance
     from masd.detection.features import FeatureExtractor
     from masd.detection.result import ClipScore, Signals
+    from masd.evaluation.residuals import usual_residual_of_store
     from masd.learning.trained import load_network
     from masd.lifecycle.bundle import save_bundle
 
@@ -113,6 +114,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         trained=trained,
         detectors=replace(detectors, embeddings=embeddings),
         reference=frame,
+        usual=usual_residual_of_store(extract, store, rows, is_target),
     )
 
 
