@@ -15,7 +15,8 @@ from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.errors import MasdError
 from serving.explain import Explainer, checked
-from serving.inference_log import InferenceLog
+from serving.inference_log import PROBE_PREFIX, InferenceLog
+from serving.metrics import BatchMetrics
 from serving.requests import Request, RequestError, parse
 
 logger = logging.getLogger(__name__)
@@ -46,26 +47,35 @@ def answer(
     log: InferenceLog | None,
     explainer: Explainer | None = None,
     explained: Collection[int] = (),
+    metrics: BatchMetrics | None = None,
 ) -> list[Reply]:
     """One :class:`Reply` for each item of ``batch``, in order. An error belongs to its request, never to the batch.
 
     Requests whose numbers are in ``explained`` get an explanation with each score.
     """
+    metrics = metrics or BatchMetrics()
     replies: dict[int, Reply] = {}
     jobs: dict[int, _Job] = {}
-    for index, fields in enumerate(batch):
-        try:
-            request = parse(fields)
-            explain = checked(explainer, request) if index in explained else None
-            jobs[index] = _Job(request, explain, _decode(scorer, request))
-        except Exception as error:  # whatever it is, the other requests get their answers
-            replies[index] = _failure(error)
-    outcomes = iter(_score(scorer, [(job.request, clip) for job in jobs.values() for clip in job.clips]))
-    for index, job in jobs.items():
-        scores = [next(outcomes) for _ in job.clips]
-        replies[index] = _reply(scorer, job, scores)
-        if log is not None and replies[index].status == 200:
-            log.write((job.request.request_id, score) for score in scores if isinstance(score, ClipScore))
+    with metrics.stage("decode"):
+        for index, fields in enumerate(batch):
+            try:
+                request = parse(fields)
+                explain = checked(explainer, request) if index in explained else None
+                jobs[index] = _Job(request, explain, _decode(scorer, request))
+            except Exception as error:  # whatever it is, the other requests get their answers
+                replies[index] = _failure(error)
+                metrics.rejected(replies[index].body["error"])
+    with metrics.stage("score"):
+        outcomes = iter(_score(scorer, [(job.request, clip) for job in jobs.values() for clip in job.clips]))
+    with metrics.stage("answer"):
+        for index, job in jobs.items():
+            outcome = [next(outcomes) for _ in job.clips]
+            replies[index] = _reply(scorer, job, outcome, metrics)
+            scores = [score for score in outcome if isinstance(score, ClipScore)]
+            if replies[index].status == 200 and not (job.request.request_id or "").startswith(PROBE_PREFIX):
+                metrics.scored(scores)
+                if log is not None:
+                    log.write((job.request.request_id, score) for score in scores)
     return [replies[index] for index in range(len(batch))]
 
 
@@ -119,11 +129,14 @@ def _finite(score: ClipScore) -> ClipScore | Exception:
     return AudioError("not_finite", "the audio: its samples are too large to be scored")
 
 
-def _reply(scorer: Scorer, job: _Job, scores: list[ClipScore | Exception]) -> Reply:
+def _reply(scorer: Scorer, job: _Job, scores: list[ClipScore | Exception], metrics: BatchMetrics) -> Reply:
     answers = [
         _failure(score) if isinstance(score, Exception) else _answer(job, clip, score)
         for clip, score in zip(job.clips, scores, strict=True)
     ]
+    for one in answers:
+        if one.status != 200:
+            metrics.rejected(one.body["error"])
     if all(one.status != 200 for one in answers):
         return answers[0]
     bodies = [one.body for one in answers]

@@ -53,10 +53,15 @@ class ScoringHandler:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text per request, its HTTP status set on the context."""
         from serving.batch import answer
+        from serving.metrics import BatchMetrics
 
         # TorchServe says so in a header of its own, for /explanations
         explained = [number for number in range(len(data)) if context.get_request_header(number, "explain") == "True"]
-        replies = answer(self._scorer, data, self._log, self._explainer, explained)
+        metrics = BatchMetrics()
+        replies = answer(self._scorer, data, self._log, self._explainer, explained, metrics)
+        if self._log is not None:
+            metrics.log(self._log.take_dropped(), self._log.waiting_bytes())
+        metrics.tell(context.metrics)
         for index, reply in enumerate(replies):
             context.set_response_content_type(index, "application/json")
             context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)

@@ -61,6 +61,7 @@ sys.path.insert(0, sys.argv[1]); model = sys.argv[2]; sys.path.append(model)
 import handler
 class Context:
     system_properties = {"model_dir": model}; model_name = "fan"; model_yaml_config = {"handler": {"threads": 1}}
+    metrics = None
     def get_request_header(self, index, name): return "True" if (index, name) == (2, "explain") else None
     def set_response_content_type(self, index, value): pass
     def set_response_status(self, code, phrase, index): print(code, phrase)
