@@ -4,7 +4,7 @@ these.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
 
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
+    from masd.detection.embedding_distance import fit_embedding_distance
     from masd.detection.features import FeatureExtractor
     from masd.detection.result import ClipScore, Signals
     from masd.learning.trained import load_network
@@ -73,8 +74,11 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
     detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen)
+    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed)
     reference = []
-    for row, features_of_clip, score in zip(rows, clips, held_out[settings.detection.system], strict=True):
+    for row, features_of_clip, score, distance in zip(
+        rows, clips, held_out[settings.detection.system], distances, strict=True
+    ):
         about = store.clips.iloc[int(row)]
         result = ClipScore(
             machine_type=machine,
@@ -92,19 +96,21 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
                 float(about["clipped_share"]),
                 float(about["spectral_centroid_hz"]),
                 int(about["sample_rate_in"]),
+                tuple(map(float, about["octave_levels_db"])),
             ),
+            embedding_distance=float(distance),
         )
         reference.append(result.to_record())
     frame = pd.DataFrame(reference)
     if unseen.any():  # what the network remembers is no reference for what it has never heard
-        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error"]] = np.nan
+        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error", "embedding_distance"]] = np.nan
     save_bundle(
         out,
         settings=settings,
         machine_type=machine,
         data_fingerprint=store.fingerprint,
         trained=trained,
-        detectors=detectors,
+        detectors=replace(detectors, embeddings=embeddings),
         reference=frame,
     )
 
