@@ -6,6 +6,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$1 port=$2
+DOCKER=${DOCKER:-docker}
 if [ ! -f "$folder/rootfs.tar" ]; then
   rm -rf "$folder/rootfs"
   mkdir -p "$folder"
@@ -20,8 +21,8 @@ fi
 mkdir -p "$folder/context"
 python3 "$here/local_wheels.py" --print-config "http://127.0.0.1:$port" > "$folder/context/pip.conf"
 cat "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" > "$folder/context/ca-certificates.crt"
-docker import "$folder/rootfs.tar" debian-python:bookworm > /dev/null
-docker build --quiet --tag python:3.11-slim --file - "$folder/context" <<'DOCKERFILE'
+"$DOCKER" import "$folder/rootfs.tar" debian-python:bookworm > /dev/null
+"$DOCKER" build --quiet --tag python:3.11-slim --file - "$folder/context" <<'DOCKERFILE'
 FROM debian-python:bookworm
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY pip.conf /etc/pip.conf
