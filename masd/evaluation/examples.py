@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import soundfile
 
+from masd.audio import Recording
 from masd.data.clips import Clip
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
@@ -33,8 +34,7 @@ def choose_examples(scorer: Scorer, results: Results, usual: UsualResidual, each
 def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
     recording = scorer.decode(clip.path)
     log_mel = scorer.log_mel(recording.samples)
-    audio, rate = io.BytesIO(), scorer.settings.audio.sample_rate
-    soundfile.write(audio, np.clip(recording.samples, -1.0, 1.0), rate, format="WAV", subtype="PCM_16")
+    rate = scorer.settings.audio.sample_rate
     return ExampleClip(
         name=clip.name,
         domain=clip.domain,
@@ -47,5 +47,12 @@ def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, sco
         segments=score.segments,
         hop_seconds=scorer.settings.audio.hop_length / rate,
         sample_rate=rate,
-        audio_wav=audio.getvalue(),
+        audio_wav=wav_of(recording, rate),
     )
+
+
+def wav_of(recording: Recording, sample_rate: int) -> bytes:
+    """A decoded recording as a small WAV file to listen to."""
+    audio = io.BytesIO()
+    soundfile.write(audio, np.clip(recording.samples, -1.0, 1.0), sample_rate, format="WAV", subtype="PCM_16")
+    return audio.getvalue()
