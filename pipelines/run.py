@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masd.config import Settings
-from masd.data.folders import list_machines
 from masd.errors import MasdError
+from masd.lifecycle.data_sets import training_bytes
 from masd.lifecycle.object_store import absolute_url
 from pipelines.process import LOG, STEPS, Say, run_pipeline, say_on_stderr, working_folder
 
@@ -56,7 +56,7 @@ class MonitoringRun:
 
 
 def run_training(
-    data: Path,
+    data: str | Path,
     machines: Sequence[str],
     settings: Settings,
     out: Path,
@@ -73,6 +73,7 @@ def run_training(
     steps are kept, in ``out/steps``, only when a step has failed. Two machines are worked on at a time; one
     that fails does not stop the others, whose versions are registered, but there is then no report.
 
+    :param data: a folder or ``s3://bucket/prefix`` with one folder per machine.
     :param machines: machine types; none: all below ``data``.
     :param registry: a path, ``file://`` or ``s3://bucket/prefix``.
     :param say: is given one line of progress at a time.
@@ -81,7 +82,7 @@ def run_training(
     start = time.monotonic()
     root = _registry(registry, out)
     arguments = {
-        "data": str(data.resolve()),
+        "data": absolute_url(str(data)),
         "machines": _chosen(data, machines, out),
         "registry": root,
         "config": settings.to_yaml(),
@@ -93,7 +94,7 @@ def run_training(
 
 
 def run_monitoring(
-    data: Path,
+    data: str | Path,
     machines: Sequence[str],
     log: Path,
     settings: Settings,
@@ -111,7 +112,7 @@ def run_monitoring(
     start = time.monotonic()
     root = _registry(registry, out)
     arguments = {
-        "data": str(data.resolve()),
+        "data": absolute_url(str(data)),
         "machines": _chosen(data, machines, out),
         "log": str(log.resolve()),
         "registry": root,
@@ -128,22 +129,18 @@ def run_monitoring(
     return MonitoringRun(out / "drift", training, out / LOG, time.monotonic() - start)
 
 
-def _chosen(data: Path, machines: Sequence[str], out: Path) -> list[str]:
-    known = list_machines(data)
+def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:
+    known = training_bytes(data)
     if unknown := sorted(set(machines) - set(known)):
         raise MasdError(f"{data}: no machine {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = list(dict.fromkeys(machines)) or known
+    chosen = list(dict.fromkeys(machines)) or list(known)
     for machine in chosen:
         if machine in RESERVED:
             raise MasdError(f"{data}: no machine can be named {machine}: results have such a folder")
         if (out / machine).exists() and not _is_result(out / machine):
             raise MasdError(f"{out / machine}: is there, but not a run's result; choose another output folder")
     # Most recordings first: the longest training then does not start when all others have ended.
-    return sorted(chosen, key=lambda machine: -_bytes_below(data / machine / "train"))
-
-
-def _bytes_below(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sorted(chosen, key=lambda machine: -known[machine])
 
 
 def _is_result(folder: Path) -> bool:

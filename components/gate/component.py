@@ -19,7 +19,7 @@ def gate(
 
     Args:
         evaluation: The candidate's evaluation.
-        data: Folder that holds one folder per machine type.
+        data: URL of what holds one folder per machine type.
         registry: URL of the model registry.
         machine: The machine type.
         config: Settings as YAML.
@@ -39,5 +39,5 @@ def gate(
 
         settings = Settings.from_yaml(config, "config")
         files = Path(verdict.path), Path(comparison.path)
-        decided = steps.gate(Path(evaluation.path), registry, settings, Path(data), *files)
+        decided = steps.gate(Path(evaluation.path), registry, settings, data, *files)
         return str(decided.decision)
