@@ -20,12 +20,19 @@ RESERVED = frozenset({"drift", "registry", STEPS})
 
 @dataclass(frozen=True)
 class MachineVerdict:
-    """What the gate said of one machine's new version; ``folder`` holds its evaluation."""
+    """What the gate said of one machine's new version; ``folder`` holds its evaluation.
+
+    ``decision`` is "promote", "ask" (the version waits for a person's approval) or "refuse".
+    """
 
     machine: str
-    passed: bool
+    decision: str
     sentence: str
     folder: Path
+
+    @property
+    def refused(self) -> bool:
+        return self.decision == "refuse"
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,8 @@ def run_training(
     """Train, gate and ship every machine below ``data``, and write one report.
 
     ``out`` gets ``report.html``, ``summary.json``, ``pipeline.log``, a folder per machine (``metrics.json``,
-    ``verdict.json``, ``report.html``, result files) and, unless ``registry`` names another, the model
-    registry ``out/registry``. A second run into the same ``out`` adds versions to the registry and takes the
+    ``verdict.json``, ``report.html``, ``comparison.html``, result files) and, unless ``registry`` names another, the
+    model registry ``out/registry``. A second run into the same ``out`` adds versions to the registry and takes the
     place of the first run's results; until it has ended well those stay as they were. The outputs of single
     steps are kept, in ``out/steps``, only when a step has failed. Two machines are worked on at a time; one
     that fails does not stop the others, whose versions are registered, but there is then no report.
@@ -174,7 +181,7 @@ def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
         target = item.replace(out / item.name)
         if target.is_dir():
             verdict = json.loads((target / "verdict.json").read_text(encoding="utf-8"))
-            verdicts.append(MachineVerdict(target.name, verdict["passed"], verdict["sentence"], target))
+            verdicts.append(MachineVerdict(target.name, verdict["decision"], verdict["sentence"], target))
     verdicts.sort(key=lambda verdict: verdict.machine)
     return TrainingRun(
         verdicts=tuple(verdicts),

@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     for verdict in result.verdicts:
         print(verdict.sentence)
     print(f"report: {result.report}\nregistry: {result.registry}")
-    return 0 if all(verdict.passed for verdict in result.verdicts) else REFUSED_OR_DRIFT
+    return REFUSED_OR_DRIFT if any(verdict.refused for verdict in result.verdicts) else 0
 
 
 def _compile(options: argparse.Namespace) -> int:

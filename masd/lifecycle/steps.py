@@ -3,7 +3,7 @@ these.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from masd.files import replacing_folder, write_text
 from masd.progress import ConsoleProgress
 
 if TYPE_CHECKING:
+    from masd.evaluation.comparison import Contender
     from masd.evaluation.gate import Verdict
     from masd.learning.device import DeviceName
 
@@ -139,33 +140,68 @@ def evaluate(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
         )
 
 
-def gate(evaluation: Path, registry: str, settings: Settings, data: str | Path, out: Path) -> "Verdict":
-    """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``."""
+def gate(
+    evaluation: Path, registry: str, settings: Settings, data: str | Path, out: Path, page: Path | None = None
+) -> "Verdict":
+    """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``, and how the candidate
+    compares with the version in production to ``page``.
+    """
     import pandas as pd
 
+    from masd.evaluation.comparison import Contender
+    from masd.evaluation.comparison_page import write_comparison
     from masd.evaluation.gate import decide
     from masd.lifecycle.data_sets import local_data
     from masd.lifecycle.registry import Registry
 
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
-    machine = metrics["machine_type"]
+    machine, system = metrics["machine_type"], settings.detection.system
     scores = pd.read_parquet(evaluation / "scores.parquet")
+    measured = metrics["systems"] | metrics["controls"]
+    thresholds = {name: values["threshold"] for name, values in measured.items()}
+    candidate = Contender(dict(zip(scores["name"], scores[system], strict=True)), thresholds[system])
     models = Registry.open(registry)
     version = models.channel(machine, "production")
-    champion: dict[str, float] | None = None
+    champion: Contender | None = None
+    recording: Callable[[str], bytes | None] = _no_recording
     if version is not None:
-        champion = _champion_scores(models.fetch(machine, version), local_data(data, [machine]) / machine)
-    verdict = decide(machine, scores, settings.detection.system, settings.gate, champion, version, seed=settings.seed)
+        champion, recording = _champion(models.fetch(machine, version), local_data(data, [machine]) / machine)
+    verdict = decide(
+        machine,
+        scores,
+        system,
+        settings.gate,
+        champion,
+        version,
+        thresholds=thresholds,
+        seed=settings.seed,
+    )
+    if page is not None:
+        write_comparison(
+            verdict, scores, candidate, champion, settings.gate, page, recording=recording, seed=settings.seed
+        )
     write_text(out, json.dumps(asdict(verdict), indent=2) + "\n")
     return verdict
 
 
-def _champion_scores(bundle: Path, folder: Path) -> dict[str, float]:
-    """The production model's score of every test clip of the *new* data, by clip name."""
+def _champion(bundle: Path, folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
+    """What the production model says of every test clip of the *new* data, and these clips to listen to."""
     from masd.data.folders import read_machine
+    from masd.evaluation.comparison import Contender
     from masd.evaluation.evaluate import score_clips
+    from masd.evaluation.examples import wav_of
     from masd.lifecycle.bundle import load_bundle
 
     scorer = load_bundle(bundle).scorer
     results, _ = score_clips(scorer, read_machine(folder, scorer.settings.data).split("test"))
-    return {clip.name: result.score for clip, result in results}
+    scores = {clip.name: result.score for clip, result in results}
+    paths = {clip.name: clip.path for clip, _ in results}
+
+    def recording(name: str) -> bytes:
+        return wav_of(scorer.decode(paths[name]), scorer.settings.audio.sample_rate)
+
+    return Contender(scores, scorer.detectors.thresholds[scorer.system]), recording
+
+
+def _no_recording(name: str) -> bytes | None:
+    return None
