@@ -21,7 +21,7 @@ from masd.files import replacing_folder, sha256
 from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
 from masd.lifecycle.manifest import FILES, Manifest, check_machine_name, code_version, load_manifest, write_manifest
 
-LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
+LIBRARIES = ("numpy", "onnxruntime", "scikit-learn", "scipy", "torch")
 
 
 @dataclass(frozen=True)
