@@ -53,7 +53,7 @@ def _onnx(network: ConvolutionalAutoEncoder) -> bytes:
     from onnx import TensorProto, helper
 
     encoder: list[Any] = list(network.encoder)
-    *decoder, last = list(network.decoder)
+    decoder: list[Any] = list(network.decoder)
     graph = _Graph()
     x = INPUT
     for number, (convolution, normalisation, _, _) in enumerate(encoder):
@@ -66,10 +66,10 @@ def _onnx(network: ConvolutionalAutoEncoder) -> bytes:
     projection += [graph.weight("projection.bias", network.projection.bias)]
     graph.add("Gemm", [pooled, *projection], EMBEDDING, transB=1)
     x = latent
-    for number, (convolution, normalisation, _) in enumerate(decoder):
+    for number, (convolution, normalisation, _) in enumerate(decoder[:-1]):
         fused = fuse_conv_bn_eval(convolution, normalisation, transpose=True)
         x = graph.add("Relu", [graph.convolution(fused, x, f"decoder.{number}")])
-    x = graph.add("Identity", [graph.convolution(last, x, "decoder.last")], RECONSTRUCTION)
+    x = graph.add("Identity", [graph.convolution(decoder[-1], x, "decoder.last")], RECONSTRUCTION)
     residual = graph.add("Flatten", [graph.add("Sub", [INPUT, x])])
     graph.add("ReduceL2", [residual, graph.weight("axes", torch.tensor([1]))], ERROR, keepdims=0)
     model = helper.make_model(

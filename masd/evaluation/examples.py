@@ -9,6 +9,7 @@ import soundfile
 from masd.data.clips import Clip
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
+from masd.detection.streaming import excerpt
 from masd.evaluation.report import ExampleClip
 from masd.evaluation.residuals import UsualResidual
 
@@ -31,7 +32,7 @@ def choose_examples(scorer: Scorer, results: Results, usual: UsualResidual, each
 
 
 def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
-    recording = scorer.decode(clip.path)
+    recording, start_s = excerpt(scorer.decode(clip.path), score)
     log_mel = scorer.log_mel(recording.samples)
     audio, rate = io.BytesIO(), scorer.settings.audio.sample_rate
     soundfile.write(audio, np.clip(recording.samples, -1.0, 1.0), rate, format="WAV", subtype="PCM_16")
@@ -44,7 +45,8 @@ def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, sco
         caption=caption,
         log_mel=log_mel,
         unusual=usual.excess(scorer.extract.residual(log_mel)),
-        segments=score.segments,
+        segments=score.segments_within(start_s, start_s + recording.duration_s),
+        start_s=start_s,
         hop_seconds=scorer.settings.audio.hop_length / rate,
         sample_rate=rate,
         audio_wav=audio.getvalue(),

@@ -61,6 +61,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.features import FeatureExtractor
     from masd.detection.result import ClipScore, Signals
+    from masd.evaluation.residuals import usual_residual_of_store
     from masd.learning.trained import load_network
     from masd.lifecycle.bundle import save_bundle
 
@@ -106,6 +107,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         trained=trained,
         detectors=detectors,
         reference=frame,
+        usual=usual_residual_of_store(extract, store, rows, is_target),
     )
 
 
