@@ -53,23 +53,22 @@ class FeatureExtractor:
 
     def windows(self, log_mel: Array) -> Array:
         """``[T, F]`` dB -> the network's input ``[W, F, frames]``, standardised."""
-        return cut_windows(self._normalisation(log_mel), self._windows.frames, self._windows.hop_frames)
+        return self._cut(self._normalisation(log_mel))
+
+    def _cut(self, standardised: Array) -> Array:
+        return cut_windows(standardised, self._windows.frames, self._windows.hop_frames)
 
     def __call__(self, log_mels: Sequence[Array]) -> list[ClipFeatures]:
         """One :class:`ClipFeatures` per clip; the windows of all clips share the passes of the network."""
-        per_clip = [self.windows(log_mel) for log_mel in log_mels]
+        standardised = [self._normalisation(log_mel) for log_mel in log_mels]
+        per_clip = [self._cut(frames) for frames in standardised]
         passes = zip(*(self._network(chunk) for chunk in _chunks(np.concatenate(per_clip))), strict=True)
         cuts = np.cumsum([len(windows) for windows in per_clip])[:-1]
         parts = [np.split(np.concatenate(part), cuts) for part in passes]
         return [
-            ClipFeatures(z, e, self._clip_views(log_mel, latent), views_of(windows, latent))
-            for log_mel, windows, z, e, latent in zip(log_mels, per_clip, *parts, strict=True)
+            ClipFeatures(z, e, _clip_views(frames, latent), views_of(windows, latent))
+            for frames, windows, z, e, latent in zip(standardised, per_clip, *parts, strict=True)
         ]
-
-    def _clip_views(self, log_mel: Array, latent: Array) -> Views:
-        """Bands over all frames of the clip, each once; the latent over its windows."""
-        bands = self._normalisation(log_mel).T[None]
-        return views_of(np.ascontiguousarray(bands), latent.mean(axis=0, keepdims=True))
 
     def rows(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> list[ClipFeatures]:
         """:class:`ClipFeatures` of some clips of a store, a few clips at a time, without ``window_views``: memory stays
@@ -95,6 +94,11 @@ class FeatureExtractor:
             count[start : start + frames] += 1
         mean: Array = (total / count)[: len(log_mel)]
         return mean
+
+
+def _clip_views(standardised: Array, latent: Array) -> Views:
+    """Bands over all frames of the clip, each once; the latent over its windows."""
+    return views_of(np.ascontiguousarray(standardised.T[None]), latent.mean(axis=0, keepdims=True))
 
 
 def _chunks(windows: Array) -> Iterable[Array]:
