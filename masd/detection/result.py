@@ -76,10 +76,6 @@ class ClipScore:
         ranked = sorted(self.segments, key=lambda segment: -segment.score)[:most]
         return sorted(ranked, key=lambda segment: segment.start_s)
 
-    def segments_within(self, start_s: float, end_s: float) -> tuple[Segment, ...]:
-        """Those that begin in a stretch of the recording."""
-        return tuple(segment for segment in self.segments if start_s <= segment.start_s < end_s)
-
     def to_dict(self, top_segments: int | None = None) -> dict[str, Any]:
         """The public answer, JSON-ready, in the order of the contract; ``top_segments`` as for :meth:`highest`."""
         answer = {

@@ -7,6 +7,7 @@ anomalous as the most anomalous of them.
 
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -69,7 +70,7 @@ def score_long(
         result = score(block, threshold)
         starts.append(start_s)
         scores.append(result)
-        segments += [Segment(s.start_s + start_s, s.end_s + start_s, s.score) for s in result.segments]
+        segments += _shifted(result.segments, start_s)
     number = max(range(len(scores)), key=lambda index: scores[index].score)
     worst = scores[number]
     return ClipScore(
@@ -98,13 +99,25 @@ def score_long(
     )
 
 
-def excerpt(recording: Recording | LongRecording, score: ClipScore) -> tuple[Recording, float]:
-    """What of a scored recording to look at, and when it begins: all of a clip, the worst block of a long one."""
+@dataclass(frozen=True)
+class Excerpt:
+    """A stretch of a recording to look at; the segments' times are the whole recording's."""
+
+    recording: Recording
+    start_s: float
+    segments: tuple[Segment, ...]
+
+
+def excerpt(
+    recording: Recording | LongRecording, score: ClipScore, rescore: Callable[[Recording], ClipScore]
+) -> Excerpt:
+    """All of a clip, or the most anomalous block of a long recording with all its windows, from ``rescore``."""
     if isinstance(recording, Recording):
-        return recording, 0.0
+        return Excerpt(recording, 0.0, score.segments)
     cut_as = cast(Blocks, score.blocks)
-    worst, blocks = cut_as.worst_start_s, _blocks(recording, cut_as.seconds)
-    return next((block, start_s) for start_s, block in blocks if start_s == worst)
+    worst = cut_as.worst_start_s
+    block = next(block for start_s, block in _blocks(recording, cut_as.seconds) if start_s == worst)
+    return Excerpt(block, worst, tuple(_shifted(rescore(block).segments, worst)))
 
 
 def peaks(segments: Iterable[Segment]) -> tuple[Segment, ...]:
@@ -117,6 +130,10 @@ def peaks(segments: Iterable[Segment]) -> tuple[Segment, ...]:
         if clear_of_last and clear_of_next:
             chosen.insert(at, segment)
     return tuple(chosen)
+
+
+def _shifted(segments: Iterable[Segment], by_s: float) -> list[Segment]:
+    return [Segment(s.start_s + by_s, s.end_s + by_s, s.score) for s in segments]
 
 
 def _blocks(recording: LongRecording, seconds: float) -> Iterator[tuple[float, Recording]]:

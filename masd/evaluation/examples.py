@@ -32,7 +32,8 @@ def choose_examples(scorer: Scorer, results: Results, usual: UsualResidual, each
 
 
 def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
-    recording, start_s = excerpt(scorer.decode(clip.path), score)
+    part = excerpt(scorer.decode(clip.path), score, lambda block: scorer.score([block])[0])
+    recording = part.recording
     log_mel = scorer.log_mel(recording.samples)
     audio, rate = io.BytesIO(), scorer.settings.audio.sample_rate
     soundfile.write(audio, np.clip(recording.samples, -1.0, 1.0), rate, format="WAV", subtype="PCM_16")
@@ -45,8 +46,8 @@ def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, sco
         caption=caption,
         log_mel=log_mel,
         unusual=usual.excess(scorer.extract.residual(log_mel)),
-        segments=score.segments_within(start_s, start_s + recording.duration_s),
-        start_s=start_s,
+        segments=part.segments,
+        start_s=part.start_s,
         hop_seconds=scorer.settings.audio.hop_length / rate,
         sample_rate=rate,
         audio_wav=audio.getvalue(),

@@ -118,7 +118,7 @@ def test_errors(server: RunningServer, body: bytes, content_type: str, status: i
 
 
 def test_too_long_and_too_large(server: RunningServer, wav: Any) -> None:
-    code, answer = _post(server, wav(seconds=601, rate=1_000), "audio/wav")
+    code, answer = _post(server, wav(seconds=3_601, rate=1_000), "audio/wav")
     assert (code, answer["error"]) == (413, "too_long")
     assert _post(server, wav(seconds=200, rate=48_000), "audio/wav")[0] == 200  # over TorchServe's usual 6.5 MB
     with pytest.raises(MasdError, match="413"):
