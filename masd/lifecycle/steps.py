@@ -187,6 +187,7 @@ def gate(
 def _champion(bundle: Path, folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
     """What the production model says of every test clip of the *new* data, and these clips to listen to."""
     from masd.data.folders import read_machine
+    from masd.detection.streaming import excerpt
     from masd.evaluation.comparison import Contender
     from masd.evaluation.evaluate import score_clips
     from masd.evaluation.examples import wav_of
@@ -195,10 +196,12 @@ def _champion(bundle: Path, folder: Path) -> tuple["Contender", Callable[[str], 
     scorer = load_bundle(bundle).scorer
     results, _ = score_clips(scorer, read_machine(folder, scorer.settings.data).split("test"))
     scores = {clip.name: result.score for clip, result in results}
-    paths = {clip.name: clip.path for clip, _ in results}
+    by_name = {clip.name: (clip.path, result) for clip, result in results}
 
     def recording(name: str) -> bytes:
-        return wav_of(scorer.decode(paths[name]), scorer.settings.audio.sample_rate)
+        path, result = by_name[name]
+        part = excerpt(scorer.decode(path), result, lambda block: scorer.score([block])[0])
+        return wav_of(part.recording, scorer.settings.audio.sample_rate)
 
     return Contender(scores, scorer.detectors.thresholds[scorer.system]), recording
 
