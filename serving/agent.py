@@ -120,26 +120,34 @@ class ModelAgent:
             loaded = self._management.loaded(machine)
             self._scored -= {key for key in self._scored if key[0] == machine and key[1] not in loaded}
             status.serving = self._serving(machine, loaded)
-            if status.serving == status.wanted or time.monotonic() < status.retry_at:
-                return
-            previous = status.serving
+        except (MasdError, OSError) as error:
+            status.serving = None
+            self._tell(machine, status, str(error))
+            return
+        if status.serving == status.wanted:
+            status.problem, status.tries = None, 0
+        elif time.monotonic() >= status.retry_at:
+            self._upgrade(machine, status, loaded)
+
+    def _upgrade(self, machine: str, status: MachineStatus, loaded: dict[str, Loaded]) -> None:
+        try:
             self._deploy(machine, status.wanted, loaded)
         except (MasdError, OSError) as error:
-            if self._stop.is_set():
-                return
-            self._failed(machine, status, str(error))
+            self._tell(machine, status, str(error))
+            status.retry_at = time.monotonic() + min(FIRST_RETRY_SECONDS * 2.0**status.tries, LONGEST_RETRY_SECONDS)
+            status.tries += 1
             return
+        self._say(
+            f"{machine}: version {status.wanted} serves" + (f", after {status.serving}" if status.serving else "")
+        )
         status.serving, status.problem, status.tries = status.wanted, None, 0
-        self._say(f"{machine}: version {status.wanted} serves" + (f", after {previous}" if previous else ""))
 
-    def _failed(self, machine: str, status: MachineStatus, problem: str) -> None:
-        if problem != status.problem:
+    def _tell(self, machine: str, status: MachineStatus, problem: str) -> None:
+        """Say a problem, unless it is the one that was said last or only part of being stopped."""
+        if problem != status.problem and not self._stop.is_set():
             now = f"version {status.serving} goes on serving" if status.serving else "nothing serves it"
             self._say(f"{machine}: version {status.wanted} is not served: {problem}; {now}")
         status.problem = problem
-        delay = min(FIRST_RETRY_SECONDS * 2.0**status.tries, LONGEST_RETRY_SECONDS)
-        status.tries += 1
-        status.retry_at = time.monotonic() + delay
 
     def _serving(self, machine: str, loaded: dict[str, Loaded]) -> str | None:
         """The default version, if it has a worker and has scored a clip."""
