@@ -125,10 +125,12 @@ def decode_or_stream(
             if max_seconds is not None and n > max_seconds * rate:
                 raise AudioError("too_long", f"{name}: longer than {max_seconds:g} s")
             magnitude = np.abs(block)
-            if not (magnitude <= MAX_MAGNITUDE).all():  # false for NaN too
+            peak = magnitude.max()
+            if not peak <= MAX_MAGNITUDE:  # true for NaN too
                 raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
-            power += float(np.square(block, dtype=np.float64).sum())
-            clipped += int((magnitude >= CLIPPED).sum())
+            exact = block.astype(np.float64)
+            power += float(exact @ exact)
+            clipped += int((magnitude >= CLIPPED).sum()) if peak >= CLIPPED else 0
             if long_from is not None and n > long_from * rate:
                 kept = None
             if kept is not None:

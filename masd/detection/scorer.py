@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from masd.audio import AudioError, Encoded, LogMel, LongRecording, Recording, decode_or_stream
 from masd.audio.log_mel import spectral_centroid_hz
-from masd.config import Settings, SystemName
+from masd.config import ALL_SYSTEMS, Settings, SystemName
 from masd.detection.detectors import Detectors, SystemScores
 from masd.detection.features import ClipFeatures, FeatureExtractor
 from masd.detection.result import ClipScore, Segment, Signals
@@ -67,32 +67,38 @@ class Scorer:
         recordings: Sequence[Recording | LongRecording],
         *,
         thresholds: Sequence[float | None] | None = None,
+        all_systems: bool = False,
     ) -> list[ClipScore]:
         """Score clips of any lengths together; ``thresholds`` replaces the model's own where not None.
 
-        Long recordings are scored one after the other, block by block.
+        ``systems`` of a result has the model's own system, or with ``all_systems`` every one, which takes longer. Long
+        recordings are scored one after the other, block by block.
         """
         overrides = thresholds or [None] * len(recordings)
+        systems = ALL_SYSTEMS if all_systems else (self.system,)
         pairs = list(zip(recordings, overrides, strict=True))
         together = [(clip, override) for clip, override in pairs if isinstance(clip, Recording)]
-        clips = iter(self._clips([clip for clip, _ in together], [override for _, override in together]))
+        clips = iter(self._clips([clip for clip, _ in together], [override for _, override in together], systems))
+
+        def score_block(block: Recording, override: float | None) -> ClipScore:
+            return self._clips([block], [override], systems)[0]
+
         return [
             next(clips)
             if isinstance(recording, Recording)
-            else score_long(recording, self.clip_seconds, override, lambda block, o: self._clips([block], [o])[0])
+            else score_long(recording, self.clip_seconds, override, score_block)
             for recording, override in pairs
         ]
 
-    def _clips(self, recordings: list[Recording], thresholds: list[float | None]) -> list[ClipScore]:
+    def _clips(
+        self, recordings: list[Recording], thresholds: list[float | None], systems: Sequence[SystemName]
+    ) -> list[ClipScore]:
         if not recordings:
             return []
         log_mels = [self.log_mel(recording.samples) for recording in recordings]
-        return [
-            self._result(recording, log_mel, features, override)
-            for recording, log_mel, features, override in zip(
-                recordings, log_mels, self.extract(log_mels), thresholds, strict=True
-            )
-        ]
+        features = self.extract(log_mels)
+        scores = self.detectors.score_clips(features, systems)
+        return [self._result(*clip) for clip in zip(recordings, log_mels, features, scores, thresholds, strict=True)]
 
     def segments(self, system: SystemScores, n_frames: int, duration_s: float) -> tuple[Segment, ...]:
         """The window scores of a clip of ``n_frames`` frames with the time each window covers."""
@@ -106,10 +112,14 @@ class Scorer:
         )
 
     def _result(
-        self, recording: Recording, log_mel: Array, features: ClipFeatures, threshold: float | None
+        self,
+        recording: Recording,
+        log_mel: Array,
+        features: ClipFeatures,
+        scores: dict[SystemName, SystemScores],
+        threshold: float | None,
     ) -> ClipScore:
-        all_systems = self.detectors.score(features)
-        system = all_systems[self.system]
+        system = scores[self.system]
         return ClipScore(
             machine_type=self.machine_type,
             model_version=self.model_version,
@@ -120,7 +130,7 @@ class Scorer:
             duration_s=recording.duration_s,
             segments=self.segments(system, len(log_mel), recording.duration_s),
             reconstruction_error=float(features.errors.mean()),
-            systems={name: scores.score for name, scores in all_systems.items()},
+            systems={name: of_system.score for name, of_system in scores.items()},
             signals=Signals(
                 recording.level_dbfs,
                 recording.clipped_share,

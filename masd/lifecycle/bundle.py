@@ -30,7 +30,7 @@ USUAL = "usual_residual."
 DCASE_CLIP_SECONDS = np.array(10.0)
 """Of bundles that do not say how long their training clips are."""
 
-LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
+LIBRARIES = ("numpy", "onnxruntime", "scikit-learn", "scipy", "torch")
 
 
 @dataclass(frozen=True)
