@@ -92,3 +92,26 @@ class AuditTrail:
         except ValueError as error:
             raise MasdError(f"{self._store.url}/{key}: unreadable record ({error}); move it away to go on") from error
         return record
+
+
+def productions(current: str | None, moves: list[dict[str, Any]]) -> list[str]:
+    """What is in production, and what further rollbacks would bring back, newest first.
+
+    :param current: the version the production pointer names.
+    :param moves: the records of :data:`MOVES`, oldest first. Those of moves that were recorded and have then not
+        happened are passed over: followed back from ``current``, each one that happened says where to look next.
+    """
+    happened, place = [], current
+    for record in reversed(moves):
+        if record["version"] == place:
+            happened.append(record)
+            place = record["previous"]
+    stack: list[str] = []
+    for record in reversed(happened):
+        if record["event"] == "rollback":
+            stack = stack[:-1]
+        elif record["version"] != record["previous"]:
+            stack.append(record["version"])
+    if current is not None and stack[-1:] != [current]:
+        stack.append(current)
+    return stack[::-1]
