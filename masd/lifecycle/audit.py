@@ -76,7 +76,8 @@ class AuditTrail:
 
     def versions(self, event: Event) -> set[str]:
         """Versions that such an event is on record for, without reading the records."""
-        return {str(self._part(key, "version")) for key in self._keys() if self._part(key, "event") == event}
+        found = {self._part(key, "version") for key in self._keys() if self._part(key, "event") == event}
+        return {version for version in found if version}  # masd 0.1.0 did not name it
 
     def _keys(self) -> list[str]:
         keys = [item.key for item in self._store.list(f"{self._place}/")]
