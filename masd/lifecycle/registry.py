@@ -173,6 +173,11 @@ class Registry:
         self._manifest(machine, version)
         AuditTrail(self.store, machine).add("refuse", version, self.channel(machine, "production"), reason, metrics)
 
+    def ask(self, machine: str, version: str, *, reason: str, metrics: dict[str, Any] | None = None) -> None:
+        """Record that a candidate may ship once a person approves it, by :meth:`promote`."""
+        self._manifest(machine, version)
+        AuditTrail(self.store, machine).add("ask", version, self.channel(machine, "production"), reason, metrics)
+
     def rollback(self, machine: str, *, reason: str) -> str:
         """Point production at the version that was there before the current one; returns that version.
 
