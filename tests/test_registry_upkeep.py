@@ -163,6 +163,24 @@ def test_records_stay_in_order_when_clocks_disagree(registry: Registry, tmp_path
     assert [record["version"] for record in registry.audit("fan", "promote")] == ["1", "2"]
 
 
+def test_a_registry_of_masd_0_1_0_goes_on(tmp_path: Path) -> None:
+    """It had no SHA256SUMS, no digest in pointers, and records named by time and event."""
+    registry = Registry.open(tmp_path / "registry")
+    _register(registry, tmp_path, 2)
+    for version in ("1", "2"):
+        registry.promote("fan", version, reason="x")
+        registry.store.delete(f"models/fan/{version}/SHA256SUMS")
+    for name in ("candidate", "production"):
+        registry.store.write(f"models/fan/channels/{name}.json", b'{"version": "2", "time": "2026-01-01"}')
+    for path in (tmp_path / "registry" / "models" / "fan" / "audit").iterdir():
+        path.rename(path.with_name("-".join(path.name.split("-")[:2]) + ".json"))
+    assert registry.verify() == []
+    assert registry.rollback("fan", reason="x") == "1"
+    _register(registry, tmp_path / "later", 1)
+    assert registry.versions("fan") == ["1", "2", "3"]
+    assert registry.verify() == []
+
+
 def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_url: str, tmp_path: Path) -> None:
     registry = Registry.open(s3_url)
     _register(registry, tmp_path, 1)
