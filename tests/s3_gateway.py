@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minio import Minio
+from minio import Minio, MinioAdmin
+from minio.credentials import StaticProvider
 from minio.error import MinioException
 from urllib3 import PoolManager, Retry
 from urllib3.exceptions import HTTPError
@@ -85,6 +86,25 @@ class S3Gateway:
         """A new bucket's URL."""
         self.client.make_bucket(name)
         return f"s3://{name}"
+
+    def add_reader(self, bucket: str) -> dict[str, str]:
+        """The environment of an account that may read and list a bucket, and nothing else."""
+        admin = MinioAdmin(
+            endpoint=f"127.0.0.1:{self.port}", credentials=StaticProvider(ACCESS_KEY, SECRET_KEY), secure=False
+        )
+        actions = ["s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation"]
+        where = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+        statement = {"Effect": "Allow", "Action": actions, "Resource": where}
+        admin.policy_add("reader", policy={"Version": "2012-10-17", "Statement": [statement]})
+        admin.user_add("reader", "reader-secret-1")
+        admin.policy_set("reader", user="reader")
+        return {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret-1"}
+
+    def limit_objects(self, bucket: str, count: int) -> None:
+        """Let the bucket be full at so many files and folders: a real quota of the server, which starts again."""
+        self.kill()
+        self._run(["quota", "set", self._meta, "--path", f"/{bucket}", "--inodes", str(count)])
+        self.start()
 
     def _stop(self, number: signal.Signals) -> None:
         if self._process is not None:

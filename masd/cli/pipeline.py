@@ -11,7 +11,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     run = actions.add_parser("run", help="run the training pipeline on this machine")
-    run.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder with one folder per machine type")
+    run.add_argument("--data", required=True, metavar="DATA", help="one folder per machine, in a folder or s3://bucket")
     run.add_argument("--machines", type=names, default=[], help="machine types, separated by commas (default all)")
     run.add_argument("--out", type=Path, required=True, metavar="DIR")
     run.add_argument(
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     for verdict in result.verdicts:
         print(verdict.sentence)
     print(f"report: {result.report}\nregistry: {result.registry}")
-    return 0 if all(verdict.passed for verdict in result.verdicts) else REFUSED_OR_DRIFT
+    return REFUSED_OR_DRIFT if any(verdict.refused for verdict in result.verdicts) else 0
 
 
 def _compile(options: argparse.Namespace) -> int:

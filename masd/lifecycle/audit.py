@@ -12,7 +12,7 @@ from uuid import uuid4
 from masd.errors import MasdError
 from masd.lifecycle.object_store import ObjectStore
 
-Event = Literal["register", "promote", "rollback", "refuse", "prune"]
+Event = Literal["register", "promote", "rollback", "refuse", "ask", "prune"]
 MOVES: tuple[Event, ...] = ("promote", "rollback")
 """The events that move the production pointer."""
 

@@ -9,8 +9,8 @@ file systems promise.
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from masd.lifecycle.object_store import ObjectStore, StoreError
@@ -25,10 +25,11 @@ class BusyError(StoreError):
 
 
 class Lease:
-    """Proof of being alone, for a while."""
+    """Proof of being alone, for a while; ``now`` is when it began by the store's clock."""
 
-    def __init__(self) -> None:
-        self._until = time.monotonic() + LEASE.total_seconds() / 2
+    def __init__(self, now: datetime, begun: float) -> None:
+        self.now = now
+        self._until = begun + LEASE.total_seconds() / 2
 
     def check(self, doing: str) -> None:
         """Call before the write that counts.
@@ -47,25 +48,29 @@ def exclusive(store: ObjectStore, place: str, doing: str) -> Iterator[Lease]:
     :raises BusyError: another one is inside, and stays there for longer than it takes to try a few times.
     """
     for attempt in range(ATTEMPTS):
-        own = f"{place}/{uuid4().hex}"
-        lease = Lease()
+        own, begun = f"{place}/{uuid4().hex}", time.monotonic()
+        store.write(own, b"")
         try:
-            store.write(own, b"")
-            if _alone(store, place, own):
-                yield lease
+            if (now := _alone(store, place, own)) is not None:
+                yield Lease(now, begun)
                 return
         finally:
-            store.delete(own)
+            with suppress(StoreError):  # what was done inside is done; the claim runs out by itself
+                store.delete(own)
         time.sleep(random.uniform(0, PAUSE_S * (attempt + 1)))  # noqa: S311 - no secret
-    raise BusyError(f"{doing} is under way elsewhere; look at the outcome before you try again")
+    raise BusyError(
+        f"{doing} is under way elsewhere; look at the outcome before you try again (one that was killed is forgotten "
+        f"after {LEASE.total_seconds():.0f} s)"
+    )
 
 
-def _alone(store: ObjectStore, place: str, own: str) -> bool:
+def _alone(store: ObjectStore, place: str, own: str) -> datetime | None:
+    """The store's time if there is no other claim but those of the dead, which are removed."""
     claims = {item.key: item.modified for item in store.list(f"{place}/")}
-    if own not in claims:  # taken for a dead one's
-        return False
-    others = {key: modified for key, modified in claims.items() if key != own}
-    for key, modified in others.items():
-        if claims[own] - modified > LEASE:
-            store.delete(key)
-    return all(claims[own] - modified > LEASE for modified in others.values())
+    now = claims.pop(own, None)
+    if now is None:  # taken for a dead one's
+        return None
+    dead = [key for key, modified in claims.items() if now - modified > LEASE]
+    for key in dead:
+        store.delete(key)
+    return now if len(dead) == len(claims) else None

@@ -16,6 +16,8 @@ A store has no transactions, so the order of writes makes up for them. A version
 * *promote* and *rollback*: check every digest of the version; alone (see :mod:`masd.lifecycle.locks`): read the pointer
   again, the record, the pointer. Killed between the two: a record of a move that has not happened. The pointer
   counts, and since every record also says where the pointer stood before, such a record is known by it.
+* *prune*: alone, as above: the record, the manifest, all other files. Killed between them: no version, or one that is
+  still whole; pruning again goes on.
 
 :meth:`Registry.verify` tells of each of these, and what mends it. What a call has returned for is never undone by
 a crash of either side.
@@ -35,16 +37,16 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from masd.errors import MasdError
-from masd.lifecycle.audit import MOVES, AuditTrail, now
+from masd.lifecycle.audit import MOVES, AuditTrail, Event, now
 from masd.lifecycle.folder_store import FolderStore
 from masd.lifecycle.locks import Lease, exclusive
 from masd.lifecycle.manifest import Manifest, check_machine_name, load_manifest, parse_manifest, stamp
-from masd.lifecycle.object_store import MissingObjectError, ObjectStore, open_store
+from masd.lifecycle.object_store import MissingObjectError, ObjectStore, StoreError, open_store
 from masd.lifecycle.version_files import cached_version, check_stored, check_version, write_sums
 
 Channel = Literal["candidate", "production"]
 CHANNELS: tuple[Channel, ...] = ("candidate", "production")
-MANIFEST = "manifest.json"
+MANIFEST, CLAIM = "manifest.json", "claim-"
 
 
 class Registry:
@@ -78,6 +80,13 @@ class Registry:
         :raises MasdError: there is no such version, or its manifest is damaged.
         """
         return parse_manifest(self._manifest(machine, version), f"{self.url}/{self._place(machine)}/{version}")
+
+    def manifest_sha256(self, machine: str, version: str) -> str:
+        """Digest of a version's manifest, as pointers have it.
+
+        :raises MasdError: there is no such version.
+        """
+        return hashlib.sha256(self._manifest(machine, version)).hexdigest()
 
     def fetch(self, machine: str, version: str) -> Path:
         """A verified folder of a version, which can be loaded as a bundle: the registry's own, or a cached copy.
@@ -141,18 +150,19 @@ class Registry:
                 if build is not None:
                     build(staged, version)
                 write_sums(staged)
-                self._commit(staged, machine, version, reason, metrics)
+                self._commit(staged, machine, version, claim, reason, metrics)
             except BaseException:
                 with suppress(MasdError):  # the store has gone: verify and prune know what this leaves
                     self._withdraw(machine, version)
                 raise
         self.nominate(machine, version)
-        self.store.delete(claim)
+        with suppress(StoreError):  # prune removes it later
+            self.store.delete(claim)
         return version
 
     def nominate(self, machine: str, version: str) -> None:
         """Point ``candidate`` at a version, as registering does; for one whose writer was killed just before that."""
-        self._point(machine, "candidate", version)
+        self._write_pointer(machine, "candidate", self._pointing_at(machine, version))
 
     def promote(self, machine: str, version: str, *, reason: str, metrics: dict[str, Any] | None = None) -> None:
         """Put a version into production, after checking that it is whole.
@@ -162,14 +172,17 @@ class Registry:
         previous = self.channel(machine, "production")
         self.check(machine, version)
         with self._moving(machine, previous) as lease:
-            AuditTrail(self.store, machine).add("promote", version, previous, reason, metrics)
-            lease.check(f"{machine}: promoting version {version}")
-            self._point(machine, "production", version)
+            self._move(machine, version, lease, "promote", previous, reason, metrics)
 
     def refuse(self, machine: str, version: str, *, reason: str, metrics: dict[str, Any] | None = None) -> None:
         """Record that a candidate may not ship; production stays where it is."""
         self._manifest(machine, version)
         AuditTrail(self.store, machine).add("refuse", version, self.channel(machine, "production"), reason, metrics)
+
+    def ask(self, machine: str, version: str, *, reason: str, metrics: dict[str, Any] | None = None) -> None:
+        """Record that a candidate may ship once a person approves it, by :meth:`promote`."""
+        self._manifest(machine, version)
+        AuditTrail(self.store, machine).add("ask", version, self.channel(machine, "production"), reason, metrics)
 
     def rollback(self, machine: str, *, reason: str) -> str:
         """Point production at the version that was there before the current one; returns that version.
@@ -185,9 +198,7 @@ class Registry:
         current, previous = history[0], history[1]
         self.check(machine, previous)
         with self._moving(machine, current) as lease:
-            AuditTrail(self.store, machine).add("rollback", previous, current, reason)
-            lease.check(f"{machine}: rolling back to version {previous}")
-            self._point(machine, "production", previous)
+            self._move(machine, previous, lease, "rollback", current, reason)
         return previous
 
     def history(self, machine: str) -> list[str]:
@@ -208,27 +219,16 @@ class Registry:
             stack.append(current)
         return stack[::-1]
 
-    def audit(self, machine: str, *events: Any) -> list[dict[str, Any]]:
+    def audit(self, machine: str, *events: Event) -> list[dict[str, Any]]:
         """All records of a machine, or those of some events, oldest first."""
         check_machine_name(machine)
         return AuditTrail(self.store, machine).records(*events)
 
     def verify(self) -> list[str]:
-        """Check every version's digests and every pointer; returns one line per problem."""
-        problems: list[str] = []
-        for machine in self.machines():
-            for version in self.versions(machine):
-                try:
-                    self.check(machine, version)
-                except MasdError as error:
-                    problems.append(str(error))
-            for name in CHANNELS:
-                try:
-                    if (pointed := self.channel(machine, name)) is not None:
-                        self._manifest(machine, pointed)
-                except MasdError as error:
-                    problems.append(f"{name} pointer: {error}")
-        return problems
+        """Hash every file and check every pointer and record; returns one line per problem, with what mends it."""
+        from masd.lifecycle.registry_check import problems
+
+        return problems(self)
 
     def _place(self, machine: str) -> str:
         return f"models/{check_machine_name(machine)}"
@@ -260,7 +260,7 @@ class Registry:
             taken = self._numbers(machine) | AuditTrail(self.store, machine).versions("register")
             number = max({number, *map(int, taken)}) + 1
             version = str(number)
-            own = f"{place}/{version}/claim-{uuid4().hex}"
+            own = f"{place}/{version}/{CLAIM}{uuid4().hex}"
             self.store.write(own, b"")
             if [item.key for item in self.store.list(f"{place}/{version}/")] == [own]:
                 return version, own
@@ -271,10 +271,12 @@ class Registry:
         place = f"{self._place(machine)}/{version}"
         self.store.delete(f"{place}/{MANIFEST}")  # first: without it there is no version
         keys = [item.key for item in self.store.list(f"{place}/")]
-        for key in sorted(keys, key=lambda key: key.startswith(f"{place}/claim-")):
+        for key in sorted(keys, key=lambda key: key.startswith(f"{place}/{CLAIM}")):
             self.store.delete(key)
 
-    def _commit(self, staged: Path, machine: str, version: str, reason: str, metrics: dict[str, Any]) -> None:
+    def _commit(
+        self, staged: Path, machine: str, version: str, claim: str, reason: str, metrics: dict[str, Any]
+    ) -> None:
         place = f"{self._place(machine)}/{version}"
         for file in sorted(path for path in staged.rglob("*") if path.is_file()):
             name = file.relative_to(staged).as_posix()
@@ -282,6 +284,8 @@ class Registry:
                 self.store.upload(file, f"{place}/{name}")
         record = AuditTrail(self.store, machine).add("register", version, None, reason, metrics)
         try:
+            if claim not in [item.key for item in self.store.list(claim)]:
+                raise StoreError(f"{self.url}: registering {machine} took so long that it was given up; try again")
             self.store.upload(staged / MANIFEST, f"{place}/{MANIFEST}")
         except BaseException:
             with suppress(MasdError):
@@ -302,7 +306,23 @@ class Registry:
                 )
             yield lease
 
-    def _point(self, machine: str, channel: Channel, version: str) -> None:
-        digest = hashlib.sha256(self._manifest(machine, version)).hexdigest()
-        content = {"version": version, "manifest_sha256": digest, "time": now()}
-        self.store.write(f"{self._place(machine)}/channels/{channel}.json", (json.dumps(content) + "\n").encode())
+    def _move(
+        self,
+        machine: str,
+        version: str,
+        lease: Lease,
+        event: Event,
+        previous: str | None,
+        reason: str,
+        metrics: dict[str, Any] | None = None,
+    ) -> None:
+        pointer = self._pointing_at(machine, version)  # which is still there, and stays: pruning takes the same lock
+        AuditTrail(self.store, machine).add(event, version, previous, reason, metrics)
+        lease.check(f"{machine}: {event} to version {version}")
+        self._write_pointer(machine, "production", pointer)
+
+    def _pointing_at(self, machine: str, version: str) -> dict[str, str]:
+        return {"version": version, "manifest_sha256": self.manifest_sha256(machine, version), "time": now()}
+
+    def _write_pointer(self, machine: str, channel: Channel, pointer: dict[str, str]) -> None:
+        self.store.write(f"{self._place(machine)}/channels/{channel}.json", (json.dumps(pointer) + "\n").encode())

@@ -1,8 +1,13 @@
 """What went wrong with a bucket, in one line that says what to do."""
 
 import os
+import re
 
 from masd.lifecycle.object_store import MissingObjectError, StoreError
+
+FULL = "the store is full; make room or raise its quota, then try again"
+_FULL_SAID = re.compile("StorageFull|QuotaExceeded|quota exceeded|no space left", re.IGNORECASE)
+"""There is no standard code for it: servers have their own, or call it an internal error and say why."""
 
 ADVICE = {
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
@@ -15,8 +20,6 @@ ADVICE = {
     "RequestTimeTooSkewed": "this machine's clock differs too much from the server's; set it (NTP)",
     "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_REGION",
     "PermanentRedirect": "the bucket is in another region or at another endpoint; set AWS_REGION and MASD_S3_ENDPOINT",
-    "XMinioStorageFull": "the store is full; make room and try again",
-    "QuotaExceeded": "the store is full; make room or raise its quota",
     "SlowDown": "the server is overloaded; try again later",
 }
 
@@ -38,8 +41,9 @@ def explained(error: Exception, url: str, what: str, key: str) -> StoreError:
     if isinstance(error, S3Error):
         if error.code == "NoSuchKey":
             return MissingObjectError(f"{url} has no object {key}")
-        said = " ".join(f"{error.code}: {error.message}".split())[:160]
-        return StoreError(f"{tried}: {ADVICE.get(error.code or '', 'the server says')} ({said})")
+        said = " ".join(f"{error.code}: {error.message}".split())[:200]
+        advice = FULL if _FULL_SAID.search(said) else ADVICE.get(error.code or "", "the server says")
+        return StoreError(f"{tried}: {advice} ({said})")
     if isinstance(error, HTTPError):
         endpoint = os.environ.get("MASD_S3_ENDPOINT", "https://s3.amazonaws.com")
         reason = " ".join(str(getattr(error, "reason", None) or error).split())[:160]

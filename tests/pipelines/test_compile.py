@@ -57,13 +57,14 @@ def test_fleet_scope_trains_before_the_loop(compiled: Path) -> None:
 
 
 @pytest.mark.parametrize("scope", ["machine", "fleet"])
-def test_both_verdicts_are_packaged(compiled: Path, scope: str) -> None:
+def test_every_decision_is_packaged(compiled: Path, scope: str) -> None:
     spec, _ = _load(compiled / scope / "training.yaml")
     branches = spec["components"]["comp-condition-branches-2"]["dag"]["tasks"]
-    assert [branch["taskInfo"]["name"] for branch in branches.values()] == ["passed", "refused"]
+    assert [branch["taskInfo"]["name"] for branch in branches.values()] == ["passed", "asked", "refused"]
     shipped = [spec["components"][branch["componentRef"]["name"]]["dag"]["tasks"] for branch in branches.values()]
     assert [task["taskInfo"]["name"] for tasks in shipped for task in tasks.values()] == [
         "promote",
+        "await approval",
         "keep candidate",
     ]
 
@@ -115,6 +116,7 @@ def test_training_alone_asks_for_a_gpu_and_shared_memory(compiled: Path) -> None
         "exec-gate",
         "exec-package",
         "exec-package-2",
+        "exec-package-3",
     }
 
 

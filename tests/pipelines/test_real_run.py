@@ -43,7 +43,10 @@ def trained(data: Path, tiny_settings: Settings, tmp_path_factory: pytest.TempPa
 
 def test_verdicts_reach_registry_and_report(trained: TrainingRun) -> None:
     out = trained.report.parent
-    assert {verdict.machine: verdict.passed for verdict in trained.verdicts} == {"fan": True, "bearing": False}
+    assert {verdict.machine: verdict.decision for verdict in trained.verdicts} == {
+        "fan": "promote",
+        "bearing": "refuse",
+    }
     summary = json.loads(trained.summary.read_text(encoding="utf-8"))
     assert {name: values["verdict"]["passed"] for name, values in summary["machines"].items()} == {
         "fan": True,
