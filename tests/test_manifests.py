@@ -2,7 +2,11 @@
 
 import copy
 import json
+import os
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import manifests
@@ -18,6 +22,8 @@ from manifests import (
     render_component,
     schema_problems,
 )
+
+from masd.cli.main import parser
 
 WHOLE = ("base", "overlays/dev", "overlays/prod")
 COMPONENTS = ("gpu", "kserve", "prometheus")
@@ -88,20 +94,49 @@ def test_only_scoring_can_be_reached(rendered: dict[str, list[Object]]) -> None:
 
 
 def test_the_gpu_component_gives_training_a_gpu_and_room_for_shared_memory(rendered: dict[str, list[Object]]) -> None:
-    trains = [
-        pod
-        for pod in manifests.pods(rendered["gpu"])
-        if pod.where in ("CronJob/masd-retrain", "TrainingRuntime/masd-share")
-    ]
-    assert len(trains) == 2
+    trains = [pod for pod in manifests.pods(rendered["gpu"]) if pod.kind in ("CronJob", "TrainingRuntime")]
+    assert len(trains) == 3
     for pod in trains:
         assert pod.containers[0]["resources"]["limits"]["nvidia.com/gpu"] == 1
         assert pod.spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
         assert {mount["mountPath"] for mount in pod.containers[0]["volumeMounts"]} >= {"/dev/shm", "/tmp"}
     nodes = [job["spec"]["trainer"]["numNodes"] for job in rendered["gpu"] if job["kind"] == "TrainJob"]
     (runtime,) = [item for item in rendered["gpu"] if item["kind"] == "TrainingRuntime"]
-    env = {item["name"]: item.get("value") for item in trains[1].containers[0]["env"]}
+    env = {item["name"]: item.get("value") for item in trains[2].containers[0]["env"]}
     assert nodes == [runtime["spec"]["mlPolicy"]["numNodes"]] == [int(env["MASD_NODES"])]
+
+
+def test_commands_and_options_are_those_of_masd(rendered: dict[str, list[Object]]) -> None:
+    """What the pods run, read by masd's own command line."""
+    commands = set()
+    for pod in manifests.pods([item for objects in rendered.values() for item in objects]):
+        for box in pod.containers:
+            if "masd/" not in box["image"] or box.get("command") not in (None, ["masd"]):
+                continue
+            arguments = [re.sub(r"\$\((\w+)\)", r"\1", argument) for argument in box["args"]]
+            options = parser().parse_args(arguments)
+            commands.add((options.command, getattr(options, "action", None)))
+    assert commands == {("serve", None), ("pipeline", "run"), ("pipeline", "monitor")}
+
+
+def test_nodes_of_a_training_share_the_machine_types(rendered: dict[str, list[Object]], tmp_path: Path) -> None:
+    """The script itself, with a masd that only says what it was asked for."""
+    (training,) = [pod for pod in manifests.pods(rendered["gpu"]) if pod.kind == "TrainingRuntime"]
+    box = training.containers[0]
+    (tmp_path / "masd").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "masd").chmod(0o755)
+    seen = []
+    for index in range(4):
+        variables = {
+            **{"PATH": f"{tmp_path}:{os.environ['PATH']}", "JOB_COMPLETION_INDEX": str(index), "MASD_NODES": "4"},
+            **{"MASD_MACHINES": "fan,valve,pump,slider,gearbox", "MASD_REGISTRY": "s3://masd/registry"},
+        }
+        script = [*box["command"], *box["args"]]
+        done = subprocess.run(script, env=variables, capture_output=True, text=True, check=True)
+        seen.append(done.stdout.split())
+    machines = [words[words.index("--machines") + 1] for words in seen]
+    assert machines == ["fan,gearbox", "valve", "pump", "slider"]
+    assert len({words[words.index("--out") + 1] for words in seen}) == 4
 
 
 # Deliberately broken copies: each rule has to notice.

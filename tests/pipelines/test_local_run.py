@@ -130,6 +130,12 @@ def test_a_killed_step_is_named(tmp_path: Path) -> None:
         _train(tmp_path, ["killed-fan"])
 
 
+def test_a_step_that_never_said_it_was_done_has_failed_whatever_its_status(tmp_path: Path) -> None:
+    with pytest.raises(MasdError, match=r"^package of silent-fan ended without a word"):
+        _train(tmp_path, ["silent-fan"])
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
 def test_no_such_machine(tmp_path: Path) -> None:
     data = _data(tmp_path, ["fan"])
     with pytest.raises(MasdError, match="no machine pump; there are fan"):
