@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masd.config import Settings
-from masd.data.folders import list_machines
 from masd.errors import MasdError
+from masd.lifecycle.data_sets import training_bytes
+from masd.lifecycle.object_store import absolute_url
 from pipelines.process import LOG, STEPS, Say, run_pipeline, say_on_stderr, working_folder
 
 RESERVED = frozenset({"drift", "registry", STEPS})
@@ -32,7 +33,7 @@ class TrainingRun:
     verdicts: tuple[MachineVerdict, ...]
     report: Path
     summary: Path
-    registry: Path
+    registry: str
     log: Path
     seconds: float
 
@@ -48,12 +49,12 @@ class MonitoringRun:
 
 
 def run_training(
-    data: Path,
+    data: str | Path,
     machines: Sequence[str],
     settings: Settings,
     out: Path,
     *,
-    registry: Path | None = None,
+    registry: str | None = None,
     say: Say = say_on_stderr,
 ) -> TrainingRun:
     """Train, gate and ship every machine below ``data``, and write one report.
@@ -65,14 +66,16 @@ def run_training(
     steps are kept, in ``out/steps``, only when a step has failed. Two machines are worked on at a time; one
     that fails does not stop the others, whose versions are registered, but there is then no report.
 
+    :param data: a folder or ``s3://bucket/prefix`` with one folder per machine.
     :param machines: machine types; none: all below ``data``.
+    :param registry: a path, ``file://`` or ``s3://bucket/prefix``.
     :param say: is given one line of progress at a time.
     :raises MasdError: no such machine, ``out`` in use, or a failed step (named, with its error).
     """
     start = time.monotonic()
     root = _registry(registry, out)
     arguments = {
-        "data": str(data.resolve()),
+        "data": absolute_url(str(data)),
         "machines": _chosen(data, machines, out),
         "registry": root,
         "config": settings.to_yaml(),
@@ -84,13 +87,13 @@ def run_training(
 
 
 def run_monitoring(
-    data: Path,
+    data: str | Path,
     machines: Sequence[str],
     log: Path,
     settings: Settings,
     out: Path,
     *,
-    registry: Path,
+    registry: str,
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
     """Look for drift in the inference log ``log``; train what has drifted as :func:`run_training` does.
@@ -102,7 +105,7 @@ def run_monitoring(
     start = time.monotonic()
     root = _registry(registry, out)
     arguments = {
-        "data": str(data.resolve()),
+        "data": absolute_url(str(data)),
         "machines": _chosen(data, machines, out),
         "log": str(log.resolve()),
         "registry": root,
@@ -119,30 +122,27 @@ def run_monitoring(
     return MonitoringRun(out / "drift", training, out / LOG, time.monotonic() - start)
 
 
-def _chosen(data: Path, machines: Sequence[str], out: Path) -> list[str]:
-    known = list_machines(data)
+def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:
+    known = training_bytes(data)
     if unknown := sorted(set(machines) - set(known)):
         raise MasdError(f"{data}: no machine {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = list(dict.fromkeys(machines)) or known
+    chosen = list(dict.fromkeys(machines)) or list(known)
     for machine in chosen:
         if machine in RESERVED:
             raise MasdError(f"{data}: no machine can be named {machine}: results have such a folder")
         if (out / machine).exists() and not _is_result(out / machine):
             raise MasdError(f"{out / machine}: is there, but not a run's result; choose another output folder")
     # Most recordings first: the longest training then does not start when all others have ended.
-    return sorted(chosen, key=lambda machine: -_bytes_below(data / machine / "train"))
-
-
-def _bytes_below(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sorted(chosen, key=lambda machine: -known[machine])
 
 
 def _is_result(folder: Path) -> bool:
     return (folder / "metrics.json").is_file() and (folder / "verdict.json").is_file()
 
 
-def _registry(registry: Path | None, out: Path) -> str:
-    return str((registry or out / "registry").resolve())
+def _registry(url: str | None, out: Path) -> str:
+    """As the tasks need it, which run elsewhere."""
+    return absolute_url(url or str(out / "registry"))
 
 
 def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
@@ -164,7 +164,7 @@ def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
         verdicts=tuple(verdicts),
         report=out / "report.html",
         summary=out / "summary.json",
-        registry=Path(registry),
+        registry=registry,
         log=out / LOG,
         seconds=time.monotonic() - start,
     )

@@ -27,8 +27,8 @@ MAX_CLIPS = 64
 
 MAX_TOP_SEGMENTS = 10_000
 
-MAX_JSON_BYTES = 64 << 20
-"""Of a JSON body, which is in memory several times over while it is read; audio itself needs no more than its size."""
+MAX_JSON_BYTES = 32 << 20
+"""Of a JSON body, which is in memory several times over while it is read: 64 clips of ten seconds at 16 kHz fit."""
 
 MAX_JSON_VALUES = 10_000
 """Commas, braces and brackets of a JSON body: a megabyte of ``[],[],[]`` would be a hundred of Python's lists."""

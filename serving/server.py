@@ -112,8 +112,9 @@ def running_server(
     ``bundles`` are bundle folders, one per machine type; an archive ``<machine>.mar`` inside one is used as it is when
     it holds that very bundle. A port of 0 means any free one.
 
-    :param host: for inference; management, metrics and gRPC stay on the loopback address. Others than loopback need
-        ``auth``: "static", one token from the environment, or "token", TorchServe's own keys.
+    :param host: for inference; management, metrics and gRPC stay on the loopback address.
+    :param auth: "static", one token from the environment, which hosts other than loopback need; or "token",
+        TorchServe's own keys, which some of its paths do not ask for.
     :param log_folder: where workers write the inference log; without it the environment's ``MASD_INFERENCE_LOG``.
     :param log_url: where that log is shipped to, as Parquet.
     :param registry: its production pointers are followed from then on, looked at every ``poll_seconds``.
@@ -121,8 +122,8 @@ def running_server(
     :raises MasdError: what keeps the server from becoming ready: a bundle, a port, or the words of a model's worker.
     :raises StoppedError: ``stop`` was set first.
     """
-    if auth == "none" and host not in LOOPBACK_NAMES:
-        raise MasdError(f"--host {host}: requests are not authenticated, so use {LOOPBACK}, or --auth static")
+    if auth != "static" and host not in LOOPBACK_NAMES:
+        raise MasdError(f"--host {host}: requests would not all be authenticated: use {LOOPBACK}, or --auth static")
     if not bundles:
         raise MasdError("nothing to serve: no bundle was given")
     token = StaticToken.from_environment() if auth == "static" else None

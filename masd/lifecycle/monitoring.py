@@ -11,7 +11,7 @@ from masd.lifecycle.registry import Registry
 log = logging.getLogger(__name__)
 
 
-def drifted_machines(machines: Sequence[str], inference_log: Path, registry: Path, out: Path) -> list[str]:
+def drifted_machines(machines: Sequence[str], inference_log: Path, registry: str, out: Path) -> list[str]:
     """Check each machine's version in production against the log; drift reports go to ``out/<machine>``.
 
     A machine without a version in production, or without a clip in the log, is passed over with a warning: an idle
@@ -20,7 +20,7 @@ def drifted_machines(machines: Sequence[str], inference_log: Path, registry: Pat
     :raises MasdError: a log that is not there or is no inference log.
     """
     out.mkdir(parents=True, exist_ok=True)
-    models = Registry(registry)
+    models = Registry.open(registry)
     drifted = []
     for machine in machines:
         version = models.channel(machine, "production")
@@ -28,7 +28,7 @@ def drifted_machines(machines: Sequence[str], inference_log: Path, registry: Pat
             log.warning("%s has no version in production: nothing to compare with", machine)
             continue
         try:
-            verdict = check_drift(models.path(machine, version), inference_log, out / machine)
+            verdict = check_drift(models.fetch(machine, version), inference_log, out / machine)
         except NothingLoggedError as nothing:
             log.warning("%s: %s", machine, nothing)
             continue

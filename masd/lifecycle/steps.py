@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 # scikit-learn and matplotlib.
 
 
-def featurize(data: Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
-    """Recordings below ``data/<machine>`` -> a log-mel store ``out/<machine>`` each."""
+def featurize(data: str | Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
+    """Recordings below ``data/<machine>``, in a folder or a bucket -> a log-mel store ``out/<machine>`` each."""
     from masd.data.folders import read_machine
     from masd.data.store import build_store
+    from masd.lifecycle.data_sets import local_data
     from masd.lifecycle.manifest import check_machine_name
 
     for machine in machines:
         check_machine_name(machine)
-        clips = read_machine(data / machine, settings.data)
+        clips = read_machine(local_data(data, [machine]) / machine, settings.data)
         with ConsoleProgress(f"featurize {machine}") as progress:
             build_store(clips, settings, out / machine, progress=progress)
 
@@ -111,16 +112,17 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     )
 
 
-def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
+def evaluate(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
     """Score the test clips of ``data/<machine>`` with a bundle and the controls -> the folder ``out``."""
     from masd.data.folders import read_machine
     from masd.evaluation.evaluate import evaluate_scorer
     from masd.lifecycle.bundle import load_bundle
+    from masd.lifecycle.data_sets import local_data
 
     loaded = load_bundle(bundle)
     if loaded.manifest.machine_type != machine:
         raise MasdError(f"{bundle}: is a model of {loaded.manifest.machine_type}, not of {machine}")
-    clips = read_machine(data / machine, loaded.settings.data)
+    clips = read_machine(local_data(data, [machine]) / machine, loaded.settings.data)
     with replacing_folder(out) as staged:
         evaluate_scorer(
             loaded.scorer,
@@ -131,21 +133,22 @@ def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
         )
 
 
-def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: Path) -> "Verdict":
+def gate(evaluation: Path, registry: str, settings: Settings, data: str | Path, out: Path) -> "Verdict":
     """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``."""
     import pandas as pd
 
     from masd.evaluation.gate import decide
+    from masd.lifecycle.data_sets import local_data
     from masd.lifecycle.registry import Registry
 
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     machine = metrics["machine_type"]
     scores = pd.read_parquet(evaluation / "scores.parquet")
-    models = Registry(Path(registry))
+    models = Registry.open(registry)
     version = models.channel(machine, "production")
     champion: dict[str, float] | None = None
     if version is not None:
-        champion = _champion_scores(models.path(machine, version), data / machine)
+        champion = _champion_scores(models.fetch(machine, version), local_data(data, [machine]) / machine)
     verdict = decide(machine, scores, settings.detection.system, settings.gate, champion, version, seed=settings.seed)
     write_text(out, json.dumps(asdict(verdict), indent=2) + "\n")
     return verdict

@@ -186,7 +186,7 @@ def _monitor(tmp_path: Path, drifted: str, scope: str = "machine") -> Monitoring
     machines = ["fan", "valve", "new-pump"]
     settings = Settings.load(None, [f"training.scope={scope}"])
     out, data, said = tmp_path / "out", _data(tmp_path, machines), list[str]()
-    return run_monitoring(data, machines, log, settings, out, registry=out / "registry", say=said.append)
+    return run_monitoring(data, machines, log, settings, out, registry=str(out / "registry"), say=said.append)
 
 
 def test_monitoring_trains_nothing_without_drift(tmp_path: Path) -> None:

@@ -248,7 +248,8 @@ def test_what_can_be_known_before_java_starts(tiny_bundle: Path, tmp_path: Path)
         ):
             pass
     for arguments, message in [
-        ({"bundles": [tiny_bundle], "host": "0.0.0.0"}, "not authenticated"),
+        ({"bundles": [tiny_bundle], "host": "0.0.0.0"}, "not all be authenticated"),
+        ({"bundles": [tiny_bundle], "host": "0.0.0.0", "auth": "token"}, "not all be authenticated"),
         ({"bundles": []}, "no bundle"),
         ({"bundles": [tiny_bundle, tiny_bundle]}, "two bundles"),
         ({"bundles": [tmp_path]}, "not a bundle"),

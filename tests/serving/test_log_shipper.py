@@ -1,5 +1,8 @@
 """Shipping the inference log: every record arrives once, whatever is killed and however long the store is away."""
 
+import io
+import os
+import random
 import subprocess
 import sys
 import threading
@@ -9,11 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from s3_gateway import running_gateway
 
 from masd.detection.result import ClipScore, Segment, Signals
 from masd.lifecycle.drift_log import read_log
 from masd.lifecycle.folder_store import FolderStore
-from masd.lifecycle.object_store import StoreError
+from masd.lifecycle.object_store import StoreError, open_store
 from serving.inference_log import InferenceLog
 from serving.log_shipper import LogShipper
 
@@ -185,7 +189,11 @@ def ship():
         shipper.step()
 
 random.seed(1)
+asked = []
+signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
 for number in range(rounds):
+    if asked:
+        break
     writer, shipper = child(lambda: write(f"w{number}")), child(ship)
     time.sleep(random.uniform(0.05, 0.4))
     for pid in random.sample([writer, shipper], 2):
@@ -194,17 +202,51 @@ for number in range(rounds):
 """
 
 
+def _killing(folder: Path, url: str, rounds: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, **environment, "PYTHONPATH": ":".join([str(Path(__file__).parent), *sys.path])}
+    return subprocess.Popen([sys.executable, "-c", KILLED, str(folder), url, str(rounds)], env=environment)
+
+
 @pytest.mark.slow
 def test_workers_and_shippers_killed_at_any_moment_lose_and_double_no_answered_clip(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path), str(store), "25"],
-        check=True,
-        env={"PYTHONPATH": ":".join([str(Path(__file__).parent), *sys.path])},
-    )
+    assert _killing(tmp_path, str(store), 25, {}).wait() == 0
     LogShipper(tmp_path / "spool", FolderStore(store)).step(everything=True)
     answered = (tmp_path / "answered").read_text(encoding="utf-8").split()
     shipped = _shipped(store)
+    assert len(answered) > 100
+    assert not set(answered) - shipped.keys()
+    assert set(shipped.values()) == {1}
+    assert not list((tmp_path / "spool").iterdir())
+
+
+@pytest.mark.slow
+def test_a_bucket_killed_under_it_loses_and_doubles_none_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The S3 server is killed a dozen times while workers and shippers are: what it acknowledged it must have."""
+    rng = random.Random(2)
+    with running_gateway(tmp_path / "s3") as gateway:
+        for name, value in gateway.environment.items():
+            monkeypatch.setenv(name, value)
+        url = f"{gateway.make_bucket('log')}/plant"
+        killing = _killing(tmp_path, url, 10_000, gateway.environment)
+        try:
+            for _ in range(12):
+                time.sleep(rng.uniform(0.1, 0.6))
+                gateway.kill()
+                time.sleep(rng.uniform(0.0, 0.3))
+                gateway.start()
+                assert killing.poll() is None
+        finally:
+            killing.terminate()
+            killing.wait()
+        store = open_store(url)
+        LogShipper(tmp_path / "spool", store).step(everything=True)
+        shipped = Counter(
+            str(row) for item in store.list() for row in pd.read_parquet(io.BytesIO(store.read(item.key)))["request_id"]
+        )
+    answered = (tmp_path / "answered").read_text(encoding="utf-8").split()
     assert len(answered) > 100
     assert not set(answered) - shipped.keys()
     assert set(shipped.values()) == {1}

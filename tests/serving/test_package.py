@@ -36,10 +36,10 @@ def test_passed_is_in_production_with_its_archive(tiny_bundle: Path, evaluation:
     registry = tmp_path / "registry"
     version = package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), str(registry), run="run 7")
 
-    models = Registry(registry)
+    models = Registry.open(registry)
     assert version == "1"
     assert models.channel("fan", "production") == models.channel("fan", "candidate") == "1"
-    folder = models.path("fan", "1")
+    folder = models.fetch("fan", "1")
     assert is_archive_of(folder / "fan.mar", folder)
     assert load_manifest(folder).metrics == {"system": "knn-feature", **VALUES}
     records = models.audit("fan")
@@ -57,10 +57,10 @@ def test_refused_stays_a_candidate_and_production_stays(tiny_bundle: Path, evalu
 
     assert package(later, evaluation, _verdict(tmp_path, passed=False), str(registry), run="run 8") == "2"
 
-    models = Registry(registry)
+    models = Registry.open(registry)
     assert models.channel("fan", "production") == "1"
     assert models.channel("fan", "candidate") == "2"
-    assert is_archive_of(models.path("fan", "2") / "fan.mar", models.path("fan", "2"))
+    assert is_archive_of(models.fetch("fan", "2") / "fan.mar", models.fetch("fan", "2"))
     assert models.audit("fan")[-1]["event"] == "refuse"
     assert models.audit("fan")[-1]["reason"] == "fan is refused. (run 8)"
     assert models.verify() == []
@@ -70,7 +70,7 @@ def test_a_retried_task_makes_no_second_version(tiny_bundle: Path, evaluation: P
     registry, verdict = tmp_path / "registry", _verdict(tmp_path, passed=True)
     for _ in range(2):
         assert package(tiny_bundle, evaluation, verdict, str(registry), run="run 7") == "1"
-    assert [record["event"] for record in Registry(registry).audit("fan")] == ["register", "promote"]
+    assert [record["event"] for record in Registry.open(registry).audit("fan")] == ["register", "promote"]
 
 
 def test_a_verdict_on_another_machine_is_not_acted_on(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
@@ -82,5 +82,5 @@ def test_a_verdict_on_another_machine_is_not_acted_on(tiny_bundle: Path, evaluat
 
 def test_a_registry_that_is_a_file(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
     (tmp_path / "registry").write_text("")
-    with pytest.raises(MasdError, match=r"registry .* cannot be written"):
+    with pytest.raises(MasdError, match=r"registry: cannot write models/fan/"):
         package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), str(tmp_path / "registry"), run="run 7")
