@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from masd.cli.common import REFUSED_OR_DRIFT, add_settings, local_folder, names, need, settings_from
+from masd.cli.common import REFUSED_OR_DRIFT, add_settings, names, need, settings_from
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -11,10 +11,18 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     run = actions.add_parser("run", help="run the training pipeline on this machine")
-    run.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder with one folder per machine type")
+    run.add_argument("--data", required=True, metavar="DATA", help="one folder per machine, in a folder or s3://bucket")
     run.add_argument("--machines", type=names, default=[], help="machine types, separated by commas (default all)")
     run.add_argument("--out", type=Path, required=True, metavar="DIR")
-    run.add_argument("--registry", metavar="URL", help="model registry folder (default DIR/registry)")
+    run.add_argument(
+        "--registry", metavar="URL", help="model registry: a folder or s3://bucket/prefix (default DIR/registry)"
+    )
+    run.add_argument(
+        "--runner",
+        choices=["subprocess", "docker"],
+        default="subprocess",
+        help="steps as processes, or as containers of the image MASD_IMAGE on a Docker engine",
+    )
     add_settings(run)
     run.set_defaults(run=_run)
 
@@ -27,12 +35,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _run(options: argparse.Namespace) -> int:
     settings = settings_from(options)
     run_training = need("pipelines.run", "pipelines").run_training
-    registry = local_folder(options.registry) if options.registry else None
-    result = run_training(options.data, options.machines, settings, options.out, registry=registry)
+    result = run_training(
+        options.data, options.machines, settings, options.out, registry=options.registry, runner=options.runner
+    )
     for verdict in result.verdicts:
         print(verdict.sentence)
     print(f"report: {result.report}\nregistry: {result.registry}")
-    return 0 if all(verdict.passed for verdict in result.verdicts) else REFUSED_OR_DRIFT
+    return REFUSED_OR_DRIFT if any(verdict.refused for verdict in result.verdicts) else 0
 
 
 def _compile(options: argparse.Namespace) -> int:

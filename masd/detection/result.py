@@ -1,6 +1,6 @@
 """What scoring one clip answers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from masd.audio.log_mel import OCTAVES_HZ
@@ -19,6 +19,23 @@ class Segment:
     score: float
 
 
+LONG_SEGMENTS = 20
+"""Segments in the answer for a long recording, unless another number is asked for."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a long recording was cut: ``count`` blocks of ``seconds``, of which ``anomalous`` are above the threshold.
+
+    ``worst_start_s`` is where the block begins whose score is the recording's.
+    """
+
+    seconds: float
+    count: int
+    anomalous: int
+    worst_start_s: float
+
+
 @dataclass(frozen=True)
 class Signals:
     """Properties of the clip itself, for the inference log and drift: they need no label and no model."""
@@ -34,7 +51,8 @@ class Signals:
 class ClipScore:
     """The score of one clip, its decision and the reason (the fields of ``masd score --json`` and of the endpoint).
 
-    ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it.
+    ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it. ``blocks`` is
+    there for long recordings only (:mod:`masd.detection.streaming`), whose ``segments`` are the peaks.
     """
 
     machine_type: str
@@ -49,14 +67,25 @@ class ClipScore:
     systems: dict[SystemName, float]
     signals: Signals
     embedding_distance: float | None = None
+    blocks: Blocks | None = None
 
     @property
     def anomalous(self) -> bool:
         return self.score > self.threshold
 
-    def to_dict(self) -> dict[str, Any]:
-        """The public answer, JSON-ready, in the order of the contract."""
-        return {
+    def highest(self, most: int | None = None) -> list[Segment]:
+        """The ``most`` segments with the highest scores, in order of time.
+
+        Without a number these are all of a clip and :data:`LONG_SEGMENTS` of a long recording.
+        """
+        if most is None:
+            most = len(self.segments) if self.blocks is None else LONG_SEGMENTS
+        ranked = sorted(self.segments, key=lambda segment: -segment.score)[:most]
+        return sorted(ranked, key=lambda segment: segment.start_s)
+
+    def to_dict(self, top_segments: int | None = None) -> dict[str, Any]:
+        """The public answer, JSON-ready, in the order of the contract; ``top_segments`` as for :meth:`highest`."""
+        answer = {
             "machine_type": self.machine_type,
             "model_version": self.model_version,
             "system": self.system,
@@ -65,12 +94,10 @@ class ClipScore:
             "anomalous": self.anomalous,
             "domain": self.domain,
             "duration_s": self.duration_s,
-            "segments": [
-                {"start_s": segment.start_s, "end_s": segment.end_s, "score": segment.score}
-                for segment in self.segments
-            ],
+            "segments": [asdict(segment) for segment in self.highest(top_segments)],
             "reconstruction_error": self.reconstruction_error,
         }
+        return answer if self.blocks is None else {**answer, "blocks": asdict(self.blocks)}
 
     def to_record(self) -> dict[str, Any]:
         """One flat row for the inference log and for ``reference.parquet``: scalars only."""
