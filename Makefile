@@ -32,8 +32,9 @@ lint: $(STAMP) ## ruff, mypy, and the layers of docs/architecture.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## measure the method's arithmetic and the scoring path on this machine
+bench: $(STAMP) ## measure arithmetic, scoring and drift checks here (RECORDINGS=folder: drift on real ones too)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.drift $(RECORDINGS)
 
 golden: $(STAMP) ## renew the compiled pipelines that a test compares
 	$(BIN)/python -m pipelines.compile
