@@ -39,7 +39,7 @@ from masd.lifecycle.drift import read_reference
 from masd.lifecycle.drift_statistics import compare, rounded
 
 SIZES = (50, 100, 200, 1000)
-SIMULATED = tuple((machine, 1) for machine in CATALOGUE) + (("fan", 2), ("valve", 2), ("bearing", 2))
+SIMULATED = (*((machine, 1) for machine in CATALOGUE), ("fan", 2), ("valve", 2), ("bearing", 2))
 REAL_POOLS = {"lathe": 100, "slider": 56, "bldcmotor": 50}
 REAL = tuple((machine, seed) for seed in (1, 2, 3, 4) for machine in REAL_POOLS)
 WINDOWS, SHIFTED_WINDOWS = 50, 8  # per bundle, size and shift
