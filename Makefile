@@ -32,8 +32,9 @@ lint: $(STAMP) ## ruff, mypy, and the layers of docs/architecture.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## measure training, scoring and serving on this machine, beside the challenge's baseline
+bench: $(STAMP) ## measure training, scoring, serving and drift checks here (RECORDINGS=folder: drift on real ones too)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.drift $(RECORDINGS)
 
 soak: $(STAMP) ## 20,000 clips with bad ones, an upgrade, a rollback and a killed worker
 	$(BIN)/python -m bench soak

@@ -39,11 +39,11 @@ from masd.lifecycle.drift import read_reference
 from masd.lifecycle.drift_statistics import compare, rounded
 
 SIZES = (50, 100, 200, 1000)
-SIMULATED = (("fan", 1), ("valve", 1), ("bearing", 1), ("gearbox", 1), ("slider", 1), ("fan", 2), ("valve", 2))
+SIMULATED = (*((machine, 1) for machine in CATALOGUE), ("fan", 2), ("valve", 2), ("bearing", 2))
 REAL_POOLS = {"lathe": 100, "slider": 56, "bldcmotor": 50}
 REAL = tuple((machine, seed) for seed in (1, 2, 3, 4) for machine in REAL_POOLS)
-WINDOWS, SHIFTED_WINDOWS = 70, 15  # per bundle, size and shift
-TRAIN, POOL, SHIFTED_POOL = 220, 1100, 200
+WINDOWS, SHIFTED_WINDOWS = 50, 8  # per bundle, size and shift
+TRAIN, POOL, SHIFTED_POOL = 220, 1100, 120
 SECONDS = 3.0
 FALSE_ALARM_RATE = 0.05
 OVERRIDES = ["training.stage1_epochs=2", "training.stage2_epochs=2", "network.channels=[8,16,32,64]"]
@@ -106,7 +106,8 @@ def _windows(pools: dict[str, pd.DataFrame], rng: np.random.Generator) -> Iterat
         for size in SIZES:
             if case == NO_DRIFT and size > len(pool):
                 continue
-            for _ in range(WINDOWS if case == NO_DRIFT else SHIFTED_WINDOWS):
+            distinct = WINDOWS if size < len(pool) else 1
+            for _ in range(distinct if case == NO_DRIFT else SHIFTED_WINDOWS):
                 yield case, size, pool.iloc[rng.choice(len(pool), size, replace=size > len(pool))]
     if "new fault" in pools:
         for size in SIZES:

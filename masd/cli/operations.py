@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from masd.cli.common import REFUSED_OR_DRIFT, need
+from masd.cli.common import REFUSED_OR_DRIFT, names, need
 from masd.errors import MasdError
 from masd.lifecycle.drift_log import fetched
 from masd.lifecycle.object_store import folder_of
@@ -48,22 +48,17 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     demo.set_defaults(run=_demo)
 
 
-def _add_following(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--poll", type=float, default=10.0, metavar="SECONDS", help="between looks at the registry")
-    command.add_argument("--log", metavar="URL", help="keep the inference log there: a folder or s3://bucket/prefix")
-    command.add_argument(
-        "--log-spool", type=Path, metavar="DIR", help="where records wait on this machine (default: spool in --log)"
-    )
-
-
 def _add_drift(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     drift = commands.add_parser(
         "drift",
         help="compare an inference log with what the model was trained on",
         usage="masd drift --bundle BUNDLE --log LOG --out DIR [--workspace DIR] [--labels FILE]\n"
+        "       masd drift --registry URL --machines A,B --log LOG --out DIR [--workspace DIR]\n"
         "       masd drift ui --workspace DIR [--port PORT]",
     )
     drift.add_argument("--bundle", type=Path, metavar="BUNDLE")
+    drift.add_argument("--registry", metavar="URL", help="check what is in production there, into --out/<machine>")
+    drift.add_argument("--machines", type=names, metavar="A,B", help="of --registry")
     drift.add_argument("--log", metavar="LOG", help="inference log: a file, a folder or s3://bucket/prefix")
     drift.add_argument("--out", type=Path, metavar="DIR")
     drift.add_argument("--workspace", type=Path, metavar="DIR", help="add the check to the history kept there")
@@ -78,6 +73,14 @@ def _add_drift(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     ui.add_argument("--workspace", type=Path, required=True, metavar="DIR")
     ui.add_argument("--port", type=int, default=8000, help="on 127.0.0.1 (default 8000)")
     ui.set_defaults(run=_drift_ui)
+
+
+def _add_following(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--poll", type=float, default=10.0, metavar="SECONDS", help="between looks at the registry")
+    command.add_argument("--log", metavar="URL", help="keep the inference log there: a folder or s3://bucket/prefix")
+    command.add_argument(
+        "--log-spool", type=Path, metavar="DIR", help="where records wait on this machine (default: spool in --log)"
+    )
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -140,9 +143,20 @@ def _in_production(registry: Registry) -> list[Path]:
 
 
 def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    needed = {"--bundle": options.bundle, "--log": options.log, "--out": options.out}
-    if missing := ", ".join(name for name, value in needed.items() if value is None):
-        command.error(f"the following arguments are required: {missing}")  # as argparse does, but not for `drift ui`
+    # checked here, because argparse would ask `masd drift ui` for them too
+    if options.log is None or options.out is None:
+        command.error("the following arguments are required: --log, --out")
+    if (options.bundle is None) == (options.registry is None or options.machines is None):
+        command.error("name either --bundle or --registry and --machines")
+    if options.labels is not None and options.bundle is None:
+        command.error("--labels needs --bundle: a request is one machine's")
+    if options.bundle is None:
+        monitoring = need("masd.lifecycle.monitoring", "monitoring")
+        drifted = monitoring.drifted_machines(
+            options.machines, options.log, options.registry, options.out, workspace=options.workspace
+        )
+        print(f"drift: {', '.join(drifted) or 'none'}\nverdicts: {options.out}/<machine>/verdict.json")
+        return REFUSED_OR_DRIFT if drifted else 0
     drift = need("masd.lifecycle.drift", "monitoring")
     with fetched(options.log) as log:
         verdict = drift.check_drift(
