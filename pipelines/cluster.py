@@ -15,7 +15,8 @@ from masd.files import sha256
 from pipelines.process import Say
 
 TOKEN, TOKEN_FILE = "MASD_KFP_TOKEN", "MASD_KFP_TOKEN_FILE"
-REQUEST_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = (10.0, 30.0)
+"""To connect, and to be answered. A pair, because kfp_server_api ignores a single number that is no int."""
 POLL_S = 10.0
 PATIENCE = 5
 """Questions in a row about a run that may go unanswered: an API server restarts within that time."""

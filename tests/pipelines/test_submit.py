@@ -1,8 +1,9 @@
 """Submitting to a cluster: the real kfp.Client against a stand-in for the API server (tests/kfp_stand_in.py)."""
 
 import json
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,40 @@ import pytest
 from kfp_stand_in import StandIn, stand_in
 
 from masd.cli.main import main
+from masd.config import Settings
 from masd.lifecycle.audit import AuditTrail
 from masd.lifecycle.object_store import open_store
-from pipelines import cluster
+from pipelines import cluster, submit
+from pipelines.compile import compile_pipelines
 
 TOKEN = "a-token-that-must-not-be-seen"
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Settings], list[Path]]:
+    """The pipelines as they are compiled, but once for the same settings: it takes seconds."""
+    known: dict[str, Path] = {}
+
+    def compile_(out: Path, settings: Settings) -> list[Path]:
+        key = settings.to_yaml()
+        if key not in known:
+            known[key] = tmp_path_factory.mktemp("compiled")
+            if len(known) == 1:
+                compile_pipelines(known[key], settings)
+            else:  # another file is all that other settings mean here
+                for path in next(iter(known.values())).iterdir():
+                    (known[key] / path.name).write_text(f"# {len(known)}\n{path.read_text()}")
+        return [Path(shutil.copy(path, out)) for path in known[key].iterdir()]
+
+    return compile_
+
+
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiled: Callable[[Path, Settings], list[Path]]
+) -> None:
     """A home without a Kubeflow configuration, quick polling, a token."""
+    monkeypatch.setattr(submit, "compile_pipelines", compiled)
     monkeypatch.setattr(cluster, "POLL_S", 0.01)
     monkeypatch.setenv("MASD_KFP_TOKEN", TOKEN)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -155,7 +180,7 @@ def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_silent_endpoint_is_given_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cluster, "REQUEST_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(cluster, "REQUEST_TIMEOUT_S", (0.2, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert main(["pipeline", "submit", "--endpoint", url, "--machines", "fan"]) == 1
