@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -50,7 +51,8 @@ class Cluster:
         if ca := os.environ.get("SSL_CERT_FILE"):
             probe.ssl_ca_cert = ca
         probe.retries = False
-        with self._explained("cannot be used"):
+        with self._explained("cannot be used"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # that kfp.Client needs a server of version 2
             HealthzServiceApi(ApiClient(probe)).healthz_service_get_healthz(_request_timeout=REQUEST_TIMEOUT_S)
             self._client = kfp.Client(
                 host=self.endpoint, existing_token=token, namespace=namespace or "kubeflow", ssl_ca_cert=ca

@@ -30,7 +30,7 @@ class Job:
     settings: Settings
     out: Path
     registry: str
-    log: Path | None = None
+    log: str | None = None
 
     @property
     def pipeline(self) -> PipelineName:
@@ -46,7 +46,7 @@ class Job:
             return _told(
                 run_training(*where, self.settings, self.out, registry=self.registry, say=say), self.registry, []
             )
-        ran = run_monitoring(*where, self.log, self.settings, self.out, registry=self.registry, say=say)
+        ran = run_monitoring(*where, Path(self.log), self.settings, self.out, registry=self.registry, say=say)
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
         return _told(
             ran.training,
@@ -64,7 +64,7 @@ class Job:
             return self._once("recordings", about | {"recordings": fingerprint(self.data, chosen)}, say)
         models = Registry.open(self.registry)
         production = {machine: models.channel(machine, "production") for machine in chosen}
-        window = fingerprint(absolute_url(str(self.log)))
+        window = fingerprint(absolute_url(self.log))
         return self._once("window of the log", about | {"production": production, "log": window}, say)
 
     def once_for(self, timetable: str, slot: datetime, say: Say = say_on_stderr) -> Outcome:

@@ -14,7 +14,7 @@ def schedule(options: argparse.Namespace) -> int:
     cron = times.Cron(options.cron).text if options.cron else None
     every = times.seconds(options.every) if options.every else None
     cluster, arguments, say = _cluster(options)
-    ids, name = rooms.upload(cluster, options.pipeline, settings_from(options), say)
+    ids, _ = rooms.upload(cluster, options.pipeline, settings_from(options), say)
     name = f"masd {options.pipeline}: {', '.join(options.machines)}"
     recurring = cluster.schedule(ids, name, rooms.EXPERIMENT, arguments, cron=cron, every_s=every)
     print(f"recurring run: {recurring} ({name})")
@@ -45,6 +45,6 @@ def _cluster(options: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
     if not options.machines:
         raise MasdError("a run on a cluster needs --machines: the recordings cannot be listed from here")
     cluster = need("pipelines.cluster", "pipelines").Cluster(options.endpoint, namespace=options.namespace)
-    places = {"data": options.data, "registry": options.registry, "log": options.log and str(options.log)}
+    places = {"data": options.data, "registry": options.registry, "log": options.log}
     arguments = need("pipelines.submit", "pipelines").arguments_of(options.machines, **places)
     return cluster, arguments, need("pipelines.process", "pipelines").say_on_stderr

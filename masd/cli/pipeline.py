@@ -20,14 +20,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     monitor = actions.add_parser("monitor", help="look for drift on this machine, and retrain what has drifted")
     _add_places(monitor, data=True, out=True, registry=True)
-    monitor.add_argument("--log", type=Path, required=True, metavar="LOG", help="a file or folder of the inference log")
+    monitor.add_argument("--log", required=True, metavar="LOG", help="a file or folder of the inference log")
     _add_once(monitor, "this window of the log")
     monitor.set_defaults(run=_run, pipeline="monitoring")
 
     schedule = actions.add_parser("schedule", help="run a pipeline again and again, here or on a cluster")
     schedule.add_argument("pipeline", choices=["training", "monitoring"])
     _add_places(schedule)
-    schedule.add_argument("--log", type=Path, metavar="LOG", help="for monitoring: the inference log")
+    schedule.add_argument("--log", metavar="LOG", help="for monitoring: the inference log")
     when = schedule.add_mutually_exclusive_group(required=True)
     when.add_argument("--cron", metavar="EXPRESSION", help="five fields, in UTC, as '*/30 * * * *'")
     when.add_argument("--every", metavar="TIME", help="90s, 30m, 6h or 1d")

@@ -235,8 +235,8 @@ def test_a_schedule_on_the_cluster_is_kept_once(server: StandIn, capsys: pytest.
     assert main([*command, "--every", "6h", "--log", "s3://plant/log"]) == 0
     (recurring,) = server.recurring
     assert recurring["recurring_run_id"] in capsys.readouterr().out.splitlines()[-1]
-    assert recurring["trigger"] == {"periodic_schedule": {"interval_second": "21600"}}
-    assert (recurring["max_concurrency"], recurring["no_catchup"], recurring["mode"]) == ("1", True, "ENABLE")
+    assert recurring["trigger"] == {"periodic_schedule": {"interval_second": 21600}}
+    assert (recurring["max_concurrency"], recurring["no_catchup"], recurring["mode"]) == (1, True, "ENABLE")
     assert recurring["runtime_config"]["parameters"] == {"machines": ["fan"], "log": "s3://plant/log"}
 
 
