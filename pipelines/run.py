@@ -101,7 +101,7 @@ def run_training(
 def run_monitoring(
     data: str | Path,
     machines: Sequence[str],
-    log: Path,
+    log: str | Path,
     settings: Settings,
     out: Path,
     *,
@@ -109,7 +109,9 @@ def run_monitoring(
     runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
-    """Look for drift in the inference log ``log``; train what has drifted as :func:`run_training` does.
+    """Look for drift in an inference log; train what has drifted as :func:`run_training` does.
+
+    ``log`` is a file, a folder or ``s3://bucket/prefix``.
 
     ``out/drift/<machine>`` gets the drift reports.
 
@@ -120,7 +122,7 @@ def run_monitoring(
     arguments = {
         "data": absolute_url(str(data)),
         "machines": _chosen(data, machines, out),
-        "log": str(log.resolve()),
+        "log": absolute_url(str(log)),
         "registry": root,
         "config": settings.to_yaml(),
     }
