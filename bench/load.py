@@ -10,10 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from serving.client import RETRIED
+
 Seen = Callable[[int, int, bytes], None]
 """Called with a request's number, the status and the body of its answer; status 0 is no answer."""
 
 TIMEOUT_SECONDS = 60.0
+
+SENT_AGAIN = (0, *RETRIED)
+RETRY_PAUSE_SECONDS = 0.2
+"""As our client does: sent again where the server was busy, restarting, or not to be reached."""
 
 
 @dataclass
@@ -22,6 +28,7 @@ class Load:
 
     latencies: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
+    retried: int = 0
     seconds: float = 0.0
 
     @property
@@ -43,6 +50,8 @@ def drive(
     requests: int | None = None,
     seconds: float | None = None,
     seen: Seen | None = None,
+    content_type: str = "audio/wav",
+    retries: int = 0,
 ) -> Load:
     """POST ``body_of(n)`` for ``n`` = 0, 1, ... from ``clients`` threads, until ``requests`` are done or time is up."""
     load, lock, start = Load(), threading.Lock(), time.perf_counter()
@@ -61,7 +70,14 @@ def drive(
         while (number := take()) is not None:
             body = body_of(number)
             begin = time.perf_counter()
-            status, answer = connection.post(path, body)
+            status, answer = connection.post(path, body, content_type)
+            for _ in range(retries):
+                if status not in SENT_AGAIN:
+                    break
+                with lock:
+                    load.retried += 1
+                time.sleep(RETRY_PAUSE_SECONDS)
+                status, answer = connection.post(path, body, content_type)
             latency = time.perf_counter() - begin
             with lock:
                 load.latencies.append(latency)
@@ -85,10 +101,10 @@ class _Connection:
         self._address = (parts.hostname or "", parts.port or 80)
         self._socket: socket.socket | None = None
 
-    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+    def post(self, path: str, body: bytes, content_type: str) -> tuple[int, bytes]:
         """Status and body; status 0 where the connection broke."""
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._address[0]}\r\nContent-Type: audio/wav\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: {self._address[0]}\r\nContent-Type: {content_type}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         try:

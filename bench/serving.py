@@ -127,4 +127,4 @@ def worker_memory(management_url: str, machine: str) -> dict[int, int]:
     """Resident bytes of each worker of all loaded versions, by process id."""
     versions = httpx.get(f"{management_url}/models/{machine}/all", trust_env=False).json()
     pids = [int(worker["pid"]) for version in versions for worker in version["workers"]]
-    return {pid: psutil.Process(pid).memory_info().rss for pid in pids}
+    return {pid: psutil.Process(pid).memory_info().rss for pid in pids if pid > 0}  # -1: it is being started
