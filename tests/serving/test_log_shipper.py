@@ -124,6 +124,17 @@ def test_a_torn_line_is_left_out_and_said(tmp_path: Path, capsys: pytest.Capture
     assert "1 torn lines left out" in capsys.readouterr().err
 
 
+def test_what_is_no_record_is_kept_and_in_nobodys_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "fan-1.jsonl").write_text('{"request_id": "a", "score": 1}\n{"request_id": "b", "score": "high"}\n')
+    (tmp_path / "fan-2.jsonl").write_text('{"score": 1}\n')
+    log = InferenceLog(tmp_path, "pump")
+    log.write([("c", SCORE)])
+    LogShipper(tmp_path, FolderStore(tmp_path / "store")).step()
+    assert _shipped(tmp_path / "store") == {"c": 1}
+    assert len(list(tmp_path.glob("*.unshipped"))) == 2
+    assert capsys.readouterr().err.count("no table of records") == 2
+
+
 def test_no_line_is_lost_to_a_rename_in_the_middle_of_a_write(tmp_path: Path) -> None:
     """Sealing as fast as it goes, while two workers write."""
     done = threading.Event()
