@@ -1,4 +1,4 @@
-"""Bundle and verdict -> a version in the registry, with its archive, in production if the gate agreed."""
+"""Bundle and verdict -> a version in the registry, with its archive, in production if the gate says so."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,9 @@ from serving.archive import archive
 def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run: str) -> str:
     """Register a bundle with its ``<machine>.mar`` and act on the gate's verdict; returns the version.
 
-    The archive is built whatever the verdict: a version never changes, and a person may still promote one
-    that was refused. Called again for the same bundle, as a retried task does, it goes on with the version it
-    has registered.
+    It is promoted, or kept as the candidate: with a record that it awaits approval, or of why it was refused. The
+    archive is built whatever the verdict: a version never changes, and a person may still promote one that was
+    refused. Called again for the same bundle, as a retried task does, it goes on with the version it has registered.
 
     :param evaluation: the bundle's evaluation folder; its values go into the version's manifest and the
     records.
@@ -38,10 +38,11 @@ def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run
         models.nominate(machine, version)  # in case the task was killed just before
     else:
         version = models.register(bundle, metrics=metrics, reason=reason, build=add_archive)
-    if not decided["passed"]:
+    if decided["decision"] == "refuse":
         models.refuse(machine, version, reason=reason, metrics=metrics)
     elif models.channel(machine, "production") != version:
-        models.promote(machine, version, reason=reason, metrics=metrics)
+        act = models.ask if decided["decision"] == "ask" else models.promote
+        act(machine, version, reason=reason, metrics=metrics)
     return version
 
 

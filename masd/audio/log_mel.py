@@ -13,6 +13,9 @@ FLOOR = 1e-12
 
 HIGH_PASS_ORDER = 4
 
+OCTAVES_HZ = (0, 250, 500, 1000, 2000, 4000)
+"""Lower edges of the bands of :func:`octave_levels_db`; the last one is open."""
+
 GROUP = 32
 """Mel filters applied in one matrix product, to the bins that they look at: most of a whole filter bank is zeros."""
 
@@ -67,8 +70,24 @@ class LogMel:
 
 def spectral_centroid_hz(log_mel: npt.NDArray[np.float32], centres_hz: npt.NDArray[np.float64]) -> float:
     """Mean over frames ``[T, F]`` of the power-weighted mean band centre, in Hz."""
-    power = np.exp(log_mel * np.float32(np.log(10.0) / 10.0))
+    power = _power(log_mel)
     return float(np.mean(power @ centres_hz / power.sum(axis=1)))
+
+
+def octave_levels_db(log_mel: npt.NDArray[np.float32], centres_hz: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Level of each band of :data:`OCTAVES_HZ` over all frames ``[T, F]``, in dB below the level of all bands together.
+
+    Relative levels, because how loud a clip is has a column of its own; -120 dB where a band holds nothing.
+    """
+    power = _power(log_mel).mean(axis=0, dtype=np.float64)
+    octave = np.searchsorted(OCTAVES_HZ, centres_hz, side="right") - 1
+    shares = np.bincount(octave, weights=power, minlength=len(OCTAVES_HZ)) / power.sum()
+    return tuple(float(level) for level in 10.0 * np.log10(np.maximum(shares, FLOOR)))
+
+
+def _power(log_mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    power: npt.NDArray[np.float32] = np.exp(log_mel * np.float32(np.log(10.0) / 10.0))
+    return power
 
 
 def _used(filters: torch.Tensor) -> tuple[slice, torch.Tensor]:

@@ -17,6 +17,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     run.add_argument(
         "--registry", metavar="URL", help="model registry: a folder or s3://bucket/prefix (default DIR/registry)"
     )
+    run.add_argument(
+        "--runner",
+        choices=["subprocess", "docker"],
+        default="subprocess",
+        help="steps as processes, or as containers of the image MASD_IMAGE on a Docker engine",
+    )
     add_settings(run)
     run.set_defaults(run=_run)
 
@@ -29,11 +35,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _run(options: argparse.Namespace) -> int:
     settings = settings_from(options)
     run_training = need("pipelines.run", "pipelines").run_training
-    result = run_training(options.data, options.machines, settings, options.out, registry=options.registry)
+    result = run_training(
+        options.data, options.machines, settings, options.out, registry=options.registry, runner=options.runner
+    )
     for verdict in result.verdicts:
         print(verdict.sentence)
     print(f"report: {result.report}\nregistry: {result.registry}")
-    return 0 if all(verdict.passed for verdict in result.verdicts) else REFUSED_OR_DRIFT
+    return REFUSED_OR_DRIFT if any(verdict.refused for verdict in result.verdicts) else 0
 
 
 def _compile(options: argparse.Namespace) -> int:

@@ -145,6 +145,7 @@ class GateSettings(_Section):
     bootstrap_samples: PositiveInt = 1000
     control_margin: float = Field(0.05, ge=0.0)
     production_margin: float = Field(0.02, ge=0.0)
+    approval: Literal["automatic", "manual"] = "automatic"  # manual: what passes waits for masd registry promote
 
 
 class ServingSettings(_Section):

@@ -16,6 +16,7 @@ from masd.detection.knn import KnnDetector
 from masd.detection.lof import LofDetector
 from masd.detection.vectors import ErrorScaling, Level, rows_of
 from masd.detection.views import VIEWS, Views
+from masd.detection.whitened import WhitenedNeighbours
 from masd.errors import MasdError
 
 Scores = npt.NDArray[np.float64]
@@ -51,17 +52,25 @@ class SystemScores:
 @dataclass(frozen=True)
 class Detectors:
     """The fused detector, the report's four domain minimums with the two error scalings they share, and a threshold
-    for each.
+    for each. ``embeddings`` decide nothing: drift is measured by them.
     """
 
     fused: FusedDetector
     systems: dict[ReportSystemName, DomainMinimum]
     scalings: dict[Level, ErrorScaling]
     thresholds: dict[SystemName, float]
+    embeddings: WhitenedNeighbours | None = None
 
     def score(self, clip: ClipFeatures, systems: Sequence[SystemName] = ALL_SYSTEMS) -> dict[SystemName, SystemScores]:
         """One clip under each of ``systems``."""
         return self.score_clips([clip], systems)[0]
+
+    def embedding_distance(self, clip: ClipFeatures) -> float | None:
+        """How far the clip's mean embedding is from the nearest of training; None for a bundle without those."""
+        if self.embeddings is None:
+            return None
+        mean, _ = clip.mean()
+        return float(self.embeddings.distances(mean[None]).min())
 
     def score_clips(
         self, clips: Sequence[ClipFeatures], systems: Sequence[SystemName]
@@ -104,6 +113,8 @@ class Detectors:
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         out = {f"fused.{key}": value for key, value in self.fused.tensors().items()}
+        if self.embeddings is not None:
+            out |= {f"embeddings.{key}": value for key, value in self.embeddings.tensors().items()}
         for name, minimum in self.systems.items():
             out |= {f"{name}.{key}": value for key, value in minimum.tensors().items()}
         for system, threshold in self.thresholds.items():
@@ -125,7 +136,8 @@ class Detectors:
             mean, factor = tensors[f"error_scaling.{level}"].astype(np.float64)
             scalings[level] = ErrorScaling(float(mean), float(factor))
         thresholds = {name: float(tensors[f"{name}.threshold"]) for name in ALL_SYSTEMS}
-        return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds)
+        embeddings = WhitenedNeighbours.from_tensors(own("embeddings")) if own("embeddings") else None
+        return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds, embeddings)
 
 
 def _joined(views: Sequence[Views]) -> Views:

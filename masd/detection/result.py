@@ -3,7 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from masd.audio.log_mel import OCTAVES_HZ
 from masd.config import SystemName
+
+OCTAVE_COLUMNS = tuple(f"octave_{low}_{high}_db" for low, high in zip(OCTAVES_HZ, (*OCTAVES_HZ[1:], "up"), strict=True))
+"""Columns of :attr:`Signals.octave_levels_db` in the inference log: ``octave_0_250_db`` ... ``octave_4000_up_db``."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,15 @@ class Signals:
     clipped_share: float
     spectral_centroid_hz: float
     sample_rate_in: int
+    octave_levels_db: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class ClipScore:
     """The score of one clip, its decision and the reason (the fields of ``masd score --json`` and of the endpoint).
 
-    ``blocks`` is there for long recordings only (:mod:`masd.detection.streaming`), whose ``segments`` are the peaks.
+    ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it. ``blocks`` is
+    there for long recordings only (:mod:`masd.detection.streaming`), whose ``segments`` are the peaks.
     """
 
     machine_type: str
@@ -60,6 +66,7 @@ class ClipScore:
     reconstruction_error: float
     systems: dict[SystemName, float]
     signals: Signals
+    embedding_distance: float | None = None
     blocks: Blocks | None = None
 
     @property
@@ -104,9 +111,11 @@ class ClipScore:
             "anomalous": self.anomalous,
             "domain": self.domain,
             "reconstruction_error": self.reconstruction_error,
+            "embedding_distance": self.embedding_distance,
             "duration_s": self.duration_s,
             "sample_rate": self.signals.sample_rate_in,
             "level_dbfs": self.signals.level_dbfs,
             "clipped_share": self.signals.clipped_share,
             "spectral_centroid_hz": self.signals.spectral_centroid_hz,
+            **dict(zip(OCTAVE_COLUMNS, self.signals.octave_levels_db, strict=True)),
         }

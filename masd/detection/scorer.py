@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.audio import AudioError, Encoded, LogMel, LongRecording, Recording, decode_or_stream
-from masd.audio.log_mel import spectral_centroid_hz
+from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
 from masd.config import ALL_SYSTEMS, Settings, SystemName
 from masd.detection.detectors import Detectors, SystemScores
 from masd.detection.features import ClipFeatures, FeatureExtractor
@@ -136,5 +136,7 @@ class Scorer:
                 recording.clipped_share,
                 spectral_centroid_hz(log_mel, self.log_mel.centres_hz),
                 recording.sample_rate_in,
+                octave_levels_db(log_mel, self.log_mel.centres_hz),
             ),
+            embedding_distance=self.detectors.embedding_distance(features),
         )

@@ -73,6 +73,7 @@ def score_long(
         segments += _shifted(result.segments, start_s)
     number = max(range(len(scores)), key=lambda index: scores[index].score)
     worst = scores[number]
+    distances = [result.embedding_distance for result in scores if result.embedding_distance is not None]
     return ClipScore(
         machine_type=worst.machine_type,
         model_version=worst.model_version,
@@ -89,7 +90,9 @@ def score_long(
             recording.clipped_share,
             float(np.mean([result.signals.spectral_centroid_hz for result in scores])),
             recording.sample_rate_in,
+            tuple(float(level) for level in np.mean([r.signals.octave_levels_db for r in scores], axis=0)),
         ),
+        embedding_distance=None if not distances else float(np.mean(distances)),
         blocks=Blocks(
             seconds=seconds,
             count=len(scores),

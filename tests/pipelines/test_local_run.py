@@ -44,13 +44,13 @@ def test_both_verdicts_end_in_the_registry_and_the_report(tmp_path: Path) -> Non
     said: list[str] = []
     run = _train(tmp_path, ["fan", "refused-valve"], said=said)
 
-    assert [(verdict.machine, verdict.passed) for verdict in run.verdicts] == [
-        ("fan", True),
-        ("refused-valve", False),
+    assert [(verdict.machine, verdict.decision) for verdict in run.verdicts] == [
+        ("fan", "promote"),
+        ("refused-valve", "refuse"),
     ]
     assert run.verdicts[1].sentence == "refused-valve: bad"
     out = tmp_path / "out"
-    results = {"metrics.json", "network.json", "verdict.json"}
+    results = {"comparison.html", "metrics.json", "network.json", "verdict.json"}
     assert _files(out) == {
         "pipeline.log",
         "report.html",
@@ -70,6 +70,14 @@ def test_both_verdicts_end_in_the_registry_and_the_report(tmp_path: Path) -> Non
     ]
     assert "report started" in said
     assert "\x1b" not in run.log.read_text(encoding="utf-8")
+
+
+def test_manual_approval_asks_and_refuses_nothing(tmp_path: Path) -> None:
+    settings = Settings.load(None, ["gate.approval=manual"])
+    run = run_training(_data(tmp_path, ["fan"]), [], settings, tmp_path / "out", say=list[str]().append)
+    assert [(verdict.decision, verdict.refused) for verdict in run.verdicts] == [("ask", False)]
+    record = json.loads((tmp_path / "out/registry/models/fan/1").read_text())
+    assert record["decision"] == "ask"
 
 
 def _earlier_run(out: Path, machine: str) -> None:
@@ -120,6 +128,12 @@ def test_one_failed_machine_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_a_killed_step_is_named(tmp_path: Path) -> None:
     with pytest.raises(MasdError, match=r"^train of killed-fan ended without a word"):
         _train(tmp_path, ["killed-fan"])
+
+
+def test_a_step_that_never_said_it_was_done_has_failed_whatever_its_status(tmp_path: Path) -> None:
+    with pytest.raises(MasdError, match=r"^package of silent-fan ended without a word"):
+        _train(tmp_path, ["silent-fan"])
+    assert not (tmp_path / "out" / "report.html").exists()
 
 
 def test_no_such_machine(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from masd.cli.main import main
 from masd.errors import MasdError
 from masd.lifecycle.manifest import load_manifest
 from masd.lifecycle.registry import Registry
@@ -24,9 +25,10 @@ def evaluation(tmp_path: Path) -> Path:
     return folder
 
 
-def _verdict(tmp_path: Path, *, passed: bool, machine: str = "fan") -> Path:
+def _verdict(tmp_path: Path, *, passed: bool, machine: str = "fan", decision: str = "") -> Path:
     sentence = f"{machine} {'passes' if passed else 'is refused'}."
     content = {"machine_type": machine, "passed": passed, "sentence": sentence, "system": "knn-feature"}
+    content["decision"] = decision or ("promote" if passed else "refuse")
     path = tmp_path / "verdict.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
@@ -63,6 +65,25 @@ def test_refused_stays_a_candidate_and_production_stays(tiny_bundle: Path, evalu
     assert is_archive_of(models.fetch("fan", "2") / "fan.mar", models.fetch("fan", "2"))
     assert models.audit("fan")[-1]["event"] == "refuse"
     assert models.audit("fan")[-1]["reason"] == "fan is refused. (run 8)"
+    assert models.verify() == []
+
+
+def test_what_awaits_approval_stays_a_candidate_until_a_person_promotes_it(
+    tiny_bundle: Path, evaluation: Path, tmp_path: Path
+) -> None:
+    registry, verdict = str(tmp_path / "registry"), _verdict(tmp_path, passed=True, decision="ask")
+    assert package(tiny_bundle, evaluation, verdict, registry, run="run 9") == "1"
+
+    models = Registry.open(registry)
+    assert models.channel("fan", "production") is None
+    assert models.channel("fan", "candidate") == "1"
+    record = models.audit("fan")[-1]
+    assert (record["event"], record["version"], record["previous"]) == ("ask", "1", None)
+    assert record["reason"] == "fan passes. (run 9)" and record["metrics"]["hmean"] == VALUES["hmean"]
+
+    assert main(["registry", "promote", "fan", "1", "--registry", registry, "--reason", "heard it, agreed"]) == 0
+    assert models.channel("fan", "production") == "1"
+    assert [record["event"] for record in models.audit("fan")] == ["register", "ask", "promote"]
     assert models.verify() == []
 
 

@@ -52,12 +52,15 @@ def evaluate(bundle: Path, data: str, machine: str, out: Path) -> None:
     )
 
 
-def gate(evaluation: Path, registry: str, settings: Settings, data: str, out: Path) -> SimpleNamespace:
+def gate(evaluation: Path, registry: str, settings: Settings, data: str, out: Path, page: Path) -> SimpleNamespace:
     machine = json.loads((evaluation / "metrics.json").read_text())["machine_type"]
     passed = not machine.startswith("refused")
+    decision = ("ask" if settings.gate.approval == "manual" else "promote") if passed else "refuse"
+    page.write_text(f"<html>{machine}</html>")
     verdict = {
         "machine_type": machine,
         "passed": passed,
+        "decision": decision,
         "sentence": f"{machine}: {'good' if passed else 'bad'}",
     }
     out.write_text(json.dumps(verdict))
