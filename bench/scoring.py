@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from bench.model import BenchModel
 from bench.timing import by_turns, line
@@ -27,7 +28,7 @@ BATCH = 8
 
 def measure_scoring(model: BenchModel) -> None:
     """Print one line per stage, our total and the baseline's, all on one thread and by turns."""
-    torch.set_num_threads(1)
+    _one_thread()
     scorer = load_bundle(model.bundle).scorer
     audio = model.clips[0].read_bytes()
     recording = _decoded(scorer, audio)
@@ -69,6 +70,11 @@ def measure_scoring(model: BenchModel) -> None:
     line(f"  a clip in a batch of {BATCH}", [seconds / BATCH for seconds in times["batch"]])
     line("  the network in plain PyTorch", times["network, plain PyTorch"])
     line("  the detectors of all five systems", times["detectors, all five systems"])
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 def _decoded(scorer: Scorer, audio: bytes) -> Recording:
@@ -139,7 +145,7 @@ def processes(bundle: Path, clip: Path, count: int) -> Iterator[Processes]:
 
 
 def _work(connection: Connection, bundle: Path, clip: Path) -> None:
-    torch.set_num_threads(1)
+    _one_thread()
     scorer, audio = load_bundle(bundle).scorer, clip.read_bytes()
     scorer.score([_decoded(scorer, audio)])
     connection.send("ready")

@@ -124,7 +124,8 @@ def no_op_server(folder: Path) -> Iterator[str]:
 
 
 def worker_memory(management_url: str, machine: str) -> dict[int, int]:
-    """Resident bytes of each worker of all loaded versions, by process id."""
+    """Resident bytes of each worker that is ready, of all loaded versions, by process id."""
     versions = httpx.get(f"{management_url}/models/{machine}/all", trust_env=False).json()
-    pids = [int(worker["pid"]) for version in versions for worker in version["workers"]]
-    return {pid: psutil.Process(pid).memory_info().rss for pid in pids if pid > 0}  # -1: it is being started
+    workers = [worker for version in versions for worker in version["workers"] if worker["status"] == "READY"]
+    pids = [int(worker["pid"]) for worker in workers]
+    return {pid: psutil.Process(pid).memory_info().rss for pid in pids if pid > 0}

@@ -36,11 +36,13 @@ UPGRADE, KILL, ROLLBACK = 0.25, 0.5, 0.7
 TOLERANCE = 1e-5
 RETRIES = 50
 WATCH_SECONDS = 1.0
-WARM_UP = 0.1
-"""Share of a worker's measurements before its memory counts: arenas and caches fill with the first clips."""
+WARM_UP = 20
+"""A worker's first measurements, which do not count: arenas and caches fill with the first thousand clips."""
 
 MAX_GROWTH = 0.05
 LEAST_MEASUREMENTS = 20
+"""After warming up; a worker that was there for less says nothing."""
+
 BOUNDARY = "soak-boundary"
 BAD = (b"not audio at all", b"RIFF\xff\xff\xff\xffWAVEfmt ", b"\x89PNG\r\n\x1a\n" + bytes(200), b"<html></html>")
 
@@ -89,7 +91,7 @@ def soak(model: BenchModel, clips: int) -> bool:
         happened: list[str] = []
         ended = threading.Event()
         with running_server(
-            [registry.path(MACHINE, "1")],
+            [registry.fetch(MACHINE, "1")],
             log_folder=root / "spool",
             log_url=str(root / "log"),
             registry=registry,
@@ -143,11 +145,11 @@ def soak(model: BenchModel, clips: int) -> bool:
 def _two_versions(model: BenchModel, root: Path) -> tuple[Registry, Known]:
     """A registry with two versions that score differently, the first in production, and what each says of each clip."""
     steps.fit_detectors(model.root / "features", MACHINE, model.root / "network", Settings(), root / "second")
-    registry = Registry(root / "registry")
+    registry = Registry.open(root / "registry")
     known: Known = {}
     for bundle in (model.bundle, root / "second"):
         version = registry.register(bundle, metrics={}, reason="soak")
-        scorer = load_bundle(registry.path(MACHINE, version)).scorer
+        scorer = load_bundle(registry.fetch(MACHINE, version)).scorer
         known[version] = [result.score for result in scorer.score([scorer.decode(clip) for clip in model.clips])]
     registry.promote(MACHINE, "1", reason="soak")
     return registry, known
@@ -196,10 +198,11 @@ def _watch(server: RunningServer, memory: dict[int, list[int]], ended: threading
 def _growth(memory: dict[int, list[int]]) -> dict[int, tuple[float, float]]:
     """By process id: size after warming up, and its growth until the end; both medians of a tenth of the time."""
     growth = {}
-    for pid, sizes in memory.items():
+    for pid, measured in memory.items():
+        sizes = measured[WARM_UP:]
         if len(sizes) >= LEAST_MEASUREMENTS:
-            tenth = max(int(WARM_UP * len(sizes)), 1)
-            first, last = statistics.median(sizes[tenth : 2 * tenth]), statistics.median(sizes[-tenth:])
+            tenth = len(sizes) // 10
+            first, last = statistics.median(sizes[:tenth]), statistics.median(sizes[-tenth:])
             growth[pid] = (first, last / first - 1)
     return growth
 

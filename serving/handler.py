@@ -38,12 +38,15 @@ class ScoringHandler:
 
     def _load(self, folder: Path, settings: dict[str, Any]) -> None:
         import torch
+        from threadpoolctl import threadpool_limits
 
         from masd.lifecycle.bundle import load_bundle
         from serving.explain import Explainer
         from serving.inference_log import LOG_VARIABLE, InferenceLog
 
-        torch.set_num_threads(int(settings.get("threads", 1)))
+        threads = int(settings.get("threads", 1))
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)  # NumPy's and SciPy's, which know nothing of PyTorch's
         bundle = load_bundle(folder / "bundle")
         self._scorer = bundle.scorer
         self._explainer = None if bundle.usual is None else Explainer(bundle.scorer, bundle.usual)

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.covariance import ledoit_wolf
 
 Array = npt.NDArray[np.float32]
@@ -56,7 +57,8 @@ class WhitenedNeighbours:
         """``[n, D]`` -> ``[n, 2]``: to the nearest source and the nearest target vector (infinite where there is
         none).
         """
-        whitened = ((vectors - self.centre) / self.spread) @ self.whitening
+        standardised = torch.from_numpy((vectors - self.centre) / self.spread)
+        whitened = (standardised @ torch.from_numpy(self.whitening)).numpy()  # NumPy's product takes half as long again
         nearest = np.full((len(vectors), 2), np.inf)
         for column, (bank, half_squares) in enumerate(zip((self.source, self.target), self._half_squares, strict=True)):
             if len(bank):

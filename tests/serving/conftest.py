@@ -67,7 +67,8 @@ class FaultyHandler(ScoringHandler):
             return decode(clip)
         self._scorer.decode = decode_or_fail
 """
-FAULTY_CONFIG = {**MODEL_CONFIG, "batchSize": 1, "responseTimeout": 3, "jobQueueSize": 2}
+ONE_WORKER = {"minWorkers": 1, "maxWorkers": 1}
+FAULTY_CONFIG = {**MODEL_CONFIG, **ONE_WORKER, "batchSize": 1, "responseTimeout": 3, "jobQueueSize": 2}
 FAULTY_SETTINGS = [
     "audio.channel=5",
     "serving.refuse_silence_below_dbfs=-60",

@@ -137,8 +137,8 @@ def test_the_client_passes_on_the_servers_words(server: RunningServer, wav: Any)
 
 def test_clips_are_logged_and_probes_are_not(server: RunningServer, log_folder: Path, wav: Any) -> None:
     ScoringClient(server.url).score(_machine(server), wav(), request_id="logged")
-    (file,) = log_folder.glob(f"{_machine(server)}-*.jsonl")
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    files = log_folder.glob(f"{_machine(server)}-*.jsonl")  # one for each worker
+    rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     assert [row["model_version"] for row in rows if row["request_id"] == "logged"] == [server.models[_machine(server)]]
     assert not [row for row in rows if (row["request_id"] or "").startswith("masd-probe-")]
 
