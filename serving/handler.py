@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -68,4 +69,14 @@ class ScoringHandler:
         for index, reply in enumerate(replies):
             context.set_response_content_type(index, "application/json")
             context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)
+        for fields in data:
+            self._let_go(fields)
         return [json.dumps(reply.body) for reply in replies]
+
+    @staticmethod
+    def _let_go(fields: dict[str, Any]) -> None:
+        """Empty the buffers of a request: TorchServe holds on to them until it has received the whole next batch."""
+        for value in fields.values():
+            if isinstance(value, bytearray):
+                with suppress(BufferError):  # an error's traceback may still look at it
+                    value.clear()

@@ -230,6 +230,10 @@ class _InMemory(io.RawIOBase):
         self._content = memoryview(content)
         self._at = 0
 
+    def close(self) -> None:
+        self._content.release()  # whoever owns the bytes may let go of them now
+        super().close()
+
     def readable(self) -> bool:
         return True
 
