@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test test-fast lint bench golden images sbom test-containers clean
+.PHONY: help setup demo test test-fast lint bench soak golden images sbom test-containers clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
@@ -32,8 +32,12 @@ lint: $(STAMP) ## ruff, mypy, and the layers of docs/architecture.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## measure the method's arithmetic and the scoring path on this machine
+bench: $(STAMP) ## measure training, scoring, serving and drift checks here (RECORDINGS=folder: drift on real ones too)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.drift $(RECORDINGS)
+
+soak: $(STAMP) ## 20,000 clips with bad ones, an upgrade, a rollback and a killed worker
+	$(BIN)/python -m bench soak
 
 golden: $(STAMP) ## renew the compiled pipelines that a test compares
 	$(BIN)/python -m pipelines.compile

@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,8 +45,14 @@ class MachineStatus:
     wanted: str
     serving: str | None = None
     problem: str | None = None
+    served: bool = False
     tries: int = 0
-    retry_at: float = field(default=0.0, repr=False)
+    retry_at: float = 0.0
+
+    def move(self, wanted: str) -> None:
+        """The pointer names another version now, which gets a try of its own at once."""
+        if wanted != self.wanted:
+            self.wanted, self.problem, self.tries, self.retry_at = wanted, None, 0, 0.0
 
 
 class ModelAgent:
@@ -71,15 +77,17 @@ class ModelAgent:
         self._machines: dict[str, MachineStatus] = {}
         self._scored: set[tuple[str, str]] = set()
         self._registry_problem = "not asked yet"
+        self._was_ready = False
 
     @property
     def ready(self) -> bool:
         """Whether every machine in production has a version that serves, after it scored a clip.
 
-        One that serves an older version, because the newest does not load, is ready: it is the old version's promise
-        that must be kept, and all replicas would be out of service at once if it were not.
+        One bad promotion must not take every replica out of service. So a machine that serves an older version,
+        because the newest does not load, is ready; and once all were ready, a new machine counts from when it serves.
         """
-        return bool(self._machines) and all(machine.serving is not None for machine in self._machines.values())
+        counted = [machine for machine in self._machines.values() if machine.served or not self._was_ready]
+        return bool(counted) and all(machine.serving is not None for machine in counted)
 
     def status(self) -> dict[str, Any]:
         """For people: what serves, what should, and why not."""
@@ -102,9 +110,7 @@ class ModelAgent:
             for machine in self._registry.machines():
                 version = self._registry.channel(machine, "production")
                 if version is not None:
-                    status = self._machines.setdefault(machine, MachineStatus(version))
-                    if status.wanted != version:
-                        self._machines[machine] = MachineStatus(version, status.serving)
+                    self._machines.setdefault(machine, MachineStatus(version)).move(version)
             self._registry_problem = ""
         except (MasdError, OSError) as error:
             if self._registry_problem != str(error):
@@ -114,32 +120,43 @@ class ModelAgent:
             if self._stop.is_set():
                 return
             self._follow(machine, status)
+            status.served = status.served or status.serving is not None
+        self._was_ready = self._was_ready or self.ready
 
     def _follow(self, machine: str, status: MachineStatus) -> None:
         try:
             loaded = self._management.loaded(machine)
             self._scored -= {key for key in self._scored if key[0] == machine and key[1] not in loaded}
             status.serving = self._serving(machine, loaded)
-            if status.serving == status.wanted or time.monotonic() < status.retry_at:
-                return
-            previous = status.serving
+        except (MasdError, OSError) as error:
+            if status.problem is not None:  # not the first time: a server under load may be late once
+                status.serving = None
+            self._tell(machine, status, str(error))
+            return
+        if status.serving == status.wanted:
+            status.problem, status.tries = None, 0
+        elif time.monotonic() >= status.retry_at:
+            self._upgrade(machine, status, loaded)
+
+    def _upgrade(self, machine: str, status: MachineStatus, loaded: dict[str, Loaded]) -> None:
+        try:
             self._deploy(machine, status.wanted, loaded)
         except (MasdError, OSError) as error:
-            if self._stop.is_set():
-                return
-            self._failed(machine, status, str(error))
+            self._tell(machine, status, str(error))
+            status.retry_at = time.monotonic() + min(FIRST_RETRY_SECONDS * 2.0**status.tries, LONGEST_RETRY_SECONDS)
+            status.tries += 1
             return
+        self._say(
+            f"{machine}: version {status.wanted} serves" + (f", after {status.serving}" if status.serving else "")
+        )
         status.serving, status.problem, status.tries = status.wanted, None, 0
-        self._say(f"{machine}: version {status.wanted} serves" + (f", after {previous}" if previous else ""))
 
-    def _failed(self, machine: str, status: MachineStatus, problem: str) -> None:
-        if problem != status.problem:
+    def _tell(self, machine: str, status: MachineStatus, problem: str) -> None:
+        """Say a problem, unless it is the one that was said last or only part of being stopped."""
+        if problem != status.problem and not self._stop.is_set():
             now = f"version {status.serving} goes on serving" if status.serving else "nothing serves it"
             self._say(f"{machine}: version {status.wanted} is not served: {problem}; {now}")
         status.problem = problem
-        delay = min(FIRST_RETRY_SECONDS * 2.0**status.tries, LONGEST_RETRY_SECONDS)
-        status.tries += 1
-        status.retry_at = time.monotonic() + delay
 
     def _serving(self, machine: str, loaded: dict[str, Loaded]) -> str | None:
         """The default version, if it has a worker and has scored a clip."""

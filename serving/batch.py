@@ -13,7 +13,6 @@ from typing import Any
 from masd.audio import AudioError, LongRecording, Recording
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
-from masd.errors import MasdError
 from serving.explain import Explainer, checked
 from serving.inference_log import PROBE_PREFIX, InferenceLog
 from serving.metrics import BatchMetrics
@@ -158,8 +157,6 @@ def _failure(error: Exception) -> Reply:
         return _error(error.status, error.kind, str(error))
     if isinstance(error, AudioError):
         return _error(413 if error.reason == "too_long" else 400, error.reason, str(error))
-    if isinstance(error, MasdError):
-        return _error(400, "not_scored", str(error))
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch raises a RuntimeError
         return _error(507, "out_of_memory", "not enough memory for this clip: send shorter clips")
     logger.error("a request failed", exc_info=error)

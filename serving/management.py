@@ -88,8 +88,11 @@ class Management:
         }
 
     def register(self, file: str) -> None:
-        """Take the archive ``file`` of the model store and start its worker, without waiting for it."""
-        self._call("POST", "/models", params={"url": file, "initial_workers": 1, "synchronous": "false"})
+        """Take the archive ``file`` of the model store and start its workers, without waiting for them.
+
+        Their number is the server's own, ``default_workers_per_model``.
+        """
+        self._call("POST", "/models", params={"url": file, "synchronous": "false"})
 
     def set_default(self, machine: str, version: str) -> None:
         """Requests that name no version go to this one from now on; those already accepted keep their version."""

@@ -18,6 +18,9 @@ from serving.torchserve_config import WORKER_LOG, Access, Addresses, command, en
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # found before the fork, where little is safe
 
+UNPACKED = re.compile(r"\S*/models/[0-9a-f]{32}/")
+"""Where TorchServe unpacks an archive: another place each time, which says nothing to a reader."""
+
 TERMINATE_SECONDS = 3.0
 KILL_SECONDS = 1.0
 """How long TorchServe may take to end by itself, then its workers: well within the ten seconds promised."""
@@ -65,7 +68,7 @@ class TorchServe:
         log = self._worker_log()[self._known_lines :]
         for line in log:
             if LOAD_FAILED in line:
-                return line.split(LOAD_FAILED, 1)[1]
+                return UNPACKED.sub("", line.split(LOAD_FAILED, 1)[1])
         died = sum("Backend worker process died." in line for line in log)
         return _last_error(log) if died > 1 else None  # once may be an accident, and TorchServe restarts it
 

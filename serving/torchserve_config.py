@@ -21,10 +21,12 @@ WORKER_LOG = Path("logs", "worker.log")
 """In the working directory: what the workers print, load failures among it."""
 
 # TorchServe's own configuration writes several lines a request into five files and to the console. What matters here:
-# the workers' words in one file (a failed start is explained from it) and warnings of both sides on standard error.
+# the workers' words in one file (a failed start is explained from it) and warnings of both sides on standard error. The
+# one that is denied says that an archive leaves the number of workers to the server, as ours do.
 _LOGGING = f"""<Configuration>
   <Appenders>
     <Console name="stderr" target="SYSTEM_ERR">
+      <RegexFilter regex="Invalid model config in mar.*" onMatch="DENY" onMismatch="NEUTRAL"/>
       <PatternLayout pattern="%d{{ISO8601}} %-5p %t - %m%n%throwable{{2}}"/>
     </Console>
     <RollingFile name="worker" fileName="{WORKER_LOG}" filePattern="{WORKER_LOG}.%i">
@@ -48,6 +50,9 @@ _LOGGING = f"""<Configuration>
 
 
 LOOPBACK = "127.0.0.1"
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+"""Of a container's processor time: microseconds, or "max", in each period of microseconds (cgroup v2)."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,16 @@ def environment(log: Path | None) -> dict[str, str]:
     return values
 
 
+def cores() -> int:
+    """Processor cores this process may use: a container's limit counts, which is a quota and hides no core."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CGROUP_LIMIT.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return allowed
+    return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
+
+
 def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int, access: Access) -> str:
     values = {
         "inference_address": addresses.url,
@@ -184,7 +199,7 @@ def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_b
         "blacklist_env_vars": HIDDEN_VARIABLES,
         "decode_input_request": "false",  # the handler reads bodies itself
         "max_request_size": max_bytes,
-        "default_workers_per_model": 1,
+        "default_workers_per_model": max(1, cores() // max(len(models), 1)),
         "number_of_gpu": 0,
         "disable_system_metrics": "true",
     }

@@ -76,6 +76,10 @@ def test_prune_keeps_what_is_needed(registry: Registry, tmp_path: Path, capsys: 
     assert registry.versions("fan")[-1] == "9"
     with pytest.raises(MasdError, match="keep 1 or more"):
         prune(registry, "fan", keep=0)
+    for command in (["show", "fam"], ["prune", "fam", "--keep", "1"]):
+        assert main(["registry", *command, *where]) == 1
+        assert "there is no machine fam (machines: fan)" in capsys.readouterr().err
+    assert not list(registry.store.list("models/fam"))
 
 
 def test_a_number_is_never_given_twice(registry: Registry, tmp_path: Path) -> None:
@@ -161,6 +165,24 @@ def test_records_stay_in_order_when_clocks_disagree(registry: Registry, tmp_path
     registry.store.delete(record)
     registry.promote("fan", "2", reason="y")
     assert [record["version"] for record in registry.audit("fan", "promote")] == ["1", "2"]
+
+
+def test_a_registry_of_masd_0_1_0_goes_on(tmp_path: Path) -> None:
+    """It had no SHA256SUMS, no digest in pointers, and records named by time and event."""
+    registry = Registry.open(tmp_path / "registry")
+    _register(registry, tmp_path, 2)
+    for version in ("1", "2"):
+        registry.promote("fan", version, reason="x")
+        registry.store.delete(f"models/fan/{version}/SHA256SUMS")
+    for name in ("candidate", "production"):
+        registry.store.write(f"models/fan/channels/{name}.json", b'{"version": "2", "time": "2026-01-01"}')
+    for path in (tmp_path / "registry" / "models" / "fan" / "audit").iterdir():
+        path.rename(path.with_name("-".join(path.name.split("-")[:2]) + ".json"))
+    assert registry.verify() == []
+    assert registry.rollback("fan", reason="x") == "1"
+    _register(registry, tmp_path / "later", 1)
+    assert registry.versions("fan") == ["1", "2", "3"]
+    assert registry.verify() == []
 
 
 def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_url: str, tmp_path: Path) -> None:

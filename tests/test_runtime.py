@@ -1,13 +1,18 @@
 """ONNX Runtime against plain PyTorch, the independent path."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from masd.config import NetworkSettings
+from masd.config import ALL_SYSTEMS, NetworkSettings, Settings
 from masd.detection.runtime import NetworkRuntime
 from masd.learning.network import ConvolutionalAutoEncoder
+from masd.learning.trained import load_network
+from masd.lifecycle import steps
+from masd.lifecycle.bundle import load_bundle
 
 SHAPES = {(16, 32, 64, 128): (128, 64), (4, 8): (16, 8), (6,): (10, 6)}
 
@@ -82,3 +87,31 @@ def test_threads_are_those_of_pytorch(threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert run._session.get_session_options().intra_op_num_threads == threads
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["slider", "bldcmotor"])
+def test_scores_of_real_recordings_are_those_of_plain_pytorch(recordings: Path, machine: str, tmp_path: Path) -> None:
+    """A network of the size that is served, every system, every test clip: to 1e-4."""
+    settings = Settings.load(None, ["training.stage1_epochs=1", "training.stage2_epochs=1"])
+    steps.featurize(recordings, [machine], settings, tmp_path / "features")
+    steps.train(tmp_path / "features", [machine], settings, tmp_path / "network", device="cpu")
+    steps.fit_detectors(tmp_path / "features", machine, tmp_path / "network", settings, tmp_path / "bundle")
+    scorer = load_bundle(tmp_path / "bundle").scorer
+    clips = [scorer.decode(file) for file in sorted((recordings / machine / "test").glob("*.wav"))]
+    served = scorer.score(clips, all_systems=True)
+    network = load_network(tmp_path / "network").network
+
+    @torch.no_grad()
+    def plain(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x = torch.from_numpy(windows)[:, None]
+        x_hat, z = network(x)
+        errors = (x - x_hat).flatten(1).norm(dim=1)
+        return normalize(z, dim=1).numpy(), errors.numpy(), network.encoder(x).numpy()
+
+    scorer.extract._network = plain  # type: ignore[assignment]
+    for ours, theirs in zip(served, scorer.score(clips, all_systems=True), strict=True):
+        for name in ALL_SYSTEMS:
+            assert ours.systems[name] == pytest.approx(theirs.systems[name], rel=1e-4, abs=1e-4)
+        assert [s.score for s in ours.segments] == pytest.approx([s.score for s in theirs.segments], rel=1e-4)
+        assert ours.reconstruction_error == pytest.approx(theirs.reconstruction_error, rel=1e-4)

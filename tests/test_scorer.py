@@ -210,6 +210,14 @@ def test_the_answer_is_that_of_the_chosen_system(scorer: Scorer, clips: list[Sam
     assert result.duration_s == 3.0
 
 
+@pytest.mark.parametrize("system", ALL_SYSTEMS)
+def test_an_answer_computes_its_own_system_alone(scorer: Scorer, clips: list[Samples], system: SystemName) -> None:
+    chosen, recording = with_system(scorer, system), scorer.decode(encoded(clips[0]))
+    (alone,), (among_all,) = chosen.score([recording]), chosen.score([recording], all_systems=True)
+    assert set(alone.systems) == {system} and set(among_all.systems) == set(ALL_SYSTEMS)
+    assert alone.to_dict() == among_all.to_dict()
+
+
 def test_a_threshold_is_replaced_clip_by_clip_and_changes_no_score(scorer: Scorer, clips: list[Samples]) -> None:
     recordings = [scorer.decode(encoded(samples)) for samples in clips[:3]]
     plain = scorer.score(recordings)

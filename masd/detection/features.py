@@ -62,13 +62,17 @@ class FeatureExtractor:
         """One :class:`ClipFeatures` per clip; the windows of all clips share the passes of the network."""
         standardised = [self._normalisation(log_mel) for log_mel in log_mels]
         per_clip = [self._cut(frames) for frames in standardised]
-        passes = zip(*(self._network(chunk) for chunk in _chunks(np.concatenate(per_clip))), strict=True)
         cuts = np.cumsum([len(windows) for windows in per_clip])[:-1]
-        parts = [np.split(np.concatenate(part), cuts) for part in passes]
+        parts = [np.split(part, cuts) for part in self.run(np.concatenate(per_clip))]
         return [
             ClipFeatures(z, e, _clip_views(frames, latent), views_of(windows, latent))
             for frames, windows, z, e, latent in zip(standardised, per_clip, *parts, strict=True)
         ]
+
+    def run(self, windows: Array) -> tuple[Array, Array, Array]:
+        """Embeddings ``[W, d]``, errors ``[W]`` and latents ``[W, C, F', T']`` of any number of windows."""
+        embeddings, errors, latents = zip(*(self._network(chunk) for chunk in _chunks(windows)), strict=True)
+        return np.concatenate(embeddings), np.concatenate(errors), np.concatenate(latents)
 
     def rows(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> list[ClipFeatures]:
         """:class:`ClipFeatures` of some clips of a store, a few clips at a time, without ``window_views``: memory stays

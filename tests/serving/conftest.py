@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from safetensors.numpy import load_file, save_file
 
 from masd.config import Settings
 from masd.files import sha256
+from masd.lifecycle.bundle import CLIP_SECONDS, USUAL
 from masd.lifecycle.manifest import load_manifest
 from serving.archive import MODEL_CONFIG, archive
 from serving.server import RunningServer, running_server
@@ -75,12 +77,15 @@ FAULTY_SETTINGS = [
 
 @pytest.fixture(scope="session")
 def faulty_server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server with narrow limits whose model sleeps, runs out of memory or fails when a clip says so."""
+    """A server with narrow limits and an old model, which sleeps, runs out of memory or fails when a clip says so."""
     bundle = shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("faulty") / "bundle")
     config = Settings.load(bundle / "config.yaml", FAULTY_SETTINGS)
     (bundle / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    arrays = load_file(bundle / "detectors.safetensors")  # as they were before there were explanations
+    old = {name: array for name, array in arrays.items() if not name.startswith(USUAL) and name != CLIP_SECONDS}
+    save_file(old, bundle / "detectors.safetensors")
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    manifest["files"]["config.yaml"] = sha256(bundle / "config.yaml")
+    manifest["files"] |= {name: sha256(bundle / name) for name in ("config.yaml", "detectors.safetensors")}
     (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     mar = bundle / f"{load_manifest(bundle).machine_type}.mar"
     with zipfile.ZipFile(archive(bundle, bundle / "whole.zip")) as whole, zipfile.ZipFile(mar, "w") as faulty:

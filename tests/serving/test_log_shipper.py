@@ -32,7 +32,7 @@ SCORE = ClipScore(
     segments=(Segment(0.0, 2.0, 0.5),),
     reconstruction_error=1.0,
     systems={"knn-feature": 0.5},
-    signals=Signals(-20.0, 0.0, 1000.0, 16_000),
+    signals=Signals(-20.0, 0.0, 1000.0, 16_000, (-8.0,) * 6),
 )
 
 
