@@ -135,7 +135,7 @@ def test_a_component_that_fails_has_failed_forty_times_of_forty(
     from kfp.local import docker_task_handler
 
     @dsl.container_component
-    def fails() -> Any:
+    def fails():  # type: ignore[no-untyped-def] # kfp asks for no annotation
         return dsl.ContainerSpec(image=PIPELINE, command=["false"])
 
     monkeypatch.setattr(docker_task_handler, "run_docker_container", run_container)
@@ -194,7 +194,7 @@ def test_a_clip_is_answered_within_twenty_seconds_and_only_with_the_token(data: 
         assert answer["machine_type"] == machine
         assert math.isfinite(answer["score"])
 
-        assert _status(f"{url}/ready") == 200
+        _wait_for(lambda: _status(f"{url}/ready") == 200, 20.0)
         assert _status(f"{url}/predictions/{machine}", clip) == 401
         assert _status(f"{url}/models", token=token) in (403, 404)
 

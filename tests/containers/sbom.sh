@@ -19,16 +19,14 @@ if [ ! -x "$WORK/tools/bin/cyclonedx-py" ]; then
   "$WORK/tools/bin/pip" install --quiet 'cyclonedx-bom>=7,<8'
 fi
 for target in pipeline serve; do
-  container=$("$DOCKER" create "masd/$target:$version")
   rm -rf "$WORK/environment"
-  mkdir "$WORK/environment"
-  "$DOCKER" cp "$container:/opt/masd" - | tar -x -C "$WORK/environment" --wildcards \
-    'masd/pyvenv.cfg' 'masd/bin/python*' '*.dist-info/*'
-  "$DOCKER" rm "$container" > /dev/null
-  # The environment is one of files now: its interpreter is this machine's, its packages are the image's.
-  ln -sf "$(command -v python3.11)" "$WORK/environment/masd/bin/python"
-  "$WORK/tools/bin/cyclonedx-py" environment --output-reproducible --outfile "$out/sbom-$target.json" \
-    "$WORK/environment/masd/bin/python"
+  mkdir -p "$WORK/environment/bin"
+  # What packages say of themselves, below an interpreter of this machine: an environment for the tool to read.
+  "$DOCKER" run --rm --network none --entrypoint sh "masd/$target:$version" -c \
+    'cd /opt/masd && tar -cf - pyvenv.cfg lib/python3.11/site-packages/*.dist-info' | tar -x -C "$WORK/environment"
+  ln -s "$(readlink -f "$WORK/tools/bin/python")" "$WORK/environment/bin/python"
+  "$WORK/tools/bin/cyclonedx-py" environment --output-reproducible --output-file "$out/sbom-$target.json" \
+    "$WORK/environment/bin/python"
   rm -rf "$WORK/environment"
   echo "$out/sbom-$target.json: $(grep -c '"bom-ref"' "$out/sbom-$target.json") components"
 done
