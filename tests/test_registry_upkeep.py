@@ -76,6 +76,10 @@ def test_prune_keeps_what_is_needed(registry: Registry, tmp_path: Path, capsys: 
     assert registry.versions("fan")[-1] == "9"
     with pytest.raises(MasdError, match="keep 1 or more"):
         prune(registry, "fan", keep=0)
+    for command in (["show", "fam"], ["prune", "fam", "--keep", "1"]):
+        assert main(["registry", *command, *where]) == 1
+        assert "there is no machine fam (machines: fan)" in capsys.readouterr().err
+    assert not list(registry.store.list("models/fam"))
 
 
 def test_a_number_is_never_given_twice(registry: Registry, tmp_path: Path) -> None:
