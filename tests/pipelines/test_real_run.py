@@ -91,7 +91,12 @@ def _log(trained: TrainingRun, path: Path, louder_by: float) -> Path:
     reference = pd.read_parquet(Registry.open(trained.registry).fetch("fan", "1") / "reference.parquet")
     clips = pd.concat([reference, reference]).assign(model_version="1", time="2026-01-01T00:00:00+00:00")
     rng = np.random.default_rng(0)
-    for column in ("score", "margin", "reconstruction_error"):  # not known of the clips the network has seen
+    for column in (
+        "score",
+        "margin",
+        "reconstruction_error",
+        "embedding_distance",
+    ):  # not known of the clips the network has seen
         known = reference[column].dropna().to_numpy()
         clips[column] = clips[column].where(clips[column].notna(), rng.choice(known, len(clips)))
     clips["level_dbfs"] += louder_by
