@@ -13,7 +13,7 @@ from masd.lifecycle.data_sets import fingerprint, glance, training_bytes
 from masd.lifecycle.object_store import absolute_url, open_store
 from masd.lifecycle.registry import Registry
 from masd.lifecycle.triggers import Outcome, once
-from pipelines.process import Say, say_on_stderr
+from pipelines.process import Runner, Say, say_on_stderr
 from pipelines.run import TrainingRun, run_monitoring, run_training
 
 PipelineName = Literal["training", "monitoring"]
@@ -31,6 +31,7 @@ class Job:
     out: Path
     registry: str
     log: str | None = None
+    runner: Runner = "subprocess"
 
     @property
     def pipeline(self) -> PipelineName:
@@ -42,11 +43,10 @@ class Job:
         :raises MasdError: as :func:`~pipelines.run.run_training`.
         """
         where = (self.data, self.machines)
+        how: dict[str, Any] = {"registry": self.registry, "runner": self.runner, "say": say}
         if self.log is None:
-            return _told(
-                run_training(*where, self.settings, self.out, registry=self.registry, say=say), self.registry, []
-            )
-        ran = run_monitoring(*where, Path(self.log), self.settings, self.out, registry=self.registry, say=say)
+            return _told(run_training(*where, self.settings, self.out, **how), self.registry, [])
+        ran = run_monitoring(*where, Path(self.log), self.settings, self.out, **how)
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
         return _told(
             ran.training,

@@ -6,12 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from masd.config import Settings
 from masd.errors import MasdError
 from masd.lifecycle.data_sets import training_bytes
 from masd.lifecycle.object_store import absolute_url
-from pipelines.process import LOG, STEPS, Say, run_pipeline, say_on_stderr, working_folder
+from pipelines.containers import check_engine
+from pipelines.process import LOG, STEPS, Runner, Say, run_pipeline, say_on_stderr, working_folder
 
 RESERVED = frozenset({"drift", "registry", STEPS})
 
@@ -62,6 +64,7 @@ def run_training(
     out: Path,
     *,
     registry: str | None = None,
+    runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> TrainingRun:
     """Train, gate and ship every machine below ``data``, and write one report.
@@ -76,8 +79,10 @@ def run_training(
     :param data: a folder or ``s3://bucket/prefix`` with one folder per machine.
     :param machines: machine types; none: all below ``data``.
     :param registry: a path, ``file://`` or ``s3://bucket/prefix``.
+    :param runner: steps as processes of this environment, or as containers of ``MASD_IMAGE`` on a Docker engine.
     :param say: is given one line of progress at a time.
-    :raises MasdError: no such machine, ``out`` in use, or a failed step (named, with its error).
+    :raises MasdError: no such machine, ``out`` in use, no Docker engine or image, or a failed step (named, with its
+        error).
     """
     start = time.monotonic()
     root = _registry(registry, out)
@@ -87,7 +92,7 @@ def run_training(
         "registry": root,
         "config": settings.to_yaml(),
     }
-    order = {"pipeline": "training", "arguments": arguments}
+    order = _order("training", runner, arguments)
     with working_folder(out.resolve()) as steps:
         run_pipeline(order, steps, say)
         return _publish(steps, root, start)
@@ -101,6 +106,7 @@ def run_monitoring(
     out: Path,
     *,
     registry: str,
+    runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
     """Look for drift in the inference log ``log``; train what has drifted as :func:`run_training` does.
@@ -118,7 +124,7 @@ def run_monitoring(
         "registry": root,
         "config": settings.to_yaml(),
     }
-    order = {"pipeline": "monitoring", "arguments": arguments}
+    order = _order("monitoring", runner, arguments)
     out = out.resolve()
     with working_folder(out) as steps:
         run_pipeline(order, steps, say)
@@ -127,6 +133,16 @@ def run_monitoring(
         retrained = any(steps.glob("masd-*/report"))
         training = _publish(steps, root, start) if retrained else None
     return MonitoringRun(out / "drift", training, out / LOG, time.monotonic() - start)
+
+
+def _order(pipeline: str, runner: Runner, arguments: dict[str, Any]) -> dict[str, Any]:
+    if runner == "docker":
+        from components.base import IMAGE
+
+        check_engine(IMAGE)
+        if (registry := Path(arguments["registry"])).is_absolute():
+            registry.mkdir(parents=True, exist_ok=True)  # only what is there can be mounted
+    return {"pipeline": pipeline, "runner": runner, "arguments": arguments}
 
 
 def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:

@@ -14,7 +14,7 @@ from masd.errors import MasdError
 from masd.files import replacing_file
 from masd.lifecycle.manifest import Manifest, load_manifest
 
-CODE_OF_SERVING = ("__init__.py", "batch.py", "inference_log.py", "requests.py")
+CODE_OF_SERVING = ("__init__.py", "batch.py", "explain.py", "inference_log.py", "metrics.py", "requests.py")
 """What ``handler.py`` needs of this package; the handler itself stands at the archive's root."""
 
 MODEL_CONFIG: dict[str, Any] = {
@@ -24,7 +24,7 @@ MODEL_CONFIG: dict[str, Any] = {
     # Milliseconds, which a lone caller pays in full on every clip. Waiting for company would buy nothing: on a CPU a
     # clip costs as much in a batch as alone, and what arrives while a batch is scored makes the next batch anyway.
     "maxBatchDelay": 1,
-    "responseTimeout": 120,  # seconds, for a batch: eight clips of the longest allowed length on a slow core
+    "responseTimeout": 600,  # seconds, for a batch: eight recordings of an hour on a slow core
     # Every machine type has a worker of its own: more threads would compete for the same cores.
     "handler": {"threads": 1},
 }

@@ -44,6 +44,7 @@ def make_clips(n: int, rng: np.random.Generator, *, machine: str = "fan", versio
                 clipped_share=float(rng.exponential(1e-4)) if rng.random() < 0.05 else 0.0,
                 spectral_centroid_hz=float(1500.0 + 10.0 * level[i] + rng.normal(0.0, 80.0)),
                 sample_rate_in=16_000,
+                octave_levels_db=(-30.0, -10.0, -3.0, -4.0, -9.0, -15.0),
             ),
         )
         for i in range(n)

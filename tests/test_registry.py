@@ -135,10 +135,20 @@ def test_machine_names_cannot_leave_the_registry(registry: Registry, machine: st
         registry.versions(machine)
 
 
-def test_an_unreadable_pointer_says_what_to_do(registry: Registry, tiny_bundle: Path) -> None:
+def test_an_unreadable_pointer_says_what_to_do_and_that_helps(registry: Registry, tiny_bundle: Path) -> None:
     registry.register(tiny_bundle, metrics={})
-    pointer = "models/fan/channels/candidate.json"
-    assert json.loads(registry.store.read(pointer))["version"] == "1"
-    registry.store.write(pointer, b"{")
-    with pytest.raises(MasdError, match="masd registry promote"):
+    registry.register(tiny_bundle, metrics={})
+    registry.promote("fan", "1", reason="x")
+    for name in ("candidate", "production"):
+        pointer = f"models/fan/channels/{name}.json"
+        assert json.loads(registry.store.read(pointer))["version"] == {"candidate": "2", "production": "1"}[name]
+        registry.store.write(pointer, b"{")
+    with pytest.raises(MasdError, match="registering a version writes it anew"):
         registry.channel("fan", "candidate")
+    with pytest.raises(MasdError, match="masd registry promote writes it anew"):
+        registry.channel("fan", "production")
+    assert len(registry.verify()) == 2
+    registry.promote("fan", "2", reason="y")
+    assert registry.history("fan") == ["2", "1"]
+    assert registry.register(tiny_bundle, metrics={}) == "3"
+    assert registry.verify() == []

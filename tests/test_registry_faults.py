@@ -57,6 +57,7 @@ def _fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere"}, "no credentials: set AWS_ACCESS_KEY_ID"),
         ({"MASD_S3_ENDPOINT": "127.0.0.1:9000"}, "MASD_S3_ENDPOINT: must be https://host"),
         ({"MASD_S3_ENDPOINT": "https://key:secret@host"}, "MASD_S3_ENDPOINT: must be https://host"),
+        ({"MASD_S3_ENDPOINT": "https://host/path"}, "MASD_S3_ENDPOINT: must be https://host"),
         ({"AWS_CA_BUNDLE": "/nowhere.pem"}, "AWS_CA_BUNDLE: there is no file /nowhere.pem"),
     ],
 )

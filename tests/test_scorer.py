@@ -51,7 +51,7 @@ def encoded(samples: Samples, rate: int = RATE, container: str = "WAV", subtype:
 
 
 def score(scorer: Scorer, samples: Samples, rate: int = RATE, **encoding: str) -> ClipScore:
-    return scorer.score([scorer.decode(encoded(samples, rate, **encoding))])[0]
+    return scorer.score([scorer.decode(encoded(samples, rate, **encoding))], all_systems=True)[0]
 
 
 def of_all(
@@ -162,8 +162,8 @@ def test_a_batch_of_any_lengths_scores_as_one_by_one(scorer: Scorer, clips: list
     recordings = [
         scorer.decode(encoded(np.resize(samples, length))) for samples, length in zip(clips, lengths, strict=False)
     ]
-    for together, recording in zip(scorer.score(recordings), recordings, strict=True):
-        (alone,) = scorer.score([recording])
+    for together, recording in zip(scorer.score(recordings, all_systems=True), recordings, strict=True):
+        (alone,) = scorer.score([recording], all_systems=True)
         for name in ALL_SYSTEMS:
             assert together.systems[name] == pytest.approx(alone.systems[name], rel=1e-5, abs=1e-5)
         assert together.reconstruction_error == pytest.approx(alone.reconstruction_error, rel=1e-5)

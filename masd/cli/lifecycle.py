@@ -9,6 +9,7 @@ from typing import Any
 
 from masd.cli.common import need
 from masd.errors import MasdError
+from masd.lifecycle.layout import place_of
 from masd.lifecycle.registry import Registry
 
 
@@ -66,6 +67,12 @@ def _registry(options: argparse.Namespace) -> Registry:
     return registry
 
 
+def _check_known(registry: Registry, machine: str) -> None:
+    if next(iter(registry.store.list(f"{place_of(machine)}/")), None) is None:
+        known = ", ".join(registry.machines()) or "none"
+        raise MasdError(f"{registry.url}: there is no machine {machine} (machines: {known})")
+
+
 def _list(options: argparse.Namespace) -> int:
     registry = _registry(options)
     for machine in registry.machines():
@@ -82,10 +89,8 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     registry = _registry(options)
-    if not (versions := registry.versions(options.machine)):
-        known = ", ".join(registry.machines()) or "none"
-        raise MasdError(f"{registry.url}: no version of {options.machine} (machines: {known})")
-    for version in versions:
+    _check_known(registry, options.machine)
+    for version in registry.versions(options.machine):
         manifest = registry.manifest(options.machine, version)
         if options.json:
             about = {"created": manifest.created, "code_version": manifest.code_version, "metrics": manifest.metrics}
@@ -148,7 +153,9 @@ def _verify(options: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> int:
     from masd.lifecycle.registry_prune import prune
 
-    pruned = prune(_registry(options), options.machine, keep=options.keep, dry_run=options.dry_run)
+    registry = _registry(options)
+    _check_known(registry, options.machine)
+    pruned = prune(registry, options.machine, keep=options.keep, dry_run=options.dry_run)
     if options.json:
         print(json.dumps(asdict(pruned)))
         return 0

@@ -151,7 +151,7 @@ class GateSettings(_Section):
 class ServingSettings(_Section):
     """Limits of one request to the endpoint."""
 
-    max_clip_seconds: float = Field(600.0, gt=0.0)
+    max_clip_seconds: float = Field(3600.0, gt=0.0)  # of one request: all its clips together
     refuse_silence_below_dbfs: float | None = None
 
 

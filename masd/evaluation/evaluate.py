@@ -52,7 +52,7 @@ def evaluate_scorer(
     if not clips:
         raise MasdError(f"{data.folder / 'test'}: no test clips; expected test/*.wav to evaluate on")
     with ConsoleProgress(f"score {data.machine_type}") as progress:
-        results, notes = score_clips(scorer, clips, progress)
+        results, notes = score_clips(scorer, clips, progress, all_systems=True)
     if not results:
         raise MasdError(f"{data.folder / 'test'}: none of its {len(clips)} clips is readable; repair or replace them")
     scores = pd.DataFrame(
@@ -102,7 +102,7 @@ def evaluate_scorer(
 
 
 def score_clips(
-    scorer: Scorer, clips: Sequence[Clip], progress: Progress | None = None
+    scorer: Scorer, clips: Sequence[Clip], progress: Progress | None = None, *, all_systems: bool = False
 ) -> tuple[list[tuple[Clip, ClipScore]], list[str]]:
     """Score clips a few at a time; unreadable ones are left out and named in the returned notes.
 
@@ -122,7 +122,7 @@ def score_clips(
                 notes.append(f"Left out, unreadable: {error}")
                 if len(notes) > allowed:
                     raise MasdError(f"{error}; repair or remove it, or raise data.max_unreadable_share") from error
-        results += zip(readable, scorer.score(recordings), strict=True)
+        results += zip(readable, scorer.score(recordings, all_systems=all_systems), strict=True)
         if progress:
             progress(min(start + CLIPS_AT_ONCE, len(clips)), len(clips), "clips")
     return results, notes

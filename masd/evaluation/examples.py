@@ -10,6 +10,7 @@ from masd.audio import Recording
 from masd.data.clips import Clip
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
+from masd.detection.streaming import excerpt
 from masd.evaluation.report import ExampleClip
 from masd.evaluation.residuals import UsualResidual
 
@@ -32,7 +33,8 @@ def choose_examples(scorer: Scorer, results: Results, usual: UsualResidual, each
 
 
 def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
-    recording = scorer.decode(clip.path)
+    part = excerpt(scorer.decode(clip.path), score, lambda block: scorer.score([block])[0])
+    recording = part.recording
     log_mel = scorer.log_mel(recording.samples)
     rate = scorer.settings.audio.sample_rate
     return ExampleClip(
@@ -44,7 +46,8 @@ def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, sco
         caption=caption,
         log_mel=log_mel,
         unusual=usual.excess(scorer.extract.residual(log_mel)),
-        segments=score.segments,
+        segments=part.segments,
+        start_s=part.start_s,
         hop_seconds=scorer.settings.audio.hop_length / rate,
         sample_rate=rate,
         audio_wav=wav_of(recording, rate),

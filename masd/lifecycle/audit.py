@@ -76,7 +76,8 @@ class AuditTrail:
 
     def versions(self, event: Event) -> set[str]:
         """Versions that such an event is on record for, without reading the records."""
-        return {str(self._part(key, "version")) for key in self._keys() if self._part(key, "event") == event}
+        found = {self._part(key, "version") for key in self._keys() if self._part(key, "event") == event}
+        return {version for version in found if version}  # masd 0.1.0 did not name it
 
     def _keys(self) -> list[str]:
         keys = [item.key for item in self._store.list(f"{self._place}/")]
@@ -92,3 +93,26 @@ class AuditTrail:
         except ValueError as error:
             raise MasdError(f"{self._store.url}/{key}: unreadable record ({error}); move it away to go on") from error
         return record
+
+
+def productions(current: str | None, moves: list[dict[str, Any]]) -> list[str]:
+    """What is in production, and what further rollbacks would bring back, newest first.
+
+    :param current: the version the production pointer names.
+    :param moves: the records of :data:`MOVES`, oldest first. Those of moves that were recorded and have then not
+        happened are passed over: followed back from ``current``, each one that happened says where to look next.
+    """
+    happened, place = [], current
+    for record in reversed(moves):
+        if record["version"] == place:
+            happened.append(record)
+            place = record["previous"]
+    stack: list[str] = []
+    for record in reversed(happened):
+        if record["event"] == "rollback":
+            stack = stack[:-1]
+        elif record["version"] != record["previous"]:
+            stack.append(record["version"])
+    if current is not None and stack[-1:] != [current]:
+        stack.append(current)
+    return stack[::-1]

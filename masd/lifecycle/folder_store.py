@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class FolderStore:
 
     def write(self, key: str, content: bytes) -> None:
         try:
-            with replacing_file(self._path(key)) as staged:
+            with self._durable(key) as staged:
                 staged.write_bytes(content)
         except OSError as error:
             raise self._failed("write", key, error) from error
@@ -44,7 +45,7 @@ class FolderStore:
 
     def upload(self, path: Path, key: str) -> None:
         try:
-            with replacing_file(self._path(key)) as staged:
+            with self._durable(key) as staged:
                 shutil.copyfile(path, staged)
         except OSError as error:
             raise self._failed("write", key, error) from error
@@ -70,6 +71,18 @@ class FolderStore:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:
             raise self._failed("delete", key, error) from error
+
+    @contextmanager
+    def _durable(self, key: str) -> Iterator[Path]:
+        """As :func:`replacing_file`, and the new name is on the disk too when the block has ended."""
+        path = self._path(key)
+        with replacing_file(path) as staged:
+            yield staged
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)

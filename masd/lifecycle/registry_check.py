@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from masd.errors import MasdError
 from masd.lifecycle.audit import MOVES, AuditTrail
+from masd.lifecycle.layout import CLAIM, MANIFEST, numbered
 from masd.lifecycle.locks import LEASE
 from masd.lifecycle.object_store import StoredObject
-from masd.lifecycle.registry import CHANNELS, CLAIM, MANIFEST, Channel, Registry
+from masd.lifecycle.registry import CHANNELS, Channel, Registry
 
 BROKEN_OFF = timedelta(hours=1)
 """A registration that has not ended by then was killed."""
@@ -20,16 +21,6 @@ def problems(registry: Registry) -> list[str]:
     return [line for machine in sorted({name[1] for name in found if name}) for line in _of_machine(registry, machine)]
 
 
-def numbered(registry: Registry, machine: str) -> dict[str, dict[str, StoredObject]]:
-    """All objects of every version number, whole or not, by their name below it."""
-    place = f"models/{machine}/"
-    versions: dict[str, dict[str, StoredObject]] = {}
-    for item in registry.store.list(place):
-        if match := re.fullmatch(r"(\d+)/(.+)", item.key.removeprefix(place)):
-            versions.setdefault(match[1], {})[match[2]] = item
-    return versions
-
-
 def broken_off(files: dict[str, StoredObject], now: datetime) -> bool:
     """Whether the writer of these objects has been gone for long, by the newest of them."""
     return now - max(item.modified for item in files.values()) > BROKEN_OFF
@@ -39,8 +30,8 @@ def _of_machine(registry: Registry, machine: str) -> Iterator[str]:
     prune = f"masd registry prune {machine} removes it"
     now, trail = datetime.now(UTC), AuditTrail(registry.store, machine)
     known = trail.versions("register") - trail.versions("prune")
-    versions = numbered(registry, machine)
-    for version, files in sorted(versions.items(), key=lambda item: int(item[0])):
+    versions = numbered(registry.store, machine)
+    for version, files in versions.items():
         where = f"{registry.url}/models/{machine}/{version}"
         if MANIFEST not in files:
             if broken_off(files, now):
@@ -82,7 +73,10 @@ def _pointer(registry: Registry, machine: str, name: Channel) -> Iterator[str]:
 
 def _last_move(registry: Registry, machine: str, now: datetime) -> Iterator[str]:
     moves = registry.audit(machine, *MOVES)
-    place = registry.channel(machine, "production")
+    try:
+        place = registry.channel(machine, "production")
+    except MasdError:  # said already
+        return
     if not moves or moves[-1]["version"] == place:
         return
     last = moves[-1]

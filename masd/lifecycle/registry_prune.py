@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from masd.errors import MasdError
 from masd.lifecycle.audit import MOVES, AuditTrail
+from masd.lifecycle.layout import CLAIM, MANIFEST, numbered, place_of, whole
 from masd.lifecycle.locks import exclusive
-from masd.lifecycle.manifest import check_machine_name
-from masd.lifecycle.registry import CHANNELS, CLAIM, MANIFEST, Registry
-from masd.lifecycle.registry_check import broken_off, numbered
+from masd.lifecycle.registry import CHANNELS, Registry
+from masd.lifecycle.registry_check import broken_off
 
 PRODUCTIONS = 3
 """So many versions that were last in production always stay, to roll back to."""
@@ -32,14 +32,14 @@ def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False)
     """
     if keep < 1:
         raise MasdError(f"prune {machine}: the newest version always stays; keep 1 or more")
-    place = f"models/{check_machine_name(machine)}"
+    place = place_of(machine)
     alone = exclusive(registry.store, f"{place}/locks/production", f"{machine}: a promotion")
     with nullcontext() if dry_run else alone as lease:
         now = lease.now if lease else datetime.now(UTC)
         trail = AuditTrail(registry.store, machine)
         begun, gone = trail.versions("register"), trail.versions("prune")
-        objects, needed = numbered(registry, machine), _needed(registry, machine)
-        versions = sorted((version for version, files in objects.items() if MANIFEST in files), key=int)
+        objects, needed = numbered(registry.store, machine), _needed(registry, machine)
+        versions = whole(objects)
         old = [version for version in versions[:-keep] if version not in needed]
         half = sorted(
             {number for number in set(objects) - set(versions) if number in gone or broken_off(objects[number], now)}

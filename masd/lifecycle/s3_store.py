@@ -129,7 +129,12 @@ def _client(url: str) -> "Minio":
     except ImportError as error:
         raise StoreError(f"{url}: an S3 bucket needs the minio client: pip install 'masd[s3]'") from error
     endpoint = urlsplit(os.environ.get("MASD_S3_ENDPOINT", "https://s3.amazonaws.com"))
-    if endpoint.scheme not in ("http", "https") or not endpoint.netloc or "@" in endpoint.netloc:
+    if (
+        endpoint.scheme not in ("http", "https")
+        or not endpoint.netloc
+        or "@" in endpoint.netloc
+        or endpoint.path.strip("/")
+    ):
         raise StoreError("MASD_S3_ENDPOINT: must be https://host[:port], or http:// on a network you trust")
     authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where()
     if not Path(authorities).is_file():

@@ -4,7 +4,7 @@ these.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +61,10 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
 
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
+    from masd.detection.embedding_distance import fit_embedding_distance
     from masd.detection.features import FeatureExtractor
     from masd.detection.result import ClipScore, Signals
+    from masd.evaluation.residuals import usual_residual_of_store
     from masd.learning.trained import load_network
     from masd.lifecycle.bundle import save_bundle
 
@@ -75,8 +77,11 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
     detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen)
+    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed)
     reference = []
-    for row, features_of_clip, score in zip(rows, clips, held_out[settings.detection.system], strict=True):
+    for row, features_of_clip, score, distance in zip(
+        rows, clips, held_out[settings.detection.system], distances, strict=True
+    ):
         about = store.clips.iloc[int(row)]
         result = ClipScore(
             machine_type=machine,
@@ -94,20 +99,23 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
                 float(about["clipped_share"]),
                 float(about["spectral_centroid_hz"]),
                 int(about["sample_rate_in"]),
+                tuple(map(float, about["octave_levels_db"])),
             ),
+            embedding_distance=float(distance),
         )
         reference.append(result.to_record())
     frame = pd.DataFrame(reference)
     if unseen.any():  # what the network remembers is no reference for what it has never heard
-        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error"]] = np.nan
+        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error", "embedding_distance"]] = np.nan
     save_bundle(
         out,
         settings=settings,
         machine_type=machine,
         data_fingerprint=store.fingerprint,
         trained=trained,
-        detectors=detectors,
+        detectors=replace(detectors, embeddings=embeddings),
         reference=frame,
+        usual=usual_residual_of_store(extract, store, rows, is_target),
     )
 
 
@@ -179,6 +187,7 @@ def gate(
 def _champion(bundle: Path, folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
     """What the production model says of every test clip of the *new* data, and these clips to listen to."""
     from masd.data.folders import read_machine
+    from masd.detection.streaming import excerpt
     from masd.evaluation.comparison import Contender
     from masd.evaluation.evaluate import score_clips
     from masd.evaluation.examples import wav_of
@@ -187,10 +196,12 @@ def _champion(bundle: Path, folder: Path) -> tuple["Contender", Callable[[str], 
     scorer = load_bundle(bundle).scorer
     results, _ = score_clips(scorer, read_machine(folder, scorer.settings.data).split("test"))
     scores = {clip.name: result.score for clip, result in results}
-    paths = {clip.name: clip.path for clip, _ in results}
+    by_name = {clip.name: (clip.path, result) for clip, result in results}
 
     def recording(name: str) -> bytes:
-        return wav_of(scorer.decode(paths[name]), scorer.settings.audio.sample_rate)
+        path, result = by_name[name]
+        part = excerpt(scorer.decode(path), result, lambda block: scorer.score([block])[0])
+        return wav_of(part.recording, scorer.settings.audio.sample_rate)
 
     return Contender(scores, scorer.detectors.thresholds[scorer.system]), recording
 

@@ -12,6 +12,7 @@ import soundfile
 
 from components.drift import drift
 from masd.config import Settings
+from masd.lifecycle.object_store import open_store
 from masd.lifecycle.registry import Registry
 from pipelines.jobs import Job
 from pipelines.run import TrainingRun, run_monitoring, run_training
@@ -136,11 +137,23 @@ def test_drift_ends_in_a_new_version_beside_the_champion(
     assert models.verify() == []
 
 
-def test_fleet_has_one_network(data: Path, tiny_settings: Settings, tmp_path: Path) -> None:
+def test_fleet_has_one_network_and_lives_in_a_bucket(
+    data: Path, tiny_settings: Settings, tmp_path: Path, s3_url: str
+) -> None:
+    """Recordings and registry both in a bucket: every task reads and writes there by itself."""
+    store = open_store(f"{s3_url}/data")
+    for path in sorted(path for path in data.rglob("*") if path.is_file()):
+        store.upload(path, path.relative_to(data).as_posix())
     training = tiny_settings.training.model_copy(update={"scope": "fleet"})
-    run = run_training(data, [], tiny_settings.model_copy(update={"training": training}), tmp_path / "out")
+    settings = tiny_settings.model_copy(update={"training": training})
+    run = run_training(store.url, [], settings, tmp_path / "out", registry=f"{s3_url}/registry")
+    assert run.registry == f"{s3_url}/registry"
+    assert not (tmp_path / "out" / "registry").exists()
     models = Registry.open(run.registry)
     bundles = [models.fetch(machine, "1") for machine in ("fan", "bearing")]
     histories = [json.loads((bundle / "history.json").read_text(encoding="utf-8")) for bundle in bundles]
     assert histories[0] == histories[1]
     assert len({verdict.machine for verdict in run.verdicts}) == 2
+    assert models.verify() == []
+    for machine, bundle in zip(("fan", "bearing"), bundles, strict=True):
+        assert (bundle / f"{machine}.mar").is_file()
