@@ -114,7 +114,7 @@ def _process(steps: Path, runner: Runner) -> Iterator[subprocess.Popen[str]]:
         start_new_session=True,
     )
     try:
-        with _terminable():
+        with terminable():
             yield process
     finally:
         if process.poll() is None:
@@ -125,7 +125,7 @@ def _process(steps: Path, runner: Runner) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Turn SIGTERM into an exit that runs ``finally`` blocks: it would leave the tasks running."""
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield

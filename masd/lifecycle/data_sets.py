@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from masd.data.clips import AUDIO_SUFFIXES
 from masd.data.folders import list_machines
 from masd.errors import MasdError
-from masd.files import replacing_file
+from masd.files import replacing_file, sha256
 from masd.lifecycle.cache import cache_folder, filling
 from masd.lifecycle.manifest import check_machine_name
 from masd.lifecycle.object_store import ObjectStore, StoredObject, StoreError, check_key, folder_of, open_store
@@ -73,6 +73,29 @@ def training_bytes(url: str | Path) -> dict[str, int]:
     if not sizes:
         raise MasdError(f"{url}: holds no machine; expected {url}/<machine>/train/*.wav")
     return sizes
+
+
+def fingerprint(url: str | Path, machines: Sequence[str] = ()) -> str:
+    """Changes when a file below ``url``, or below the folders of ``machines`` there, comes, goes or changes its bytes.
+
+    :raises MasdError: a store that cannot be used, or nothing is there.
+    """
+    path = None if str(url).startswith("s3://") else folder_of(str(url))
+    if path is not None and path.is_file():
+        return _digest(sha256(path))
+    store = open_store(str(url))
+    prefixes = [f"{machine}/" for machine in machines] or [""]
+    found = [item for prefix in sorted(prefixes) for item in store.list(prefix)]
+    if not found:
+        raise MasdError(f"{url}: nothing is there")
+    # An ETag stands for the bytes; a folder has none, and its times change with every copy.
+    return _digest([[item.key, item.size, item.etag or sha256(folder_of(str(url)) / item.key)] for item in found])
+
+
+def glance(url: str | Path) -> str:
+    """A cheap look at what is below ``url``: names, sizes and times. Empty where nothing is there yet."""
+    found = list(open_store(str(url)).list())
+    return _digest([[item.key, item.size, item.etag or item.modified.isoformat()] for item in found]) if found else ""
 
 
 def _bytes_below(folder: Path) -> int:

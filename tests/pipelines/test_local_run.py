@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from masd.cli.main import main
 from masd.config import Settings
 from masd.errors import MasdError
 from pipelines.run import MonitoringRun, TrainingRun, run_monitoring, run_training
@@ -214,4 +215,45 @@ def test_monitoring_trains_what_has_drifted(tmp_path: Path) -> None:
     run = _monitor(tmp_path, "valve")
     assert run.training is not None
     assert [verdict.machine for verdict in run.training.verdicts] == ["valve"]
-    assert json.loads((run.drift / "valve" / "verdict.json").read_text()) == {"verdict": "drift"}
+    assert json.loads((run.drift / "valve" / "verdict.json").read_text())["verdict"] == "drift"
+
+
+def test_the_same_recordings_twice_start_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = _data(tmp_path, ["refused-valve"])
+    clip = data / "refused-valve" / "train" / "a.wav"
+    clip.write_bytes(b"one")
+    command = ["pipeline", "run", "--once", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main(command) == 3
+    assert "refused-valve: bad" in capsys.readouterr().out
+    assert main(command) == 3  # the same answer, for the job that asks again
+    said = capsys.readouterr().out
+    assert said.startswith("nothing started: the same recordings had its run by ") and "refused-valve: bad" in said
+    versions = tmp_path / "out" / "registry" / "models" / "refused-valve"
+    assert [path.name for path in versions.iterdir()] == ["1"]
+    clip.write_bytes(b"two")
+    assert main(command) == 3
+    assert len(list(versions.iterdir())) == 2
+
+
+def test_the_same_window_of_the_log_twice_starts_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, log = _data(tmp_path, ["fan", "valve"]), tmp_path / "log.txt"
+    log.write_text("valve")
+    (data / "fan" / "train" / "a.wav").write_bytes(b"one")
+    registry = str(tmp_path / "registry")
+    command = ["pipeline", "monitor", "--once", "--data", str(data), "--log", str(log), "--registry", registry]
+    command += ["--out", str(tmp_path / "out")]
+    assert main(command) == main(command) == 0
+    first, second = capsys.readouterr().out.split("nothing started: the same window of the log")
+    assert "valve: looked at" in first and "valve: good" in first and "valve: good" in second
+    assert [path.name for path in (tmp_path / "registry" / "models" / "valve").iterdir()] == ["1"]
+
+
+def test_a_failed_run_does_not_use_up_its_trigger(tmp_path: Path) -> None:
+    data = _data(tmp_path, ["broken-fan"])
+    (data / "broken-fan" / "train" / "a.wav").write_bytes(b"one")
+    command = ["pipeline", "run", "--once", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main(command) == main(command) == 1
+    (record,) = (tmp_path / "out" / "registry" / "triggers").glob("*.json")
+    content = json.loads(record.read_text())
+    assert (content["state"], content["attempt"]) == ("failed", 2)
+    assert content["outcome"].startswith("train of broken-fan failed: broken-fan: loss is not a number")

@@ -14,6 +14,7 @@ from components.drift import drift
 from masd.config import Settings
 from masd.lifecycle.object_store import open_store
 from masd.lifecycle.registry import Registry
+from pipelines.jobs import Job
 from pipelines.run import TrainingRun, run_monitoring, run_training
 
 pytestmark = pytest.mark.slow
@@ -112,6 +113,28 @@ def test_drift_names_the_machine(trained: TrainingRun, tmp_path: Path) -> None:
     found = drift.python_func(["fan", "bearing"], str(log), trained.registry, report)
     assert found == (True, ["fan"])
     assert (tmp_path / "drift" / "fan" / "drift.html").is_file()
+
+
+def test_drift_ends_in_a_new_version_beside_the_champion(
+    trained: TrainingRun, data: Path, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    """The whole monitoring pipeline: drift, training, gate, pointer, and the record of its trigger."""
+    registry = str(shutil.copytree(trained.registry, tmp_path / "registry"))
+    log = _log(trained, tmp_path / "fan.jsonl", louder_by=20.0)
+    job = Job(str(data), ["fan", "bearing"], tiny_settings, tmp_path / "out", registry, str(log))
+    outcome = job.once(say=list[str]().append)
+
+    models = Registry.open(registry)
+    assert models.versions("fan") == ["1", "2"] and models.versions("bearing") == ["1"]
+    verdict = json.loads((tmp_path / "out" / "fan" / "verdict.json").read_text(encoding="utf-8"))
+    assert verdict["champion_version"] == "1" and verdict["decision"] == "promote"  # the same recordings: an equal
+    assert "version 1 in production" in verdict["sentence"]
+    assert models.channel("fan", "production") == "2" and models.audit("fan")[-1]["event"] == "promote"
+    page = (tmp_path / "out" / "fan" / "comparison.html").read_text(encoding="utf-8")
+    assert "Side by side" in page
+    assert (outcome.started, outcome.record.code) == (True, 0)
+    assert verdict["sentence"] in outcome.record.outcome
+    assert models.verify() == []
 
 
 def test_fleet_has_one_network_and_lives_in_a_bucket(
