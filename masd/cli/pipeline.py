@@ -16,12 +16,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     run = actions.add_parser("run", help="run the training pipeline on this machine")
     _add_places(run, data=True, out=True)
     _add_once(run, "these recordings")
+    _add_runner(run)
     run.set_defaults(run=_run, pipeline="training")
 
     monitor = actions.add_parser("monitor", help="look for drift on this machine, and retrain what has drifted")
     _add_places(monitor, data=True, out=True, registry=True)
     monitor.add_argument("--log", required=True, metavar="LOG", help="a file or folder of the inference log")
     _add_once(monitor, "this window of the log")
+    _add_runner(monitor)
     monitor.set_defaults(run=_run, pipeline="monitoring")
 
     schedule = actions.add_parser("schedule", help="run a pipeline again and again, here or on a cluster")
@@ -32,6 +34,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     when.add_argument("--cron", metavar="EXPRESSION", help="five fields, in UTC, as '*/30 * * * *'")
     when.add_argument("--every", metavar="TIME", help="90s, 30m, 6h or 1d")
     when.add_argument("--watch", action="store_true", help="train when recordings below --data have come or changed")
+    _add_runner(schedule)
     _add_cluster(schedule, required=False)
     schedule.set_defaults(run=_schedule)
 
@@ -67,6 +70,9 @@ def _add_places(
 
 def _add_once(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("--once", action="store_true", help=f"do nothing if a run for {what} has been started")
+
+
+def _add_runner(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--runner",
         choices=["subprocess", "docker"],
@@ -124,7 +130,7 @@ def _job(options: argparse.Namespace) -> Any:
         options.out,
         options.registry or str(options.out / "registry"),
         options.log if options.pipeline == "monitoring" else None,
-        getattr(options, "runner", "subprocess"),  # a schedule has no choice
+        options.runner,
     )
 
 

@@ -198,8 +198,8 @@ def test_a_clip_is_answered_within_twenty_seconds_and_only_with_the_token(data: 
         assert _status(f"{url}/predictions/{machine}", clip) == 401
         assert _status(f"{url}/models", token=token) in (403, 404)
 
-        processes = docker("top", container, "-eo", "uid,args").splitlines()[1:]
-        assert {line.split()[0] for line in processes} == {"65532"}
+        processes = docker("top", container, "-eo", "pid,uid,args").splitlines()[1:]
+        assert {line.split()[1] for line in processes} == {"65532"}
         assert token not in "\n".join(processes)
         _wait_for(
             lambda: docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() == "healthy", 30.0

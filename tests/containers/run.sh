@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh: everything about containers that needs a Docker engine. WORK keeps the engine, the base image and the tools
-# for a next run. MASD_RECORDINGS=DIR runs the pipelines on recorded machines.
+# for a next run. MASD_RECORDINGS=DIR runs the pipelines on recorded machines. Both images get the CPU build of PyTorch;
+# TORCH_INDEX= takes it from where pip finds it by itself.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."

@@ -142,10 +142,8 @@ def test_credentials_of_the_bucket_come_from_a_secret_that_need_not_be_there(com
     with_secret = {
         name: executor["secretAsEnv"] for name, executor in _platform(path).items() if "secretAsEnv" in executor
     }
-    assert set(with_secret) == {
-        *("exec-drift", "exec-featurize", "exec-evaluate", "exec-gate"),
-        *("exec-package", "exec-package-2", "exec-package-3"),
-    }
+    steps = {re.sub(r"^exec-|-\d+$", "", name) for name in with_secret}
+    assert steps == {"drift", "featurize", "evaluate", "gate", "package"}
     for (secret,) in with_secret.values():
         assert secret["secretName"] == "masd-s3"
         assert secret["optional"] is True
