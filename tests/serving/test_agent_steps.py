@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from fake_bundle import write_fake_bundle
+from s3_gateway import S3Gateway
 
 import serving.agent
 from masd.lifecycle.registry import Registry
@@ -170,3 +171,26 @@ def test_a_server_that_starts_again_empty_is_brought_back_at_once(
     played.away, played.versions = False, {}
     agent.step()
     assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)
+
+
+@pytest.mark.slow
+def test_follows_a_registry_in_a_bucket_which_may_be_away(
+    s3_url: str, s3_gateway: S3Gateway, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.agent, "archive", lambda bundle, out: out)
+    monkeypatch.setattr("masd.lifecycle.s3_store.RETRIES", 0)
+    registry = Registry.open(s3_url)
+    agent = ModelAgent(registry, played, played, tmp_path / "store")  # type: ignore[arg-type]
+    _promoted(registry, tmp_path)
+    agent.step()
+    assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)
+    s3_gateway.kill()
+    try:
+        agent.step()
+        assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)
+        assert agent.status()["registry"] != "read"
+    finally:
+        s3_gateway.start()
+    _promoted(registry, tmp_path)
+    agent.step()
+    assert (_serving(agent), agent.status()["registry"]) == ({"fan": "2"}, "read")
