@@ -143,7 +143,15 @@ def test_credentials_of_the_bucket_come_from_a_secret_that_need_not_be_there(com
         name: executor["secretAsEnv"] for name, executor in _platform(path).items() if "secretAsEnv" in executor
     }
     assert set(with_secret) == {
-        *("exec-drift", "exec-featurize", "exec-evaluate", "exec-gate", "exec-package", "exec-package-2"),
+        *(
+            "exec-drift",
+            "exec-featurize",
+            "exec-evaluate",
+            "exec-gate",
+            "exec-package",
+            "exec-package-2",
+            "exec-package-3",
+        ),
     }
     for (secret,) in with_secret.values():
         assert secret["secretName"] == "masd-s3"
