@@ -3,10 +3,10 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test test-fast lint bench golden clean
+.PHONY: help setup demo test test-fast lint bench soak golden images sbom test-containers clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
 
 setup: $(STAMP) ## create .venv with exactly the versions of constraints.txt
 
@@ -32,11 +32,24 @@ lint: $(STAMP) ## ruff, mypy, and the layers of docs/architecture.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## measure the method's arithmetic and the scoring path on this machine
+bench: $(STAMP) ## measure training, scoring, serving and drift checks here (RECORDINGS=folder: drift on real ones too)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.drift $(RECORDINGS)
+
+soak: $(STAMP) ## 20,000 clips with bad ones, an upgrade, a rollback and a killed worker
+	$(BIN)/python -m bench soak
 
 golden: $(STAMP) ## renew the compiled pipelines that a test compares
 	$(BIN)/python -m pipelines.compile
+
+images: ## build the container images masd/pipeline and masd/serve
+	tests/containers/images.sh
+
+sbom: ## the images' bills of materials (CycloneDX), into dist/
+	tests/containers/sbom.sh dist
+
+test-containers: $(STAMP) ## images and pipelines with a real Docker engine, manifests (half an hour)
+	PYTHON=$(BIN)/python OMP_NUM_THREADS=1 tests/containers/run.sh
 
 clean: ## remove the environment and everything generated
 	rm -rf .venv build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache

@@ -38,6 +38,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield staged
         for file in staged.rglob("*"):
             if file.is_file():
+                file.chmod(0o644)  # safetensors writes for its user alone, and servers run as another
                 _flush(file)
         if path.exists():
             _exchange(staged, path)

@@ -2,17 +2,21 @@
 
 A process of its own, because ``kfp.local`` changes what the whole process shares - ``print``, the root
 logger, its own configuration - and, with tasks side by side, does not put all of it back. The order is a JSON file,
-``{"pipeline": "training" | "monitoring", "arguments": {...}}``; the outputs of the tasks go beside it.
+``{"pipeline": "training" | "monitoring", "runner": "subprocess" | "docker", "arguments": {...}}``; the outputs of the
+tasks go beside it.
 """
 
 import json
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from kfp import local
+from kfp.local import docker_task_handler
 
 from masd.config import Settings
+from pipelines.containers import run_arguments, run_container
 from pipelines.monitoring import monitoring_pipeline
 from pipelines.placement import on_this_machine
 from pipelines.training import training_pipeline
@@ -25,13 +29,20 @@ def main() -> int:
     settings = Settings.from_yaml(order["arguments"]["config"], "config")
     make = {"training": training_pipeline, "monitoring": monitoring_pipeline}[order["pipeline"]]
     pipeline = make(settings, on_this_machine(len(order["arguments"]["machines"])))
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(order_file.parent))
+    local.init(_runner(order, order_file.parent), pipeline_root=str(order_file.parent))
     try:
         pipeline(**order["arguments"])
     except RuntimeError as error:  # a task has failed and said why
         print(error)
         return 1
     return 0
+
+
+def _runner(order: dict[str, Any], steps: Path) -> local.SubprocessRunner | local.DockerRunner:
+    if order["runner"] == "subprocess":
+        return local.SubprocessRunner(use_venv=False)
+    docker_task_handler.run_docker_container = run_container
+    return local.DockerRunner(**run_arguments(order["arguments"], steps))
 
 
 if __name__ == "__main__":

@@ -19,23 +19,32 @@ LOOPS_AT_ONCE = 2
 class _Size:
     cpu: int
     memory: str
+    hours: int
     reads_volume: bool = False
+    uses_bucket: bool = False
 
 
 _SIZES = {
-    "featurize": _Size(cpu=2, memory="4Gi", reads_volume=True),
-    "train": _Size(cpu=4, memory="16Gi"),
-    "fit-detectors": _Size(cpu=2, memory="8Gi"),
-    "evaluate": _Size(cpu=2, memory="8Gi", reads_volume=True),
-    "gate": _Size(cpu=1, memory="4Gi", reads_volume=True),
-    "package": _Size(cpu=1, memory="4Gi", reads_volume=True),
-    "report": _Size(cpu=1, memory="4Gi"),
-    "drift": _Size(cpu=1, memory="4Gi", reads_volume=True),
+    "featurize": _Size(cpu=2, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
+    "train": _Size(cpu=4, memory="16Gi", hours=24),
+    "fit-detectors": _Size(cpu=2, memory="8Gi", hours=2),
+    "evaluate": _Size(cpu=2, memory="8Gi", hours=2, reads_volume=True, uses_bucket=True),
+    "gate": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
+    "package": _Size(cpu=1, memory="4Gi", hours=1, reads_volume=True, uses_bucket=True),
+    "report": _Size(cpu=1, memory="4Gi", hours=1),
+    "drift": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
 }
+"""``hours`` is when a task that hangs is ended, many times what one should take."""
+
+BUCKET_SECRET = "masd-s3"  # noqa: S105 - its name
+BUCKET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "MASD_S3_ENDPOINT")
+"""Keys of the secret, each the environment variable of the same name."""
 
 
 def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = True) -> Place:
-    """Requests, limits, retries, volumes and environment of every task on a Kubernetes cluster.
+    """Requests, limits, retries, timeout, labels, volumes and environment of every task on a Kubernetes cluster.
+
+    The secret :data:`BUCKET_SECRET` of the runs' namespace, if there, gives the tasks that use a bucket their access.
 
     :param image: image of all tasks; default: what the components were declared with.
     :param volume: the PersistentVolumeClaim mounted at :data:`MOUNT` in the tasks that take paths.
@@ -44,7 +53,8 @@ def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = Tr
     from kfp import kubernetes
 
     def place(task: Any, *, alone: bool = False) -> Any:
-        size = _SIZES[task.component_spec.name]
+        task_name = task.component_spec.name
+        size = _SIZES[task_name]
         if image is not None:
             task.set_container_image(image)
         task.set_cpu_request(str(size.cpu)).set_cpu_limit(str(size.cpu))
@@ -56,12 +66,19 @@ def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = Tr
         task.set_retry(2, backoff_duration="30s", backoff_factor=2.0)
         # The cache knows paths, not what is under them: it would answer new recordings with the old model.
         task.set_caching_options(False)
+        kubernetes.set_timeout(task, size.hours * 3600)
+        kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "masd")
+        kubernetes.add_pod_label(task, "app.kubernetes.io/component", task_name)
+        if size.uses_bucket:  # not there where registry, log and recordings are on the volume
+            keys = {name: name for name in BUCKET_VARIABLES}
+            kubernetes.use_secret_as_env(task, BUCKET_SECRET, keys, optional=True)
         if size.reads_volume:
             kubernetes.mount_pvc(task, volume, MOUNT)
-        if task.component_spec.name == "train":
+        if task_name == "train":
             kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="2Gi")  # noqa: S108
             if gpu:
                 task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+                kubernetes.add_node_selector(task, "nvidia.com/gpu.present", "true")
                 kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
         return task
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from components.step import StepLine
 from masd.errors import MasdError
 from masd.progress import PLAIN_LINE
+from pipelines.containers import remove_containers
 
 Say = Callable[[str], None]
+Runner = Literal["subprocess", "docker"]
 
 LOG = "pipeline.log"
 STEPS = "steps"
@@ -68,7 +70,7 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
     last = "no word of why"
     log_file = steps.parent / LOG
     (steps / ORDER).write_text(json.dumps(order), encoding="utf-8")
-    with log_file.open("a", encoding="utf-8", buffering=1) as log, _process(steps) as process:
+    with log_file.open("a", encoding="utf-8", buffering=1) as log, _process(steps, order["runner"]) as process:
         for raw in process.stdout or ():
             log.write(_COLOUR.sub("", raw))
             last = raw.strip() or last
@@ -89,14 +91,14 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
     if failed:
         others = f" (and {len(failed) - 1} more, see the log)" if len(failed) > 1 else ""
         raise MasdError(f"{failed[0]}{others}; {where}")
+    if running:  # whatever the runner says of them
+        raise MasdError(f"{' and '.join(running)} ended without a word (killed, or out of memory?); {where}")
     if code != 0:
-        if running:
-            raise MasdError(f"{' and '.join(running)} ended without a word (killed, or out of memory?); {where}")
         raise MasdError(f"the pipeline failed: {last}; {where}")
 
 
 @contextmanager
-def _process(steps: Path) -> Iterator[subprocess.Popen[str]]:
+def _process(steps: Path, runner: Runner) -> Iterator[subprocess.Popen[str]]:
     """The process, in a group with its tasks, so that none of them outlives this one's interest in them."""
     # In a folder of its own: python -m looks there first, and users have folders named components.
     process = subprocess.Popen(
@@ -112,16 +114,18 @@ def _process(steps: Path) -> Iterator[subprocess.Popen[str]]:
         start_new_session=True,
     )
     try:
-        with _terminable():
+        with terminable():
             yield process
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
+            if runner == "docker":
+                remove_containers(steps)
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Turn SIGTERM into an exit that runs ``finally`` blocks: it would leave the tasks running."""
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield

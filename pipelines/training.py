@@ -75,8 +75,8 @@ def _fleet_scope(settings: Settings, place: Place) -> Any:
 
 def _judge_and_ship(
     place: Place, features: Any, network: Any, machine: Any, data: Any, registry: Any, config: Any
-) -> tuple[Any, Any]:
-    """The part of the loop both shapes share; answers the evaluation and the verdict."""
+) -> tuple[Any, Any, Any]:
+    """The part of the loop both shapes share; answers the evaluation, the verdict and the comparison."""
     bundle = place(fit_detectors(features=features, network=network, machine=machine, config=config)).output
     evaluation = place(evaluate(bundle=bundle, data=data, machine=machine)).outputs["evaluation"]
     judgement = place(gate(evaluation=evaluation, data=data, registry=registry, machine=machine, config=config))
@@ -87,14 +87,18 @@ def _judge_and_ship(
         "verdict": verdict,
         "registry": registry,
         "machine": machine,
-        "run": f"pipeline run {dsl.PIPELINE_JOB_NAME_PLACEHOLDER}",
+        "run": f"pipeline run {dsl.PIPELINE_JOB_NAME_PLACEHOLDER}, id {dsl.PIPELINE_JOB_ID_PLACEHOLDER}",
     }
-    with dsl.If(judgement.outputs["Output"] == True, name="passed"):  # noqa: E712 - kfp records it
+    decision = judgement.outputs["Output"]
+    with dsl.If(decision == "promote", name="passed"):
         place(package(**candidate)).set_display_name("promote")
+    with dsl.Elif(decision == "ask", name="asked"):
+        place(package(**candidate)).set_display_name("await approval")
     with dsl.Else(name="refused"):
         place(package(**candidate)).set_display_name("keep candidate")
-    return evaluation, verdict
+    return evaluation, verdict, judgement.outputs["comparison"]
 
 
-def _report(place: Place, evaluation: Any, verdict: Any) -> None:
-    place(report(evaluations=dsl.Collected(evaluation), verdicts=dsl.Collected(verdict)), alone=True)
+def _report(place: Place, evaluation: Any, verdict: Any, comparison: Any) -> None:
+    gathered = {"evaluations": evaluation, "verdicts": verdict, "comparisons": comparison}
+    place(report(**{name: dsl.Collected(output) for name, output in gathered.items()}), alone=True)

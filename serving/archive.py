@@ -14,18 +14,17 @@ from masd.errors import MasdError
 from masd.files import replacing_file
 from masd.lifecycle.manifest import Manifest, load_manifest
 
-CODE_OF_SERVING = ("__init__.py", "batch.py", "inference_log.py", "requests.py")
+CODE_OF_SERVING = ("__init__.py", "batch.py", "explain.py", "inference_log.py", "metrics.py", "requests.py")
 """What ``handler.py`` needs of this package; the handler itself stands at the archive's root."""
 
 MODEL_CONFIG: dict[str, Any] = {
-    "minWorkers": 1,  # more workers would each hold the whole model: scale by replicas of the server
-    "maxWorkers": 1,
+    # How many workers there are is for the server to say: one archive is served on two cores and on forty.
     "batchSize": 8,
-    # Milliseconds, which a lone caller pays in full on every clip. Waiting for company would buy nothing: on a CPU a
-    # clip costs as much in a batch as alone, and what arrives while a batch is scored makes the next batch anyway.
+    # Milliseconds, which a lone caller pays in full on every clip. Waiting for company would buy little: what arrives
+    # while a batch is scored makes the next batch anyway.
     "maxBatchDelay": 1,
-    "responseTimeout": 120,  # seconds, for a batch: eight clips of the longest allowed length on a slow core
-    # Every machine type has a worker of its own: more threads would compete for the same cores.
+    "responseTimeout": 600,  # seconds, for a batch: eight recordings of an hour on a slow core
+    # As many workers as cores score at once: more threads would compete for them.
     "handler": {"threads": 1},
 }
 

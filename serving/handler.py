@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -38,21 +39,44 @@ class ScoringHandler:
 
     def _load(self, folder: Path, settings: dict[str, Any]) -> None:
         import torch
+        from threadpoolctl import threadpool_limits
 
         from masd.lifecycle.bundle import load_bundle
+        from serving.explain import Explainer
         from serving.inference_log import LOG_VARIABLE, InferenceLog
 
-        torch.set_num_threads(int(settings.get("threads", 1)))
-        self._scorer = load_bundle(folder / "bundle").scorer
+        threads = int(settings.get("threads", 1))
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)  # NumPy's and SciPy's, which know nothing of PyTorch's
+        bundle = load_bundle(folder / "bundle")
+        self._scorer = bundle.scorer
+        self._explainer = None if bundle.usual is None else Explainer(bundle.scorer, bundle.usual)
         log_folder = os.environ.get(LOG_VARIABLE)
         self._log = InferenceLog(Path(log_folder), self._scorer.machine_type) if log_folder else None
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text per request, its HTTP status set on the context."""
         from serving.batch import answer
+        from serving.metrics import BatchMetrics
 
-        replies = answer(self._scorer, data, self._log)
+        # TorchServe says so in a header of its own, for /explanations
+        explained = [number for number in range(len(data)) if context.get_request_header(number, "explain") == "True"]
+        metrics = BatchMetrics()
+        replies = answer(self._scorer, data, self._log, self._explainer, explained, metrics)
+        if self._log is not None:
+            metrics.log(self._log.take_dropped(), self._log.waiting_bytes())
+        metrics.tell(context.metrics)
         for index, reply in enumerate(replies):
             context.set_response_content_type(index, "application/json")
             context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)
+        for fields in data:
+            self._let_go(fields)
         return [json.dumps(reply.body) for reply in replies]
+
+    @staticmethod
+    def _let_go(fields: dict[str, Any]) -> None:
+        """Empty the buffers of a request: TorchServe holds on to them until it has received the whole next batch."""
+        for value in fields.values():
+            if isinstance(value, bytearray):
+                with suppress(BufferError):  # an error's traceback may still look at it
+                    value.clear()

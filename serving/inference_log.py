@@ -1,19 +1,30 @@
-"""One JSON line per scored clip: what drift is measured on. Never audio, never headers."""
+"""One JSON line per scored clip: what drift is measured on. Never audio, never headers.
 
+A worker only appends to a local file, before it answers; :mod:`serving.log_shipper` takes the files away.
+"""
+
+import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from masd.detection.result import ClipScore
 
 LOG_VARIABLE = "MASD_INFERENCE_LOG"
-"""Environment variable that names the folder of the inference log; unset or empty means no log."""
+"""Environment variable that names the folder the workers write to; unset or empty means no log."""
 
 PROBE_PREFIX = "masd-probe-"
 """A ``request_id`` that starts so is a health check: answered like any other, but it is no machine's sound to log."""
+
+LIMIT_BYTES = 256 * 2**20
+"""Largest size of the folder, some 600,000 clips: beyond it new records are dropped and counted."""
+
+MEASURE_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -21,29 +32,95 @@ logger = logging.getLogger(__name__)
 class InferenceLog:
     """Appends to ``<folder>/<machine>-<pid>.jsonl``: a file per process, so that workers never interleave lines.
 
-    The file is opened for each write: it may be moved away (rotated, collected) at any time. A log that cannot be
-    written costs its rows and one warning, never an answer.
+    One ``write`` a batch, to the page cache: a record is safe from the death of any process, not from a power cut. A
+    log that is full or cannot be written costs its records and one warning, never an answer.
     """
 
-    def __init__(self, folder: Path, machine: str) -> None:
+    def __init__(self, folder: Path, machine: str, limit_bytes: int = LIMIT_BYTES) -> None:
         self.path = folder / f"{machine}-{os.getpid()}.jsonl"
+        self._dropped = 0
+        self._limit_bytes = limit_bytes
+        self._measured = (-MEASURE_SECONDS, 0)
         self._warned = False
 
     def write(self, scores: Iterable[tuple[str | None, ClipScore]]) -> None:
-        """Append one row for each ``(request_id, score)``, except for probes."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        """Append one row for each ``(request_id, score)``."""
+        time_text = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [
-            json.dumps({"time": time, "request_id": request_id, **score.to_record()}) + "\n"
+            json.dumps({"time": time_text, "request_id": request_id, **score.to_record()}) + "\n"
             for request_id, score in scores
-            if not (request_id or "").startswith(PROBE_PREFIX)
         ]
         if not rows:
             return
+        if self.waiting_bytes() >= self._limit_bytes:
+            self._lose(rows, f"{self._limit_bytes} bytes wait in {self.path.parent}, its limit")
+            return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(rows)
+            self._append("".join(rows).encode())
         except OSError as error:
-            if not self._warned:
-                logger.warning("inference log %s cannot be written: %s; answers go on", self.path, error)
-            self._warned = True
+            self._lose(rows, str(error))
+
+    def take_dropped(self) -> int:
+        """Records lost since the last call."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def waiting_bytes(self) -> int:
+        """Bytes of all records of the folder that were not taken away yet; measured once a second."""
+        measured, size = self._measured
+        if time.monotonic() - measured >= MEASURE_SECONDS:
+            size = folder_bytes(self.path.parent)
+            self._measured = (time.monotonic(), size)
+        return size
+
+    def _append(self, text: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with locked(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
+                if file is None:
+                    continue
+                size = os.fstat(file).st_size
+                if size and os.pread(file, 1, size - 1) != b"\n":
+                    text = b"\n" + text  # a process of this number was killed in the middle of a line
+                if os.write(file, text) != len(text):
+                    os.ftruncate(file, size)
+                    raise OSError("no space left for a whole record")
+                return
+
+    def _lose(self, rows: list[str], reason: str) -> None:
+        self._dropped += len(rows)
+        if not self._warned:
+            logger.warning("inference log %s cannot be written: %s; answers go on", self.path, reason)
+        self._warned = True
+
+
+@contextmanager
+def locked(path: Path, flags: int) -> Iterator[int | None]:
+    """A descriptor of the file, which nobody renames or writes meanwhile; None if it was renamed before we had it.
+
+    So a line is never written to a file that was already read and taken away.
+
+    :raises OSError: it cannot be opened.
+    """
+    file = os.open(path, flags, 0o640)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file if _is(path, file) else None
+    finally:
+        os.close(file)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files in a folder; 0 where there is none."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat().st_size for entry in entries if entry.is_file())
+    except OSError:
+        return 0
+
+
+def _is(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False

@@ -1,4 +1,4 @@
-"""Bundle and verdict -> a version in the registry, with its archive, in production if the gate agreed."""
+"""Bundle and verdict -> a version in the registry, with its archive, in production if the gate says so."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ from serving.archive import archive
 def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run: str) -> str:
     """Register a bundle with its ``<machine>.mar`` and act on the gate's verdict; returns the version.
 
-    The archive is built whatever the verdict: a version never changes, and a person may still promote one
-    that was refused. Called again for the same bundle, as a retried task does, it goes on with the version it
-    has registered.
+    It is promoted, or kept as the candidate: with a record that it awaits approval, or of why it was refused. The
+    archive is built whatever the verdict: a version never changes, and a person may still promote one that was
+    refused. Called again for the same bundle, as a retried task does, it goes on with the version it has registered.
 
     :param evaluation: the bundle's evaluation folder; its values go into the version's manifest and the
     records.
     :param verdict: the gate's ``verdict.json``.
-    :param registry: the registry's root folder.
+    :param registry: the registry's URL.
     :param run: the pipeline run, for the audit record.
     :raises MasdError: a broken bundle, files that are not of the same machine, or a registry that cannot be
     written.
@@ -29,28 +29,27 @@ def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run
     decided, measured = _read(verdict, machine), _read(evaluation / "metrics.json", machine)
     metrics = {"system": decided["system"], **measured["systems"][decided["system"]]}
     reason = f"{decided['sentence']} ({run})"
-    models = Registry(Path(registry))
+    models = Registry.open(registry)
 
     def add_archive(folder: Path, version: str) -> None:
         archive(folder, folder / f"{machine}.mar")
 
-    try:
-        version = _registered(models, machine, bundle) or models.register(
-            bundle, metrics=metrics, reason=reason, build=add_archive
-        )
-        if not decided["passed"]:
-            models.refuse(machine, version, reason=reason, metrics=metrics)
-        elif models.channel(machine, "production") != version:
-            models.promote(machine, version, reason=reason, metrics=metrics)
-    except OSError as error:
-        raise MasdError(f"registry {registry}: cannot be written: {error.strerror} ({error.filename})") from error
+    if (version := _registered(models, machine, bundle)) is not None:
+        models.nominate(machine, version)  # in case the task was killed just before
+    else:
+        version = models.register(bundle, metrics=metrics, reason=reason, build=add_archive)
+    if decided["decision"] == "refuse":
+        models.refuse(machine, version, reason=reason, metrics=metrics)
+    elif models.channel(machine, "production") != version:
+        act = models.ask if decided["decision"] == "ask" else models.promote
+        act(machine, version, reason=reason, metrics=metrics)
     return version
 
 
 def _registered(models: Registry, machine: str, bundle: Path) -> str | None:
     """The newest version, if it is this very bundle: same files, made at the same time."""
     for version in models.versions(machine)[-1:]:
-        known, given = load_manifest(models.path(machine, version)), load_manifest(bundle)
+        known, given = models.manifest(machine, version), load_manifest(bundle)
         if (known.files, known.created) == (given.files, given.created):
             return version
     return None

@@ -1,8 +1,6 @@
 """When a server is ready: every model has a worker and has scored a clip through HTTP."""
 
-import http.client
 import io
-import json
 import threading
 import time
 
@@ -12,10 +10,9 @@ import soundfile
 from masd.errors import MasdError
 from serving.client import ScoringClient
 from serving.inference_log import PROBE_PREFIX
+from serving.management import Management, ManagementError
 from serving.torchserve import TorchServe
-from serving.torchserve_config import Addresses
 
-PROBE_SECONDS = 10.0
 POLL_SECONDS = 0.2
 
 
@@ -25,7 +22,8 @@ class StoppedError(MasdError):
 
 def wait_until_ready(
     torchserve: TorchServe,
-    addresses: Addresses,
+    management: Management,
+    client: ScoringClient,
     models: dict[str, str],
     seconds: float,
     stop: threading.Event,
@@ -36,7 +34,6 @@ def wait_until_ready(
     :raises StoppedError: ``stop`` was set first.
     """
     deadline = time.monotonic() + seconds
-    client = ScoringClient(addresses.url, PROBE_SECONDS)
     waiting = dict(models)
     while waiting:
         if stop.wait(POLL_SECONDS):
@@ -48,7 +45,7 @@ def wait_until_ready(
         if time.monotonic() > deadline:
             names, last = ", ".join(waiting), torchserve.last_words()
             raise MasdError(f"not ready after {seconds:g} s: {names}; last from a worker: {last}")
-        for machine in [machine for machine in waiting if _has_ready_worker(addresses, machine)]:
+        for machine in [machine for machine in waiting if _has_ready_worker(management, machine)]:
             version = client.score(machine, probe_clip(), request_id=PROBE_PREFIX)["model_version"]
             if version != models[machine]:
                 raise MasdError(f"machine '{machine}' answers as version {version}, not {models[machine]}")
@@ -66,19 +63,12 @@ def probe_clip() -> bytes:
     return buffer.getvalue()
 
 
-def _has_ready_worker(addresses: Addresses, machine: str) -> bool:
+def _has_ready_worker(management: Management, machine: str) -> bool:
     """Ask the management API; /ping is no help, as it says healthy while a handler restarts in a loop."""
-    connection = http.client.HTTPConnection(addresses.host, addresses.management_port, timeout=PROBE_SECONDS)
     try:
-        connection.request("GET", f"/models/{machine}")
-        response = connection.getresponse()
-        text = response.read()
-    except (OSError, http.client.HTTPException):
+        loaded = management.loaded(machine)
+    except ManagementError:
         return False  # not listening yet
-    finally:
-        connection.close()
-    if response.status == 404:
+    if not loaded:
         raise MasdError(f"TorchServe did not take the archive of '{machine}': standard error says why")
-    if response.status != 200:
-        return False
-    return any(worker["status"] == "READY" for worker in json.loads(text)[0]["workers"])
+    return any(version.ready for version in loaded.values())

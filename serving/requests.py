@@ -1,8 +1,11 @@
 """What a caller sent, in any of the accepted shapes, and the shape the answer goes back in.
 
-* plain: the audio bytes as the body, or multipart with a ``data`` file and optional ``threshold`` and ``request_id``;
+* plain: the audio bytes as the body, or a form (or gRPC's map of inputs) with a ``data`` file;
 * instances: ``{"instances": [{"b64": "..."}], "parameters": {"threshold": 0.4, "request_id": "..."}}``;
 * v2: the Open Inference Protocol, one BYTES input with one base64 string per clip.
+
+``threshold``, ``request_id`` and ``top_segments`` come as fields of the form or, in JSON, under ``parameters``.
+TorchServe drops the query string.
 """
 
 import base64
@@ -19,24 +22,44 @@ from masd.errors import MasdError
 MAX_REQUEST_ID = 256
 """Longest ``request_id``, in characters: it is echoed and logged, so it is not a place for a payload."""
 
+MAX_CLIPS = 64
+"""Clips in one request."""
+
+MAX_TOP_SEGMENTS = 10_000
+
+MAX_JSON_BYTES = 32 << 20
+"""Of a JSON body, which is in memory several times over while it is read: 64 clips of ten seconds at 16 kHz fit."""
+
+MAX_JSON_VALUES = 10_000
+"""Commas, braces and brackets of a JSON body: a megabyte of ``[],[],[]`` would be a hundred of Python's lists."""
+
+PARAMETERS = ("threshold", "request_id", "top_segments")
+
 
 class RequestError(MasdError):
     """A request that cannot be answered: HTTP ``status`` and ``kind``, the machine-readable reason."""
 
-    def __init__(self, status: Literal[400, 422], kind: str, detail: str) -> None:
+    def __init__(self, status: Literal[400, 413, 422], kind: str, detail: str) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
 
 
+Clips = tuple[bytes | bytearray | RequestError, ...]
+
+
 @dataclass(frozen=True)
 class Request:
-    """One parsed request: encoded clips, still to be decoded, and what was asked about them."""
+    """One parsed request: encoded clips, still to be decoded, and what was asked about them.
 
-    clips: tuple[bytes, ...]
+    A clip of several that is not base64 stands as its own error: the others are answered.
+    """
+
+    clips: Clips
     threshold: float | None = None
     request_id: str | None = None
     shape: Literal["plain", "instances", "v2"] = "plain"
+    top_segments: int | None = None
 
     def render(self, answers: list[dict[str, Any]], model: str, version: str) -> dict[str, Any]:
         """The response body for ``answers``, one per clip, in the shape of the request."""
@@ -62,52 +85,59 @@ def parse(fields: Mapping[str, Any]) -> Request:
     TorchServe decodes JSON and text bodies by their content type unless told not to, so a body may come as an object,
     a string or bytes. No audio format starts with ``{``: that, and not the content type, tells JSON from audio.
 
-    :raises RequestError: 400 for missing or unreadable data, 422 for parameters that are wrong.
+    :raises RequestError: 400 for missing or unreadable data, 413 for JSON beyond its limits, 422 for parameters that
+        are wrong.
     """
-    if "body" not in fields:
-        return _form(fields)
-    body = fields["body"]
-    if isinstance(body, dict):
-        return _json(body)
-    raw = _bytes(body)
-    if raw.lstrip()[:1] != b"{":
-        return Request((_not_empty(raw),))
-    try:
-        parsed = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, "undecodable", "the body starts like JSON but is not JSON") from error
-    return _json(parsed)
-
-
-def _form(fields: Mapping[str, Any]) -> Request:
-    if "data" not in fields:
+    source = "body" if "body" in fields else "data"
+    if source not in fields:
         raise RequestError(
             400,
             "empty",
             "no audio: send it as the body with Content-Type audio/wav, or as a file named 'data'",
         )
-    values = {name: _text(value, name) for name, value in fields.items() if name != "data"}
-    return Request((_not_empty(_bytes(fields["data"])),), *_parameters(values))
+    content = fields[source]
+    beside = {name: _text(value, name) for name, value in fields.items() if name != source}
+    if source == "body":
+        if isinstance(content, dict):
+            return _json(content, beside)
+        content = _bytes(content)
+        if bytes(content[:64]).lstrip()[:1] == b"{":
+            return _json(_loads(content), beside)
+    return Request((_not_empty(_bytes(content)),), **_parameters(beside))
 
 
-def _json(body: dict[str, Any]) -> Request:
-    parameters = body.get("parameters") or {}
-    if not isinstance(parameters, dict):
+def _loads(raw: bytes | bytearray) -> dict[str, Any]:
+    if len(raw) > MAX_JSON_BYTES:
+        limit = MAX_JSON_BYTES >> 20
+        raise RequestError(413, "too_large", f"JSON of more than {limit} MiB: send the audio itself as the body")
+    if sum(raw.count(mark) for mark in (b",", b"{", b"[")) > MAX_JSON_VALUES:
+        raise RequestError(413, "too_large", f"JSON of more than {MAX_JSON_VALUES} values")
+    try:
+        body: dict[str, Any] = json.loads(raw)  # an object, as it starts with a brace
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, "undecodable", "the body starts like JSON but is not JSON") from error
+    return body
+
+
+def _json(body: dict[str, Any], beside: Mapping[str, str]) -> Request:
+    given = body.get("parameters") or {}
+    if not isinstance(given, dict):
         raise _wrong("'parameters' must be an object")
     if "instances" in body:
         instances = _list(body["instances"], "instances")
-        clips = tuple(
+        clips: Clips = tuple(
             _base64(item.get("b64") if isinstance(item, dict) else None, f"instances[{index}].b64")
             for index, item in enumerate(instances)
         )
-        return Request(clips, *_parameters(parameters), "instances")
+        return Request(clips, **_parameters({**beside, **given}), shape="instances")
     if "inputs" in body:
-        named = {"request_id": body.get("id"), **parameters}  # the protocol's own "id" is as good a name
-        return Request(_v2_clips(_list(body["inputs"], "inputs")), *_parameters(named), "v2")
+        named = {"request_id": body.get("id"), **beside, **given}  # the protocol's own "id" is as good a name
+        clips = _v2_clips(_list(body["inputs"], "inputs"))
+        return Request(clips, **_parameters(named), shape="v2")
     raise _wrong("a JSON body needs 'instances' or, for the Open Inference Protocol v2, 'inputs'")
 
 
-def _v2_clips(inputs: list[Any]) -> tuple[bytes, ...]:
+def _v2_clips(inputs: list[Any]) -> Clips:
     if len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _wrong("'inputs' must hold exactly one input, the clips")
     (tensor,) = inputs
@@ -119,11 +149,15 @@ def _v2_clips(inputs: list[Any]) -> tuple[bytes, ...]:
     return tuple(_base64(item, f"inputs[0].data[{index}]") for index, item in enumerate(data))
 
 
-def _parameters(values: Mapping[str, Any]) -> tuple[float | None, str | None]:
-    unknown = sorted(set(values) - {"threshold", "request_id"})
+def _parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(values) - set(PARAMETERS))
     if unknown:
-        raise _wrong(f"unknown parameter '{unknown[0][:60]}': there are threshold and request_id")
-    return _threshold(values.get("threshold")), _request_id(values.get("request_id"))
+        raise _wrong(f"unknown parameter '{unknown[0][:60]}': there are {', '.join(PARAMETERS)}")
+    return {
+        "threshold": _threshold(values.get("threshold")),
+        "request_id": _request_id(values.get("request_id")),
+        "top_segments": _top_segments(values.get("top_segments")),
+    }
 
 
 def _threshold(value: object) -> float | None:
@@ -146,26 +180,37 @@ def _request_id(value: object) -> str | None:
     return value
 
 
-def _base64(value: object, where: str) -> bytes:
+def _top_segments(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_TOP_SEGMENTS:
+        raise _wrong(f"top_segments must be a whole number from 0 to {MAX_TOP_SEGMENTS}, not {str(value)[:60]!r}")
+    return value
+
+
+def _base64(value: object, where: str) -> bytes | RequestError:
     if not isinstance(value, str):
         raise _wrong(f"{where} must be a base64 string")
     try:
-        return _not_empty(base64.b64decode(value, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise RequestError(400, "undecodable", f"{where} is not base64") from error
+        audio = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return RequestError(400, "undecodable", f"{where} is not base64")
+    return audio or RequestError(400, "empty", f"{where} holds no bytes")
 
 
-def _bytes(value: object) -> bytes:
+def _bytes(value: object) -> bytes | bytearray:
     if isinstance(value, bytes | bytearray):
-        return bytes(value)
+        return value
     if isinstance(value, str):
-        return value.encode()
+        return value.encode("utf-8", "replace")
     raise _wrong("the body must be audio bytes or a JSON object")
 
 
 def _text(value: object, name: str) -> str:
     try:
-        return _bytes(value).decode()
+        return bytes(_bytes(value)).decode()
     except UnicodeDecodeError as error:
         raise _wrong(f"{name[:60]} is not text") from error
 
@@ -173,10 +218,12 @@ def _text(value: object, name: str) -> str:
 def _list(value: object, where: str) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise _wrong(f"'{where}' must be a list with at least one element")
+    if len(value) > MAX_CLIPS:
+        raise _wrong(f"'{where}' has {len(value)} elements: at most {MAX_CLIPS} clips in one request")
     return value
 
 
-def _not_empty(audio: bytes) -> bytes:
+def _not_empty(audio: bytes | bytearray) -> bytes | bytearray:
     if not audio:
         raise RequestError(400, "empty", "the audio holds no bytes")
     return audio

@@ -1,9 +1,11 @@
 """One TorchServe process from its wheel: start, what its workers say, and an end without leftovers."""
 
+import ctypes
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +14,12 @@ from pathlib import Path
 import psutil
 
 from serving.handler import LOAD_FAILED
-from serving.torchserve_config import WORKER_LOG, Addresses, command, environment
+from serving.torchserve_config import WORKER_LOG, Access, Addresses, command, environment
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # found before the fork, where little is safe
+
+UNPACKED = re.compile(r"\S*/models/[0-9a-f]{32}/")
+"""Where TorchServe unpacks an archive: another place each time, which says nothing to a reader."""
 
 TERMINATE_SECONDS = 3.0
 KILL_SECONDS = 1.0
@@ -23,20 +30,28 @@ class TorchServe:
     """A TorchServe and its workers: a process group, a working directory and a temporary folder of its own."""
 
     def __init__(
-        self, folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int, log: Path | None
+        self,
+        folder: Path,
+        addresses: Addresses,
+        models: Sequence[str],
+        max_bytes: int,
+        log: Path | None,
+        access: Access,
     ) -> None:
         """Start it with ``folder / "models" / <name>.mar`` for each of ``models``.
 
-        ``max_bytes`` limits a request; ``log`` is the folder of the inference log.
+        ``max_bytes`` limits a request; ``log`` is the folder the workers write the inference log to.
         """
         self._folder = folder
+        self._known_lines = 0
         self._java = subprocess.Popen(
-            command(folder, addresses, models, max_bytes),
+            command(folder, addresses, models, max_bytes, access),
             cwd=folder,
             env=environment(log),
             stdin=subprocess.DEVNULL,
             stdout=2,  # standard output belongs to the caller: all that TorchServe says goes to standard error
             start_new_session=True,  # Ctrl-C in a terminal reaches only the parent, which then ends the group
+            preexec_fn=_end_with_parent,
         )
 
     @property
@@ -44,12 +59,16 @@ class TorchServe:
         """Whether the server process is there; its workers may come and go."""
         return self._java.poll() is None
 
+    def forget_failures(self) -> None:
+        """Let :meth:`load_failure` look only at what is said from now on."""
+        self._known_lines = len(self._worker_log())
+
     def load_failure(self) -> str | None:
         """Why a model does not load, in one line from its worker; ``None`` as long as no worker gave up."""
-        log = self._worker_log()
+        log = self._worker_log()[self._known_lines :]
         for line in log:
             if LOAD_FAILED in line:
-                return line.split(LOAD_FAILED, 1)[1]
+                return UNPACKED.sub("", line.split(LOAD_FAILED, 1)[1])
         died = sum("Backend worker process died." in line for line in log)
         return _last_error(log) if died > 1 else None  # once may be an accident, and TorchServe restarts it
 
@@ -76,6 +95,12 @@ class TorchServe:
     def _worker_log(self) -> list[str]:
         log = self._folder / WORKER_LOG
         return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent is gone, even by SIGKILL (Linux's PR_SET_PDEATHSIG)."""
+    if _LIBC is not None:
+        _LIBC.prctl(1, signal.SIGTERM)
 
 
 def _last_error(log: list[str]) -> str:

@@ -1,7 +1,10 @@
 """Small real things that many tests share: two simulated machines, settings that train in seconds, one bundle."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -17,6 +20,9 @@ from masd.detection.features import FeatureExtractor
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
 from masd.lifecycle import steps
+
+if TYPE_CHECKING:
+    from s3_gateway import S3Gateway
 
 torch.set_num_threads(1)
 
@@ -102,3 +108,27 @@ def recordings() -> Path:
     if not (folder / "lathe").is_dir():
         pytest.skip(f"REAL RECORDINGS NOT TESTED: {folder} is absent; name another folder in MASD_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Gateway"]:
+    """One real S3 server for all tests; nobody kills it or changes its mode: tests that do start their own."""
+    from s3_gateway import running_gateway
+
+    with running_gateway(tmp_path_factory.mktemp("s3")) as started:
+        yield started
+
+
+@pytest.fixture
+def s3_gateway(gateway: "S3Gateway", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "S3Gateway":
+    """:func:`gateway`, with the environment that masd needs to use it and a cache of its own."""
+    for name, value in gateway.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASD_CACHE", str(tmp_path / "cache"))
+    return gateway
+
+
+@pytest.fixture
+def s3_url(s3_gateway: "S3Gateway") -> str:
+    """``s3://bucket/prefix`` with a new, empty bucket on the session's S3 server."""
+    return f"{s3_gateway.make_bucket(f'b-{uuid4().hex[:12]}')}/some/prefix"

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from masd.config import Settings
@@ -54,6 +56,33 @@ def test_detectors_survive_their_tensors(tiny_bundle: Path) -> None:
         for name, own in detectors.fused.neighbours.items()
     }
     assert np.array_equal(detectors.fused.score(views)[0], copy.fused.score(views)[0])
+    assert detectors.embeddings is not None and copy.embeddings is not None
+    points = rng.normal(size=(5, len(detectors.embeddings.centre))).astype(np.float32)
+    assert np.array_equal(detectors.embeddings.distances(points), copy.embeddings.distances(points))
+
+
+def test_detectors_of_an_older_bundle_score_without_an_embedding_distance(tiny_bundle: Path, tiny_data: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    old = {k: v for k, v in bundle.scorer.detectors.tensors().items() if not k.startswith("embeddings.")}
+    clip = bundle.scorer.decode(read_machine(tiny_data / "fan").split("test")[0].path)
+    now = bundle.scorer.score([clip])[0]
+    bundle.scorer.detectors = Detectors.from_tensors(old)
+    then = bundle.scorer.score([clip])[0]
+    assert now.embedding_distance is not None and np.isfinite(now.embedding_distance)
+    assert then == replace(now, embedding_distance=None)
+
+
+def test_the_reference_has_the_columns_of_the_log_and_no_values_the_network_remembers(
+    tiny_bundle: Path, tiny_data: Path
+) -> None:
+    scorer = load_bundle(tiny_bundle).scorer
+    clips = [scorer.decode(clip.path) for clip in read_machine(tiny_data / "fan").split("test")[:2]]
+    reference = pd.read_parquet(tiny_bundle / "reference.parquet")
+    assert list(reference.columns) == list(scorer.score(clips)[0].to_record())
+    source = reference[reference["domain"] == "source"]
+    own = source[["score", "margin", "reconstruction_error", "embedding_distance"]]
+    assert own.notna().all(axis=1).sum() == own.notna().any(axis=1).sum() == 5  # calibration clips: five at least
+    assert reference.drop(columns=own.columns).notna().all(axis=None)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -115,7 +115,7 @@ def test_fleet_training_makes_a_bundle_per_machine(tiny_data: Path, tmp_path: Pa
 
 
 def test_registry_commands(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    registry = Registry(tmp_path / "registry")
+    registry = Registry.open(tmp_path / "registry")
     for hmean in (0.7, 0.8):
         registry.register(tiny_bundle, metrics={"hmean": hmean}, reason="test")
     where = ["--registry", str(tmp_path / "registry")]

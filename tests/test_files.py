@@ -140,3 +140,9 @@ def test_two_writers_of_one_folder_do_not_mix(tmp_path: Path) -> None:
             (second / "second").write_text("2")
         (first / "first").write_text("1")
     assert listing(tmp_path) == ["model", "model/first"]
+
+
+def test_other_users_can_read_what_a_library_wrote_for_its_own_alone(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "model") as staged:
+        (staged / "weights").touch(mode=0o600)
+    assert (tmp_path / "model" / "weights").stat().st_mode & 0o777 == 0o644

@@ -246,6 +246,18 @@ class TestWindows:
         assert np.argmax(detector.score_windows(mixed, 1.0, from_target=False)) == 4
         assert np.argmin(detector.score_windows(mixed, 1.0, from_target=True)) == 4
 
+    def test_clips_together_are_each_alone(self, detector: FusedDetector) -> None:
+        clips, counts = machine(3, 0, seed=4)[0], [4, 1, 2]
+        windows = machine(sum(counts), 0, seed=5)[0]
+        together = detector.score_with_windows(clips, windows, counts)
+        starts = np.cumsum([0, *counts])
+        for number, (score, from_target, spread) in enumerate(together):
+            clip = {name: view[number : number + 1] for name, view in clips.items()}
+            own = {name: view[starts[number] : starts[number + 1]] for name, view in windows.items()}
+            scores, targets = detector.score(clip)
+            assert score == pytest.approx(scores[0], rel=1e-6) and from_target == targets[0]
+            np.testing.assert_allclose(spread, detector.score_windows(own, score, from_target), rtol=1e-6)
+
     def test_a_clip_of_one_window(self, detector: FusedDetector) -> None:
         assert detector.score_windows(machine(1, 0, seed=2)[0], 3.5, from_target=False) == pytest.approx([3.5])
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from masd.errors import MasdError
-from masd.files import sha256
-from masd.lifecycle.manifest import load_manifest
+from masd.lifecycle.manifest import FILES, load_manifest
 from masd.lifecycle.registry import Registry
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
+@pytest.fixture(params=["folder", "s3"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    return Registry.open(tmp_path / "registry" if request.param == "folder" else request.getfixturevalue("s3_url"))
 
 
 def test_versions_count_up_and_carry_their_number(registry: Registry, tiny_bundle: Path) -> None:
@@ -23,7 +22,7 @@ def test_versions_count_up_and_carry_their_number(registry: Registry, tiny_bundl
     assert registry.machines() == ["fan"]
     assert registry.channel("fan", "candidate") == "3"
     assert registry.channel("fan", "production") is None
-    manifest = load_manifest(registry.path("fan", "2"))
+    manifest = load_manifest(registry.fetch("fan", "2"))
     assert (manifest.version, manifest.metrics) == ("2", {"hmean": 0.1})
     assert load_manifest(tiny_bundle).version == "0", "the registered copy is stamped, not the original"
 
@@ -60,13 +59,18 @@ def test_promotion_and_rollback_move_the_pointer_and_are_recorded(
         registry.rollback("fan", reason="again")
 
 
+def _objects(registry: Registry, prefix: str = "") -> dict[str, bytes]:
+    return {item.key: registry.store.read(item.key) for item in registry.store.list(prefix)}
+
+
 def test_files_of_a_version_never_change(registry: Registry, tiny_bundle: Path) -> None:
     registry.register(tiny_bundle, metrics={})
-    before = {path.name: sha256(path) for path in registry.path("fan", "1").iterdir()}
+    before = _objects(registry, "models/fan/1/")
+    assert {key.rpartition("/")[2] for key in before} == {"manifest.json", "SHA256SUMS", *FILES}
     registry.register(tiny_bundle, metrics={"hmean": 1.0})
     registry.promote("fan", "2", reason="x")
     registry.promote("fan", "1", reason="y")
-    assert {path.name: sha256(path) for path in registry.path("fan", "1").iterdir()} == before
+    assert _objects(registry, "models/fan/1/") == before
 
 
 def test_two_that_register_at_once_get_two_versions(registry: Registry, tiny_bundle: Path) -> None:
@@ -81,7 +85,8 @@ def test_two_that_register_at_once_get_two_versions(registry: Registry, tiny_bun
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(versions) == ["1", "2", "3", "4"]
+    assert sorted(versions, key=int) == registry.versions("fan")
+    assert len(set(versions)) == 4
     assert registry.verify() == []
 
 
@@ -93,13 +98,13 @@ def test_a_build_that_fails_leaves_no_version_and_no_litter(registry: Registry, 
     with pytest.raises(OSError, match="disk full"):
         registry.register(tiny_bundle, metrics={}, build=fail)
     assert registry.versions("fan") == []
-    assert [path for path in registry.root.rglob("*") if path.is_file()] == []
+    assert _objects(registry) == {}
 
 
 def test_a_tampered_version_is_not_promoted_and_verify_names_it(registry: Registry, tiny_bundle: Path) -> None:
     registry.register(tiny_bundle, metrics={})
     assert registry.verify() == []
-    (registry.path("fan", "1") / "config.yaml").write_text("seed: 1\n")
+    registry.store.write("models/fan/1/config.yaml", b"seed: 1\n")
     with pytest.raises(MasdError, match=r"config\.yaml"):
         registry.promote("fan", "1", reason="x")
     assert registry.channel("fan", "production") is None
@@ -110,7 +115,8 @@ def test_a_version_deleted_under_a_pointer_is_found(registry: Registry, tiny_bun
     for _ in range(2):
         registry.register(tiny_bundle, metrics={})
     registry.promote("fan", "1", reason="x")
-    (registry.path("fan", "1")).rename(registry.root / "gone")
+    for key in _objects(registry, "models/fan/1/"):
+        registry.store.delete(key)
     assert any("production" in problem and "'1'" in problem for problem in registry.verify())
 
 
@@ -120,7 +126,7 @@ def test_versions_that_are_not_there_are_refused_with_those_that_are(
 ) -> None:
     registry.register(tiny_bundle, metrics={})
     with pytest.raises(MasdError, match=r"versions: 1"):
-        registry.path("fan", version)
+        registry.fetch("fan", version)
 
 
 @pytest.mark.parametrize("machine", ["../fan", "..", "a/b", ""])
@@ -129,10 +135,20 @@ def test_machine_names_cannot_leave_the_registry(registry: Registry, machine: st
         registry.versions(machine)
 
 
-def test_an_unreadable_pointer_says_what_to_do(registry: Registry, tiny_bundle: Path) -> None:
+def test_an_unreadable_pointer_says_what_to_do_and_that_helps(registry: Registry, tiny_bundle: Path) -> None:
     registry.register(tiny_bundle, metrics={})
-    pointer = registry.root / "models" / "fan" / "channels" / "candidate.json"
-    assert json.loads(pointer.read_text())["version"] == "1"
-    pointer.write_text("{")
-    with pytest.raises(MasdError, match="masd registry promote"):
+    registry.register(tiny_bundle, metrics={})
+    registry.promote("fan", "1", reason="x")
+    for name in ("candidate", "production"):
+        pointer = f"models/fan/channels/{name}.json"
+        assert json.loads(registry.store.read(pointer))["version"] == {"candidate": "2", "production": "1"}[name]
+        registry.store.write(pointer, b"{")
+    with pytest.raises(MasdError, match="registering a version writes it anew"):
         registry.channel("fan", "candidate")
+    with pytest.raises(MasdError, match="masd registry promote writes it anew"):
+        registry.channel("fan", "production")
+    assert len(registry.verify()) == 2
+    registry.promote("fan", "2", reason="y")
+    assert registry.history("fan") == ["2", "1"]
+    assert registry.register(tiny_bundle, metrics={}) == "3"
+    assert registry.verify() == []

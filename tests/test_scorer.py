@@ -51,7 +51,7 @@ def encoded(samples: Samples, rate: int = RATE, container: str = "WAV", subtype:
 
 
 def score(scorer: Scorer, samples: Samples, rate: int = RATE, **encoding: str) -> ClipScore:
-    return scorer.score([scorer.decode(encoded(samples, rate, **encoding))])[0]
+    return scorer.score([scorer.decode(encoded(samples, rate, **encoding))], all_systems=True)[0]
 
 
 def of_all(
@@ -173,8 +173,8 @@ def test_a_batch_of_any_lengths_scores_as_one_by_one(scorer: Scorer, clips: list
     recordings = [
         scorer.decode(encoded(np.resize(samples, length))) for samples, length in zip(clips, lengths, strict=False)
     ]
-    for together, recording in zip(scorer.score(recordings), recordings, strict=True):
-        (alone,) = scorer.score([recording])
+    for together, recording in zip(scorer.score(recordings, all_systems=True), recordings, strict=True):
+        (alone,) = scorer.score([recording], all_systems=True)
         for name in ALL_SYSTEMS:
             assert together.systems[name] == pytest.approx(alone.systems[name], rel=1e-5, abs=1e-5)
         assert together.reconstruction_error == pytest.approx(alone.reconstruction_error, rel=1e-5)
@@ -219,6 +219,14 @@ def test_the_answer_is_that_of_the_chosen_system(scorer: Scorer, clips: list[Sam
     assert result.anomalous == (result.score > result.threshold)
     assert (result.machine_type, result.domain in ("source", "target")) == ("fan", True)
     assert result.duration_s == 3.0
+
+
+@pytest.mark.parametrize("system", ALL_SYSTEMS)
+def test_an_answer_computes_its_own_system_alone(scorer: Scorer, clips: list[Samples], system: SystemName) -> None:
+    chosen, recording = with_system(scorer, system), scorer.decode(encoded(clips[0]))
+    (alone,), (among_all,) = chosen.score([recording]), chosen.score([recording], all_systems=True)
+    assert set(alone.systems) == {system} and set(among_all.systems) == set(ALL_SYSTEMS)
+    assert alone.to_dict() == among_all.to_dict()
 
 
 def test_a_threshold_is_replaced_clip_by_clip_and_changes_no_score(scorer: Scorer, clips: list[Samples]) -> None:

@@ -15,7 +15,7 @@ import masd.data.store
 from masd.audio import LogMel, decode
 from masd.config import Settings
 from masd.data.folders import read_machine
-from masd.data.store import FeatureStore, build_store
+from masd.data.store import FORMAT, FeatureStore, build_store
 from masd.errors import MasdError
 from masd.progress import ConsoleProgress
 
@@ -105,6 +105,8 @@ def test_the_table_says_what_is_known_about_each_clip(fan: Path, tmp_path: Path)
     assert clips["sample_rate_in"].tolist() == [RATE, RATE, 48_000, RATE, RATE, RATE]
     np.testing.assert_allclose(clips["level_dbfs"], -20.0, atol=1.0)
     assert clips["spectral_centroid_hz"].between(1_000, 8_000).all()
+    shares = 10 ** (np.stack(clips["octave_levels_db"].to_list()) / 10)
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
 
 
 def test_rows_are_found_by_their_columns(fan: Path, tmp_path: Path) -> None:
@@ -336,7 +338,7 @@ def _about(folder: Path, **changes: object) -> None:
         lambda folder: (folder / "store.json").unlink(),
         lambda folder: (folder / "store.json").write_text("{"),
         lambda folder: (folder / "store.json").write_text("[]"),
-        lambda folder: (folder / "store.json").write_text('{"format": 1}'),
+        lambda folder: (folder / "store.json").write_text(f'{{"format": {FORMAT}}}'),
         lambda folder: _about(folder, audio={"sample_rate": -1}),
         lambda folder: _about(folder, audio={"unknown": 1}),
         lambda folder: (folder / "frames.npy").unlink(),

@@ -49,6 +49,7 @@ def make_verdict(file: Path, machine: str, *, passed: bool) -> Path:
     verdict = {
         "machine_type": machine,
         "passed": passed,
+        "decision": "promote" if passed else "refuse",
         "sentence": f"{machine} {'passes' if passed else 'is refused'} <for a reason>",
         "system": "fused",
         "checks": [check],
@@ -182,7 +183,7 @@ def test_what_does_not_fit_together_is_refused_in_one_line(tmp_path: Path) -> No
     stray = make_verdict(tmp_path / "v.json", "valve", passed=True)
     assert "a verdict on valve, of which there is no evaluation" in _refused([fan], [stray], out)
     (tmp_path / "v.json").write_text('{"machine_type": "fan"}')
-    assert "has no passed, sentence" in _refused([fan], [stray], out)
+    assert "has no passed, decision, sentence" in _refused([fan], [stray], out)
     (tmp_path / "v.json").write_text("[]")
     assert "is not a JSON object" in _refused([fan], [stray], out)
 

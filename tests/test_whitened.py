@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 
 from masd.detection.whitened import WhitenedNeighbours
@@ -41,6 +42,16 @@ def test_distances_are_mahalanobis_distances_under_the_shrunk_covariance(
             offsets = [(query - vector) / deviation for vector in bank]
             nearest = min(float(np.sqrt(offset @ precision @ offset)) for offset in offsets)
             assert found[row, column] == pytest.approx(nearest, rel=1e-4)
+
+
+def test_distances_are_exact_however_near_and_far(rng: np.random.Generator) -> None:
+    """Also those that a product of long vectors rounds away."""
+    fitted = WhitenedNeighbours.fit(correlated(200, 40, 0), domains(150, 50))
+    offsets = np.geomspace(1e-5, 1e3, 9).astype(np.float32)[:, None] * rng.normal(size=(9, 40)).astype(np.float32)
+    queries = np.concatenate([correlated(9, 40, 0) + offsets, correlated(20, 40, 1)])
+    whitened = ((queries - fitted.centre) / fitted.spread) @ fitted.whitening
+    expected = [cdist(whitened, bank).min(axis=1) for bank in (fitted.source, fitted.target)]
+    np.testing.assert_allclose(fitted.distances(queries), np.stack(expected, axis=1), rtol=1e-5, atol=1e-5)
 
 
 def test_units_and_offsets_of_coordinates_do_not_matter() -> None:

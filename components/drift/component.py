@@ -19,8 +19,8 @@ def drift(
     Args:
         machines: The machine types to look at; one without a production version or without a clip in
             the log is passed over.
-        log: Inference log: a file, or a folder of them.
-        registry: Root of the model registry.
+        log: Inference log: a file, a folder, or s3://bucket/prefix.
+        registry: URL of the model registry.
         drift: A folder per machine: its drift report.
 
     Returns:
@@ -34,5 +34,5 @@ def drift(
     with step("drift"):
         from masd.lifecycle.monitoring import drifted_machines
 
-        found = drifted_machines(machines, Path(log), Path(registry), Path(drift.path))
+        found = drifted_machines(machines, log, registry, Path(drift.path))
         return bool(found), found

@@ -17,7 +17,7 @@ def evaluate(
 
     Args:
         bundle: The machine's bundle.
-        data: Folder that holds one folder per machine type.
+        data: URL of what holds one folder per machine type.
         machine: The machine type.
         evaluation: metrics.json, result files of every system, scores.parquet, report.html.
         metrics: The harmonic mean of every system, for the run's page and for comparing runs.
@@ -32,7 +32,7 @@ def evaluate(
         from masd.lifecycle import steps
 
         out = Path(evaluation.path)
-        steps.evaluate(Path(bundle.path), Path(data), machine, out)
+        steps.evaluate(Path(bundle.path), data, machine, out)
         for name, system in json.loads((out / "metrics.json").read_text(encoding="utf-8"))["systems"].items():
             if system["hmean"] is not None:
                 metrics.log_metric(f"hmean {name}", system["hmean"])

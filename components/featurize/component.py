@@ -16,7 +16,7 @@ def featurize(
     """Write one feature store per machine.
 
     Args:
-        data: Folder that holds one folder per machine type.
+        data: URL of what holds one folder per machine type.
         machines: The machine types of this run.
         config: Settings as YAML.
         features: A folder per machine: its feature store.
@@ -31,4 +31,4 @@ def featurize(
         from masd.lifecycle import steps
 
         settings = Settings.from_yaml(config, "config")
-        steps.featurize(Path(data), [only] if only else machines, settings, Path(features.path))
+        steps.featurize(data, [only] if only else machines, settings, Path(features.path))

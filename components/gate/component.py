@@ -13,19 +13,21 @@ def gate(
     machine: str,
     config: str,
     verdict: dsl.Output[dsl.Artifact],
-) -> bool:
+    comparison: dsl.Output[dsl.HTML],
+) -> str:
     """Compare a candidate with its controls and with the version in production.
 
     Args:
         evaluation: The candidate's evaluation.
-        data: Folder that holds one folder per machine type.
-        registry: Root of the model registry.
+        data: URL of what holds one folder per machine type.
+        registry: URL of the model registry.
         machine: The machine type.
         config: Settings as YAML.
-        verdict: verdict.json: passed or refused, and why.
+        verdict: verdict.json: what was decided, and why.
+        comparison: Candidate and production version side by side, a page to read.
 
     Returns:
-        Whether the candidate may ship.
+        What follows: "promote", "ask" (a person has to approve) or "refuse".
     """
     from pathlib import Path
 
@@ -36,5 +38,6 @@ def gate(
         from masd.lifecycle import steps
 
         settings = Settings.from_yaml(config, "config")
-        decided = steps.gate(Path(evaluation.path), registry, settings, Path(data), Path(verdict.path))
-        return bool(decided.passed)
+        files = Path(verdict.path), Path(comparison.path)
+        decided = steps.gate(Path(evaluation.path), registry, settings, data, *files)
+        return str(decided.decision)

@@ -20,7 +20,7 @@ def package(
         bundle: The machine's bundle.
         evaluation: Its evaluation.
         verdict: The gate's verdict on it.
-        registry: Root of the model registry.
+        registry: URL of the model registry.
         machine: The machine type.
         run: The pipeline run, for the audit record.
 

@@ -9,6 +9,7 @@ from components.base import component
 def report(
     evaluations: dsl.Input[list[dsl.Artifact]],
     verdicts: dsl.Input[list[dsl.Artifact]],
+    comparisons: dsl.Input[list[dsl.HTML]],
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
 ) -> None:
@@ -17,6 +18,7 @@ def report(
     Args:
         evaluations: The evaluations, one per machine.
         verdicts: The gates' verdicts, in the same order.
+        comparisons: The pages that compare candidate and production version, in the same order.
         report: report.html, summary.json and a folder per machine.
         page: The report's first page, for the run's page.
     """
@@ -30,5 +32,6 @@ def report(
         from masd.evaluation.summary import write_summary
 
         out = Path(report.path)
-        write_summary([Path(item.path) for item in evaluations], [Path(item.path) for item in verdicts], out)
+        folders, files, pages = ([Path(item.path) for item in each] for each in (evaluations, verdicts, comparisons))
+        write_summary(folders, files, out, pages)
         shutil.copyfile(out / "report.html", page.path)

@@ -1,9 +1,11 @@
-"""From encoded audio (a path or bytes) to mono float32 at the model's sample rate."""
+"""From encoded audio (a path or bytes) to mono float32 at the model's sample rate, whole or in a stream of blocks."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +24,16 @@ CLIPPED = 0.999
 MAX_MAGNITUDE = 1e12
 """Largest sample that is believed: beyond it the power of a frame overflows float32 and the log-mel is infinite."""
 
-BLOCK = 1 << 16
+MAX_CHANNELS = 64
+"""Of one recording: libsndfile goes on to 1024, and a block of any number has to fit into memory."""
+
+BLOCK = 1 << 18
+"""Samples of all channels read at a time."""
 
 Reason = Literal["undecodable", "empty", "not_finite", "sample_rate", "channel", "too_long", "silent"]
+Channel = int | Literal["mean"]
+Encoded = bytes | bytearray | memoryview
+"""An encoded recording in memory; it is read where it is, never copied."""
 
 
 class AudioError(MasdError):
@@ -35,14 +44,10 @@ class AudioError(MasdError):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One clip, ready for :class:`masd.audio.LogMel`.
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What is known of a recording as it came in, before it was resampled."""
 
-    ``samples`` is mono float32 ``[n]`` at the model's rate; the rest describes the clip as it came in.
-    """
-
-    samples: Samples
     sample_rate_in: int
     channels_in: int
     duration_s: float
@@ -50,11 +55,44 @@ class Recording:
     clipped_share: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recording(Heard):
+    """One clip, ready for :class:`masd.audio.LogMel`: ``samples`` is mono float32 ``[n]`` at the model's rate."""
+
+    samples: Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongRecording(Heard):
+    """A recording that was read to its end once, found sound, and is decoded again block by block when it is scored.
+
+    Never is more of it in memory than a block, however long it is.
+    """
+
+    source: Path | Encoded
+    sample_rate: int
+    channel: Channel
+
+    def stream(self) -> Iterator[Samples]:
+        """Mono float32 at ``sample_rate``, in blocks that together are what :func:`decode` gives as a whole.
+
+        :raises AudioError: the file is no longer what it was.
+        """
+        with _opened(self.source, self.channel) as stream:
+            if stream.rate == self.sample_rate:
+                yield from stream.blocks()
+                return
+            resampler = soxr.ResampleStream(stream.rate, self.sample_rate, 1, dtype="float32", quality="HQ")
+            for block in stream.blocks():
+                yield resampler.resample_chunk(block)
+            yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+
+
 def decode(
-    source: Path | bytes,
+    source: Path | Encoded,
     *,
     sample_rate: int = 16_000,
-    channel: int | Literal["mean"] = "mean",
+    channel: Channel = "mean",
     max_seconds: float | None = None,
 ) -> Recording:
     """Decode any format libsndfile reads (WAV, FLAC, OGG, MP3, ...), take one channel, resample.
@@ -64,72 +102,158 @@ def decode(
 
     :raises AudioError: what is wrong with the clip, in one line.
     """
-    name = str(source) if isinstance(source, Path) else "the audio"
+    whole = decode_or_stream(source, sample_rate=sample_rate, channel=channel, max_seconds=max_seconds)
+    return cast(Recording, whole)  # nothing is long where no length is named
+
+
+def decode_or_stream(
+    source: Path | Encoded,
+    *,
+    sample_rate: int,
+    channel: Channel,
+    max_seconds: float | None,
+    long_from: float | None = None,
+) -> Recording | LongRecording:
+    """:func:`decode`, except that a recording of more than ``long_from`` seconds comes as a :class:`LongRecording`."""
+    name = _name(source)
+    kept: list[Samples] | None = []
+    n, power, clipped = 0, 0.0, 0
+    with _opened(source, channel) as stream:
+        rate, channels = stream.rate, stream.channels
+        for block in stream.blocks():
+            n += len(block)
+            if max_seconds is not None and n > max_seconds * rate:
+                raise AudioError("too_long", f"{name}: longer than {max_seconds:g} s")
+            magnitude = np.abs(block)
+            peak = magnitude.max()
+            if not peak <= MAX_MAGNITUDE:  # true for NaN too
+                raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
+            exact = block.astype(np.float64)
+            power += float(exact @ exact)
+            clipped += int((magnitude >= CLIPPED).sum()) if peak >= CLIPPED else 0
+            if long_from is not None and n > long_from * rate:
+                kept = None
+            if kept is not None:
+                kept.append(block)
+    if n == 0:
+        raise AudioError("empty", f"{name}: holds no samples")
+    heard: dict[str, Any] = {
+        "sample_rate_in": rate,
+        "channels_in": channels,
+        "duration_s": n / rate,
+        "level_dbfs": 10.0 * float(np.log10(max(power / n, 1e-12))),
+        "clipped_share": clipped / n,
+    }
+    if kept is None:
+        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, **heard)
+    mono = np.concatenate(kept)
+    samples = mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="HQ")
+    if len(samples) == 0:
+        raise AudioError("empty", f"{name}: holds no samples at {sample_rate} Hz")
+    return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **heard)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """An opened recording, its header checked."""
+
+    file: "_SoundFile"
+    channel: Channel
+
+    @property
+    def rate(self) -> int:
+        rate: int = self.file.samplerate
+        return rate
+
+    @property
+    def channels(self) -> int:
+        channels: int = self.file.channels
+        return channels
+
+    def blocks(self) -> Iterator[Samples]:
+        """Mono ``[n]`` at the recording's own rate, until it ends."""
+        frames = BLOCK // self.channels
+        while len(block := self.file.read(frames, dtype="float32", always_2d=True)):
+            yield self._mono(block)
+
+    def _mono(self, block: Samples) -> Samples:
+        if self.channels == 1:
+            return block[:, 0]
+        if self.channel == "mean":
+            return np.asarray(block.mean(axis=1, dtype=np.float32))
+        return block[:, self.channel].copy()  # a view would keep all channels in memory
+
+
+@contextmanager
+def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
+    """Open a recording; whatever goes wrong with it until the block ends becomes an :class:`AudioError`."""
+    name = _name(source)
     try:
-        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as content:
-            data, rate = _read(content, name, max_seconds)
+        with source.open("rb") if isinstance(source, Path) else _InMemory(source) as content:
+            if not content.read(1):
+                raise AudioError("empty", f"{name}: holds no bytes")
+            content.seek(0)
+            with _SoundFile(content) as file:
+                _check_header(file.samplerate, file.channels, channel, name)
+                yield _Stream(file, channel)
     except OSError as error:
         raise AudioError("undecodable", f"{name}: cannot be read ({error.strerror or error})") from error
     except (soundfile.SoundFileError, ValueError, TypeError) as error:
         reason = getattr(error, "error_string", None) or str(error)  # str() of libsndfile's errors has an address in it
         raise AudioError("undecodable", f"{name}: cannot be decoded ({' '.join(reason.split())[:160]})") from error
-    if len(data) == 0:
-        raise AudioError("empty", f"{name}: holds no samples")
-    if max_seconds is not None and len(data) > max_seconds * rate:
-        raise AudioError("too_long", f"{name}: longer than {max_seconds:g} s")
-    mono = _one_channel(data, channel, name)
-    if not (np.abs(mono) <= MAX_MAGNITUDE).all():  # false for NaN too
-        raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
-    samples = mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="HQ")
-    if len(samples) == 0:
-        raise AudioError("empty", f"{name}: holds no samples at {sample_rate} Hz")
-    power = float(np.mean(np.square(mono, dtype=np.float64)))
-    return Recording(
-        samples=np.ascontiguousarray(samples, dtype=np.float32),
-        sample_rate_in=rate,
-        channels_in=data.shape[1],
-        duration_s=len(data) / rate,
-        level_dbfs=10.0 * float(np.log10(max(power, 1e-12))),
-        clipped_share=float(np.mean(np.abs(mono) >= CLIPPED)),
-    )
 
 
-class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships no types
+def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None:
+    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+        raise AudioError(
+            "sample_rate", f"{name}: sample rate {rate} Hz is outside {MIN_SAMPLE_RATE}..{MAX_SAMPLE_RATE} Hz"
+        )
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise AudioError("channel", f"{name}: has {channels} channels, more than {MAX_CHANNELS}")
+    if channels > 1 and channel != "mean" and channel >= channels:
+        raise AudioError(
+            "channel", f"{name}: has {channels} channels, so there is no channel {channel} (audio.channel)"
+        )
+
+
+class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships no types
     """Read front to back until it ends: a header's length is 0 in a streamed FLAC and anything in a broken file."""
 
     def seekable(self) -> bool:
         return False
 
 
-def _read(content: BinaryIO, name: str, max_seconds: float | None) -> tuple[Samples, int]:
-    if not content.read(1):
-        raise AudioError("empty", f"{name}: holds no bytes")
-    content.seek(0)
-    with _Stream(content) as file:
-        rate = file.samplerate
-        if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
-            raise AudioError(
-                "sample_rate", f"{name}: sample rate {rate} Hz is outside {MIN_SAMPLE_RATE}..{MAX_SAMPLE_RATE} Hz"
-            )
-        blocks = [np.empty((0, file.channels), dtype=np.float32)]
-        n = 0
-        while max_seconds is None or n <= max_seconds * rate:
-            block = file.read(BLOCK, dtype="float32", always_2d=True)
-            if len(block) == 0:
-                break
-            blocks.append(block)
-            n += len(block)
-        return np.concatenate(blocks), rate
+class _InMemory(io.RawIOBase):
+    """Encoded bytes as a file, without the copy that BytesIO makes of what is not ``bytes``."""
+
+    def __init__(self, content: Encoded) -> None:
+        self._content = memoryview(content)
+        self._at = 0
+
+    def close(self) -> None:
+        self._content.release()  # whoever owns the bytes may let go of them now
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._content[self._at : self._at + len(buffer)]
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._content)}[whence]
+        self._at = max(start + offset, 0)
+        return self._at
 
 
-def _one_channel(data: Samples, channel: int | Literal["mean"], name: str) -> Samples:
-    channels = data.shape[1]
-    if channels == 1:
-        return data[:, 0]
-    if channel == "mean":
-        return np.asarray(data.mean(axis=1, dtype=np.float32))
-    if channel >= channels:
-        raise AudioError(
-            "channel", f"{name}: has {channels} channels, so there is no channel {channel} (audio.channel)"
-        )
-    return data[:, channel]
+def _name(source: Path | Encoded) -> str:
+    return str(source) if isinstance(source, Path) else "the audio"

@@ -13,6 +13,12 @@ FLOOR = 1e-12
 
 HIGH_PASS_ORDER = 4
 
+OCTAVES_HZ = (0, 250, 500, 1000, 2000, 4000)
+"""Lower edges of the bands of :func:`octave_levels_db`; the last one is open."""
+
+GROUP = 32
+"""Mel filters applied in one matrix product, to the bins that they look at: most of a whole filter bank is zeros."""
+
 
 class LogMel:
     """Samples ``[n]`` -> log-mel frames ``[T, n_mels]`` in dB: ``10 log10(mel(|STFT|^2))``.
@@ -29,7 +35,7 @@ class LogMel:
             else None
         )
         self._window = torch.hann_window(settings.n_fft)
-        self._filters = import_torchaudio().functional.melscale_fbanks(
+        filters = import_torchaudio().functional.melscale_fbanks(
             n_freqs=settings.n_fft // 2 + 1,
             f_min=0.0,
             f_max=settings.sample_rate / 2,
@@ -39,9 +45,10 @@ class LogMel:
             mel_scale="slaney",
         )
         frequencies = np.linspace(0.0, settings.sample_rate / 2, settings.n_fft // 2 + 1)
-        weights = self._filters.numpy().astype(np.float64)
+        weights = filters.numpy().astype(np.float64)
         self.centres_hz: npt.NDArray[np.float64] = frequencies @ weights / weights.sum(axis=0).clip(min=1e-12)
         """Centre of gravity of each mel band, in Hz ``[n_mels]``."""
+        self._groups = [_used(filters[:, start : start + GROUP]) for start in range(0, settings.n_mels, GROUP)]
 
     def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """:raises ValueError: no samples."""
@@ -52,22 +59,39 @@ class LogMel:
             samples = np.tile(samples, -(-n_fft // len(samples)))[:n_fft]
         if self._sos is not None:
             samples = sosfilt(self._sos, samples).astype(np.float32)
-        spectrum = torch.stft(
-            torch.from_numpy(samples),
-            n_fft,
-            self._settings.hop_length,
-            window=self._window,
-            center=True,
-            pad_mode="reflect",
-            return_complex=True,
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
-        mel = power.T @ self._filters
+        centred = torch.from_numpy(np.pad(samples, n_fft // 2, mode="reflect"))
+        frames = centred.unfold(0, n_fft, self._settings.hop_length) * self._window
+        squares = np.square(torch.fft.rfft(frames).numpy().view(np.float32))  # real and imaginary part by turns
+        power = torch.from_numpy(squares[:, ::2] + squares[:, 1::2])
+        mel = torch.cat([power[:, bins] @ filters for bins, filters in self._groups], dim=1)
         log_mel: npt.NDArray[np.float32] = mel.clamp_(min=FLOOR).log10_().mul_(10.0).numpy()
         return log_mel
 
 
 def spectral_centroid_hz(log_mel: npt.NDArray[np.float32], centres_hz: npt.NDArray[np.float64]) -> float:
     """Mean over frames ``[T, F]`` of the power-weighted mean band centre, in Hz."""
-    power = np.power(10.0, log_mel.astype(np.float64) / 10.0)
+    power = _power(log_mel)
     return float(np.mean(power @ centres_hz / power.sum(axis=1)))
+
+
+def octave_levels_db(log_mel: npt.NDArray[np.float32], centres_hz: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Level of each band of :data:`OCTAVES_HZ` over all frames ``[T, F]``, in dB below the level of all bands together.
+
+    Relative levels, because how loud a clip is has a column of its own; -120 dB where a band holds nothing.
+    """
+    power = _power(log_mel).mean(axis=0, dtype=np.float64)
+    octave = np.searchsorted(OCTAVES_HZ, centres_hz, side="right") - 1
+    shares = np.bincount(octave, weights=power, minlength=len(OCTAVES_HZ)) / power.sum()
+    return tuple(float(level) for level in 10.0 * np.log10(np.maximum(shares, FLOOR)))
+
+
+def _power(log_mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    power: npt.NDArray[np.float32] = np.exp(log_mel * np.float32(np.log(10.0) / 10.0))
+    return power
+
+
+def _used(filters: torch.Tensor) -> tuple[slice, torch.Tensor]:
+    """The bins some neighbouring filters ``[n_freqs, n]`` look at, and the filters on these alone."""
+    used = filters.any(dim=1).nonzero()
+    bins = slice(int(used.min()), int(used.max()) + 1) if len(used) else slice(0, 1)
+    return bins, filters[bins].contiguous()

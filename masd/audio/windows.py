@@ -26,5 +26,5 @@ def cut_windows(log_mel: npt.NDArray[np.float32], frames: int, hop: int) -> npt.
     """``[T, F]`` -> windows ``[W, F, frames]`` (a copy), mel bands first as the report's ``X_i`` in ``R^(F x T)``."""
     padded = pad_by_repetition(log_mel, frames)
     starts = window_starts(len(padded), frames, hop)
-    index = starts[:, None] + np.arange(frames)
-    return np.ascontiguousarray(padded[index].transpose(0, 2, 1))
+    bands = np.ascontiguousarray(padded.T)  # rows of a window are then pieces of rows, copied as wholes
+    return np.stack([bands[:, start : start + frames] for start in starts])

@@ -15,7 +15,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Train and score every method on the test clips of each machine, over seeds. A run that was "
         "interrupted goes on where it stopped; finished cells are never computed again.",
     )
-    command.add_argument("data", type=Path, metavar="DATA", help="folder that holds one folder per machine")
+    command.add_argument("data", metavar="DATA", help="one folder per machine, in a folder or s3://bucket/prefix")
     command.add_argument("--machines", type=names, default=[], help="names separated by commas (default all)")
     command.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help="numbers separated by commas (default 0,1,2)")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of cells, tables and page")
@@ -34,12 +34,13 @@ def _seeds(text: str) -> list[int]:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from masd.data.folders import list_machines
     from masd.evaluation.benchmark.run import run_benchmark
+    from masd.lifecycle.data_sets import local_data, training_bytes
 
-    machines = options.machines or list_machines(options.data)
+    machines = options.machines or list(training_bytes(options.data))
+    data = local_data(options.data, machines)
     command = shlex.join(["masd", *sys.argv[1:]])
-    page = run_benchmark(options.data, machines, options.seeds, settings_from(options), options.out, command)
+    page = run_benchmark(data, machines, options.seeds, settings_from(options), options.out, command)
     for name in ("benchmark.csv", "benchmark.md"):
         print(page.with_name(name))
     print(page)

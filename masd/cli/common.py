@@ -4,7 +4,6 @@ import argparse
 import importlib
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import unquote, urlsplit
 
 from masd.config import Settings
 from masd.errors import MasdError
@@ -56,16 +55,3 @@ def need(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MasdError(f"this command needs {error.name}: pip install 'masd[{extra}]'") from error
-
-
-def local_folder(url: str) -> Path:
-    """A folder given as a path or as ``file://``.
-
-    :raises MasdError: another scheme.
-    """
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    if "://" in url:
-        raise MasdError(f"{url}: only folders can hold a registry so far; give a path or file:///path")
-    return Path(url)

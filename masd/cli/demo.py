@@ -40,7 +40,7 @@ def demo(out: Path) -> None:
         _say(f"    {verdict.sentence}")
 
     _say("3/5 serving with TorchServe")
-    bundles = _bundles(Registry(Path(run.registry)))
+    bundles = _bundles(Registry.open(run.registry))
     with running_server(bundles, log_folder=out / "log") as server:
         _say(f"    ready at {server.url}: {server.models}")
         client = ScoringClient(server.url)
@@ -90,7 +90,7 @@ def _extremes(results: Path) -> tuple[str, str]:
 def _bundles(registry: Registry) -> list[Path]:
     """What is in production; if the gate has let nothing through, the candidates, said aloud."""
     production = [
-        registry.path(machine, version)
+        registry.fetch(machine, version)
         for machine in registry.machines()
         if (version := registry.channel(machine, "production")) is not None
     ]
@@ -98,18 +98,18 @@ def _bundles(registry: Registry) -> list[Path]:
         return production
     _say("    the gate has let nothing into production: the demo serves the refused candidates instead")
     candidates = [
-        registry.path(machine, version)
+        registry.fetch(machine, version)
         for machine in registry.machines()
         if (version := registry.channel(machine, "candidate")) is not None
     ]
     if not candidates:
-        raise MasdError(f"{registry.root}: holds no model; see the pipeline's log")
+        raise MasdError(f"{registry.url}: holds no model; see the pipeline's log")
     return candidates
 
 
 def _closing(out: Path, data: Path, bundle: Path, machine: str, clips: Sequence[Path], seconds: float) -> str:
     registry = out / "run" / "registry"
-    in_production = Registry(registry).channel(machine, "production") is not None
+    in_production = Registry.open(registry).channel(machine, "production") is not None
     return f"""
 Done in {seconds:.0f} s. Everything lies below {out}:
   {out / "run" / "report.html"}   all machines: verdicts, our systems beside the controls

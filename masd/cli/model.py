@@ -17,9 +17,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     train = commands.add_parser("train", help="train a model from a machine's folder")
     train.add_argument(
         "data",
-        type=Path,
         metavar="DATA/MACHINE",
-        help="a machine's folder; with training.scope=fleet the folder of all machines",
+        help="a machine's folder, or s3://bucket/prefix/MACHINE; with training.scope=fleet the folder of all machines",
     )
     train.add_argument(
         "--out",
@@ -35,7 +34,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     evaluate = commands.add_parser("evaluate", help="evaluate a bundle on a machine's test clips, beside the controls")
     evaluate.add_argument("bundle", type=Path, metavar="BUNDLE")
-    evaluate.add_argument("data", type=Path, metavar="DATA/MACHINE")
+    evaluate.add_argument("data", metavar="DATA/MACHINE", help="a folder, or s3://bucket/prefix/MACHINE")
     evaluate.add_argument("--out", type=Path, required=True, metavar="DIR")
     evaluate.set_defaults(run=_evaluate)
 
@@ -48,14 +47,17 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _train(options: argparse.Namespace) -> int:
-    from masd.data.folders import list_machines
+    from masd.lifecycle.data_sets import local_data, local_machine, training_bytes
 
     settings = settings_from(options)
     out: Path = options.out
     fleet = settings.training.scope == "fleet"
-    data = options.data.resolve()
-    machines = list_machines(data) if fleet else [data.name]
-    root = data if fleet else data.parent
+    if fleet:
+        machines = list(training_bytes(options.data))
+        root = local_data(options.data, machines).resolve()
+    else:
+        folder = local_machine(options.data)
+        machines, root = [folder.name], folder.parent
     bundles = {machine: out / machine if fleet else out for machine in machines}
     work = out.parent / f"{out.name}.work"
     if existing := [folder for folder in bundles.values() if (folder / "manifest.json").exists()]:
@@ -98,7 +100,9 @@ def _check_same_order(work: Path, machines: list[str], settings: Settings) -> No
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    folder = options.data.resolve()
+    from masd.lifecycle.data_sets import local_machine
+
+    folder = local_machine(options.data)
     steps.evaluate(options.bundle, folder.parent, folder.name, options.out)
     metrics = json.loads((options.out / "metrics.json").read_text(encoding="utf-8"))
     print(f"{'':22}{'AUC source':>12}{'AUC target':>12}{'pAUC':>8}{'hmean':>8}")

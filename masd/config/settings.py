@@ -145,12 +145,13 @@ class GateSettings(_Section):
     bootstrap_samples: PositiveInt = 1000
     control_margin: float = Field(0.05, ge=0.0)
     production_margin: float = Field(0.02, ge=0.0)
+    approval: Literal["automatic", "manual"] = "automatic"  # manual: what passes waits for masd registry promote
 
 
 class ServingSettings(_Section):
     """Limits of one request to the endpoint."""
 
-    max_clip_seconds: float = Field(600.0, gt=0.0)
+    max_clip_seconds: float = Field(3600.0, gt=0.0)  # of one request: all its clips together
     refuse_silence_below_dbfs: float | None = None
 
 

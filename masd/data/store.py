@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from masd.audio import AudioError, LogMel, Recording, decode
-from masd.audio.log_mel import spectral_centroid_hz
+from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
 from masd.config import AudioSettings, Settings
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
@@ -22,7 +22,7 @@ from masd.errors import MasdError
 from masd.files import replacing_folder
 from masd.progress import Progress
 
-FORMAT = 1
+FORMAT = 2
 log = logging.getLogger(__name__)
 
 
@@ -31,8 +31,8 @@ class FeatureStore:
     """One machine's log-mel frames and clip table, read-only.
 
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
-    ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, level,
-    clipping and sample rate.
+    ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
+    level, clipping, spectral centroid and octave levels.
     """
 
     folder: Path
@@ -171,6 +171,7 @@ def _row(
         "level_dbfs": recording.level_dbfs,
         "clipped_share": recording.clipped_share,
         "spectral_centroid_hz": spectral_centroid_hz(frames, log_mel.centres_hz),
+        "octave_levels_db": octave_levels_db(frames, log_mel.centres_hz),
     }
 
 

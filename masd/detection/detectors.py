@@ -15,11 +15,20 @@ from masd.detection.fused import FusedDetector, fit_fused
 from masd.detection.knn import KnnDetector
 from masd.detection.lof import LofDetector
 from masd.detection.vectors import ErrorScaling, Level, rows_of
-from masd.detection.views import VIEWS
+from masd.detection.views import VIEWS, Views
+from masd.detection.whitened import WhitenedNeighbours
 from masd.errors import MasdError
 
 Scores = npt.NDArray[np.float64]
 LEVELS: tuple[Level, ...] = ("feature", "score")
+WINDOW_LEVEL: dict[ReportSystemName, ReportSystemName] = {
+    "knn-feature": "knn-score",
+    "knn-score": "knn-score",
+    "lof-feature": "lof-score",
+    "lof-score": "lof-score",
+}
+"""Where the window scores of each of the report's systems come from."""
+
 log = logging.getLogger(__name__)
 
 
@@ -43,44 +52,69 @@ class SystemScores:
 @dataclass(frozen=True)
 class Detectors:
     """The fused detector, the report's four domain minimums with the two error scalings they share, and a threshold
-    for each.
+    for each. ``embeddings`` decide nothing: drift is measured by them.
     """
 
     fused: FusedDetector
     systems: dict[ReportSystemName, DomainMinimum]
     scalings: dict[Level, ErrorScaling]
     thresholds: dict[SystemName, float]
+    embeddings: WhitenedNeighbours | None = None
 
-    def score(self, clip: ClipFeatures) -> dict[SystemName, SystemScores]:
-        """All systems for one clip."""
-        vectors = {}
-        for level in LEVELS:
-            embeddings, errors, _ = rows_of([clip], level)
-            vectors[level] = self.scalings[level].join(embeddings, errors)
+    def score(self, clip: ClipFeatures, systems: Sequence[SystemName] = ALL_SYSTEMS) -> dict[SystemName, SystemScores]:
+        """One clip under each of ``systems``."""
+        return self.score_clips([clip], systems)[0]
+
+    def embedding_distance(self, clip: ClipFeatures) -> float | None:
+        """How far the clip's mean embedding is from the nearest of training; None for a bundle without those."""
+        if self.embeddings is None:
+            return None
+        mean, _ = clip.mean()
+        return float(self.embeddings.distances(mean[None]).min())
+
+    def score_clips(
+        self, clips: Sequence[ClipFeatures], systems: Sequence[SystemName]
+    ) -> list[dict[SystemName, SystemScores]]:
+        """Clips together under each of ``systems``: an answer needs one of them, a comparison all."""
+        reported = [name for name in systems if name != "fused"]
+        scores = [self._reported(clip, reported) for clip in clips]
+        if "fused" in systems:
+            scores = [{"fused": fused, **others} for fused, others in zip(self._fused(clips), scores, strict=True)]
+        return scores
+
+    def _reported(self, clip: ClipFeatures, names: Sequence[ReportSystemName]) -> dict[SystemName, SystemScores]:
         windows = {
-            kind_and_level(name)[0]: minimum.score(vectors["score"])
-            for name, minimum in self.systems.items()
-            if kind_and_level(name)[1] == "score"
+            kind: self.systems[kind].score(self._vectors(clip, "score")) for kind in {WINDOW_LEVEL[n] for n in names}
         }
-        result: dict[SystemName, SystemScores] = {"fused": self._fused(clip)}
-        for name, minimum in self.systems.items():
-            kind, level = kind_and_level(name)
-            window_scores, from_target = windows[kind]
-            if level == "feature":
-                clip_score, clip_from_target = minimum.score(vectors["feature"])
-                result[name] = SystemScores(float(clip_score[0]), window_scores, bool(clip_from_target[0]))
+        scores: dict[SystemName, SystemScores] = {}
+        for name in names:
+            of_windows, from_target = windows[WINDOW_LEVEL[name]]
+            if kind_and_level(name)[1] == "score":
+                scores[name] = SystemScores(float(of_windows.mean()), of_windows, bool(from_target.mean() > 0.5))
             else:
-                result[name] = SystemScores(float(window_scores.mean()), window_scores, bool(from_target.mean() > 0.5))
-        return result
+                score, clip_from_target = self.systems[name].score(self._vectors(clip, "feature"))
+                scores[name] = SystemScores(float(score[0]), of_windows, bool(clip_from_target[0]))
+        return scores
 
-    def _fused(self, clip: ClipFeatures) -> SystemScores:
-        scores, from_target = self.fused.score(clip.views)
-        score, target = float(scores[0]), bool(from_target[0])
-        windows = self.fused.score_windows(clip.window_views, score, target) if clip.window_views else np.empty(0)
-        return SystemScores(score, windows, target)
+    def _vectors(self, clip: ClipFeatures, level: Level) -> npt.NDArray[np.float32]:
+        embeddings, errors, _ = rows_of([clip], level)
+        return self.scalings[level].join(embeddings, errors)
+
+    def _fused(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
+        views = _joined([clip.views for clip in clips])
+        if not all(clip.window_views for clip in clips):  # clips of a store come without
+            scored = zip(*self.fused.score(views), strict=True)
+            return [SystemScores(float(score), np.empty(0), bool(target)) for score, target in scored]
+        windows, counts = _joined([clip.window_views for clip in clips]), [len(clip.errors) for clip in clips]
+        return [
+            SystemScores(score, of_windows, target)
+            for score, target, of_windows in self.fused.score_with_windows(views, windows, counts)
+        ]
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         out = {f"fused.{key}": value for key, value in self.fused.tensors().items()}
+        if self.embeddings is not None:
+            out |= {f"embeddings.{key}": value for key, value in self.embeddings.tensors().items()}
         for name, minimum in self.systems.items():
             out |= {f"{name}.{key}": value for key, value in minimum.tensors().items()}
         for system, threshold in self.thresholds.items():
@@ -102,7 +136,12 @@ class Detectors:
             mean, factor = tensors[f"error_scaling.{level}"].astype(np.float64)
             scalings[level] = ErrorScaling(float(mean), float(factor))
         thresholds = {name: float(tensors[f"{name}.threshold"]) for name in ALL_SYSTEMS}
-        return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds)
+        embeddings = WhitenedNeighbours.from_tensors(own("embeddings")) if own("embeddings") else None
+        return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds, embeddings)
+
+
+def _joined(views: Sequence[Views]) -> Views:
+    return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS}
 
 
 def fit_detectors(
@@ -128,7 +167,7 @@ def fit_detectors(
     if not is_target.any():
         log.info("no target training clips: the source detector stands alone")
     held_out: dict[SystemName, Scores] = {}
-    views = {name: np.concatenate([clip.views[name] for clip in clips]) for name in VIEWS}
+    views = _joined([clip.views for clip in clips])
     fused, held_out["fused"] = fit_fused(views, is_target, settings.held_out_folds, seed)
     scalings: dict[Level, ErrorScaling] = {}
     systems: dict[ReportSystemName, DomainMinimum] = {}

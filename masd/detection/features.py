@@ -5,21 +5,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
 from masd.audio import cut_windows
 from masd.config import WindowSettings
 from masd.data.store import FeatureStore
+from masd.detection.runtime import NetworkRuntime
 from masd.detection.views import Views, views_of
-from masd.learning.losses import reconstruction_errors
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
 
 Array = npt.NDArray[np.float32]
 
-MAX_WINDOWS = 128
-"""Windows in one pass of the network: bounds memory, whatever the length of a clip."""
+MAX_WINDOWS = 4
+"""Windows in one pass of the network: what it computes between two layers stays in the processor's cache, and memory is
+bounded, whatever the length of a clip.
+"""
 
 CLIPS_AT_ONCE = 16
 
@@ -49,34 +49,30 @@ class FeatureExtractor:
     def __init__(
         self, network: ConvolutionalAutoEncoder, normalisation: Normalisation, windows: WindowSettings
     ) -> None:
-        self._network, self._normalisation, self._windows = network, normalisation, windows
+        self._network, self._normalisation, self._windows = NetworkRuntime(network), normalisation, windows
 
     def windows(self, log_mel: Array) -> Array:
         """``[T, F]`` dB -> the network's input ``[W, F, frames]``, standardised."""
-        return cut_windows(self._normalisation(log_mel), self._windows.frames, self._windows.hop_frames)
+        return self._cut(self._normalisation(log_mel))
+
+    def _cut(self, standardised: Array) -> Array:
+        return cut_windows(standardised, self._windows.frames, self._windows.hop_frames)
 
     def __call__(self, log_mels: Sequence[Array]) -> list[ClipFeatures]:
         """One :class:`ClipFeatures` per clip; the windows of all clips share the passes of the network."""
-        per_clip = [self.windows(log_mel) for log_mel in log_mels]
-        embeddings, errors, latents = [], [], []
-        for chunk in _chunks(np.concatenate(per_clip)):
-            x = torch.from_numpy(chunk).unsqueeze(1).to(memory_format=torch.channels_last)
-            with torch.inference_mode():
-                latent = self._network.encoder(x)
-                embeddings.append(F.normalize(self._network.embed_latent(latent), dim=1).numpy())
-                errors.append(reconstruction_errors(x, self._network.decoder(latent)).numpy())
-                latents.append(latent.numpy())
+        standardised = [self._normalisation(log_mel) for log_mel in log_mels]
+        per_clip = [self._cut(frames) for frames in standardised]
         cuts = np.cumsum([len(windows) for windows in per_clip])[:-1]
-        parts = [np.split(np.concatenate(part), cuts) for part in (embeddings, errors, latents)]
+        parts = [np.split(part, cuts) for part in self.run(np.concatenate(per_clip))]
         return [
-            ClipFeatures(z, e, self._clip_views(log_mel, latent), views_of(windows, latent))
-            for log_mel, windows, z, e, latent in zip(log_mels, per_clip, *parts, strict=True)
+            ClipFeatures(z, e, _clip_views(frames, latent), views_of(windows, latent))
+            for frames, windows, z, e, latent in zip(standardised, per_clip, *parts, strict=True)
         ]
 
-    def _clip_views(self, log_mel: Array, latent: Array) -> Views:
-        """Bands over all frames of the clip, each once; the latent over its windows."""
-        bands = self._normalisation(log_mel).T[None]
-        return views_of(np.ascontiguousarray(bands), latent.mean(axis=0, keepdims=True))
+    def run(self, windows: Array) -> tuple[Array, Array, Array]:
+        """Embeddings ``[W, d]``, errors ``[W]`` and latents ``[W, C, F', T']`` of any number of windows."""
+        embeddings, errors, latents = zip(*(self._network(chunk) for chunk in _chunks(windows)), strict=True)
+        return np.concatenate(embeddings), np.concatenate(errors), np.concatenate(latents)
 
     def rows(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> list[ClipFeatures]:
         """:class:`ClipFeatures` of some clips of a store, a few clips at a time, without ``window_views``: memory stays
@@ -92,13 +88,7 @@ class FeatureExtractor:
     def residual(self, log_mel: Array) -> Array:
         """``|X - X_hat|`` of each cell ``[T, F]`` in standard deviations, overlapping windows averaged (pictures)."""
         windows = self.windows(log_mel)
-        parts = []
-        for chunk in _chunks(windows):
-            x = torch.from_numpy(chunk).unsqueeze(1).to(memory_format=torch.channels_last)
-            with torch.inference_mode():
-                x_hat, _ = self._network(x)
-            parts.append((x - x_hat).abs()[:, 0].numpy())
-        residuals = np.concatenate(parts)
+        residuals = np.concatenate([np.abs(chunk - self._network.reconstruct(chunk)) for chunk in _chunks(windows)])
         frames, hop = self._windows.frames, self._windows.hop_frames
         length = max(len(log_mel), frames)
         total, count = np.zeros((length, windows.shape[1]), np.float32), np.zeros((length, 1), np.float32)
@@ -108,6 +98,11 @@ class FeatureExtractor:
             count[start : start + frames] += 1
         mean: Array = (total / count)[: len(log_mel)]
         return mean
+
+
+def _clip_views(standardised: Array, latent: Array) -> Views:
+    """Bands over all frames of the clip, each once; the latent over its windows."""
+    return views_of(np.ascontiguousarray(standardised.T[None]), latent.mean(axis=0, keepdims=True))
 
 
 def _chunks(windows: Array) -> Iterable[Array]:

@@ -1,9 +1,13 @@
 """What scoring one clip answers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from masd.audio.log_mel import OCTAVES_HZ
 from masd.config import SystemName
+
+OCTAVE_COLUMNS = tuple(f"octave_{low}_{high}_db" for low, high in zip(OCTAVES_HZ, (*OCTAVES_HZ[1:], "up"), strict=True))
+"""Columns of :attr:`Signals.octave_levels_db` in the inference log: ``octave_0_250_db`` ... ``octave_4000_up_db``."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,23 @@ class Segment:
     score: float
 
 
+LONG_SEGMENTS = 20
+"""Segments in the answer for a long recording, unless another number is asked for."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a long recording was cut: ``count`` blocks of ``seconds``, of which ``anomalous`` are above the threshold.
+
+    ``worst_start_s`` is where the block begins whose score is the recording's.
+    """
+
+    seconds: float
+    count: int
+    anomalous: int
+    worst_start_s: float
+
+
 @dataclass(frozen=True)
 class Signals:
     """Properties of the clip itself, for the inference log and drift: they need no label and no model."""
@@ -23,11 +44,16 @@ class Signals:
     clipped_share: float
     spectral_centroid_hz: float
     sample_rate_in: int
+    octave_levels_db: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class ClipScore:
-    """The score of one clip, its decision and the reason (the fields of ``masd score --json`` and of the endpoint)."""
+    """The score of one clip, its decision and the reason (the fields of ``masd score --json`` and of the endpoint).
+
+    ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it. ``blocks`` is
+    there for long recordings only (:mod:`masd.detection.streaming`), whose ``segments`` are the peaks.
+    """
 
     machine_type: str
     model_version: str
@@ -40,14 +66,26 @@ class ClipScore:
     reconstruction_error: float
     systems: dict[SystemName, float]
     signals: Signals
+    embedding_distance: float | None = None
+    blocks: Blocks | None = None
 
     @property
     def anomalous(self) -> bool:
         return self.score > self.threshold
 
-    def to_dict(self) -> dict[str, Any]:
-        """The public answer, JSON-ready, in the order of the contract."""
-        return {
+    def highest(self, most: int | None = None) -> list[Segment]:
+        """The ``most`` segments with the highest scores, in order of time.
+
+        Without a number these are all of a clip and :data:`LONG_SEGMENTS` of a long recording.
+        """
+        if most is None:
+            most = len(self.segments) if self.blocks is None else LONG_SEGMENTS
+        ranked = sorted(self.segments, key=lambda segment: -segment.score)[:most]
+        return sorted(ranked, key=lambda segment: segment.start_s)
+
+    def to_dict(self, top_segments: int | None = None) -> dict[str, Any]:
+        """The public answer, JSON-ready, in the order of the contract; ``top_segments`` as for :meth:`highest`."""
+        answer = {
             "machine_type": self.machine_type,
             "model_version": self.model_version,
             "system": self.system,
@@ -56,12 +94,10 @@ class ClipScore:
             "anomalous": self.anomalous,
             "domain": self.domain,
             "duration_s": self.duration_s,
-            "segments": [
-                {"start_s": segment.start_s, "end_s": segment.end_s, "score": segment.score}
-                for segment in self.segments
-            ],
+            "segments": [asdict(segment) for segment in self.highest(top_segments)],
             "reconstruction_error": self.reconstruction_error,
         }
+        return answer if self.blocks is None else {**answer, "blocks": asdict(self.blocks)}
 
     def to_record(self) -> dict[str, Any]:
         """One flat row for the inference log and for ``reference.parquet``: scalars only."""
@@ -75,9 +111,11 @@ class ClipScore:
             "anomalous": self.anomalous,
             "domain": self.domain,
             "reconstruction_error": self.reconstruction_error,
+            "embedding_distance": self.embedding_distance,
             "duration_s": self.duration_s,
             "sample_rate": self.signals.sample_rate_in,
             "level_dbfs": self.signals.level_dbfs,
             "clipped_share": self.signals.clipped_share,
             "spectral_centroid_hz": self.signals.spectral_centroid_hz,
+            **dict(zip(OCTAVE_COLUMNS, self.signals.octave_levels_db, strict=True)),
         }

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from masd.audio import AudioError, LogMel, Recording, decode
-from masd.audio.log_mel import spectral_centroid_hz
-from masd.config import Settings, SystemName
+from masd.audio import AudioError, Encoded, LogMel, LongRecording, Recording, decode_or_stream
+from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
+from masd.config import ALL_SYSTEMS, Settings, SystemName
 from masd.detection.detectors import Detectors, SystemScores
 from masd.detection.features import ClipFeatures, FeatureExtractor
 from masd.detection.result import ClipScore, Segment, Signals
+from masd.detection.streaming import long_from, score_long
 from masd.learning.trained import TrainedNetwork
 
 Array = npt.NDArray[np.float32]
@@ -27,9 +28,11 @@ class Scorer:
         trained: TrainedNetwork,
         detectors: Detectors,
         model_version: str = "0",
+        clip_seconds: float = 10.0,
     ) -> None:
+        """``clip_seconds`` is how long the training clips are: longer stretches are scored in blocks of that length."""
         self.settings, self.machine_type, self.model_version = settings, machine_type, model_version
-        self.detectors = detectors
+        self.detectors, self.clip_seconds = detectors, clip_seconds
         self.log_mel = LogMel(settings.audio, settings.audio.high_pass_for(machine_type))
         self.extract = FeatureExtractor(trained.network, trained.normalisations[machine_type], settings.windows)
 
@@ -38,14 +41,20 @@ class Scorer:
         """The system whose score is the answer."""
         return self.settings.detection.system
 
-    def decode(self, source: Path | bytes) -> Recording:
+    def decode(self, source: Path | Encoded) -> Recording | LongRecording:
         """Decode with this model's audio settings and the limits of serving.
+
+        A recording longer than a few training clips is read to its end, but kept encoded until it is scored.
 
         :raises AudioError: undecodable, empty, too long, or silent where the settings refuse silence.
         """
         audio, serving = self.settings.audio, self.settings.serving
-        recording = decode(
-            source, sample_rate=audio.sample_rate, channel=audio.channel, max_seconds=serving.max_clip_seconds
+        recording = decode_or_stream(
+            source,
+            sample_rate=audio.sample_rate,
+            channel=audio.channel,
+            max_seconds=serving.max_clip_seconds,
+            long_from=long_from(self.clip_seconds),
         )
         floor = serving.refuse_silence_below_dbfs
         if floor is not None and recording.level_dbfs < floor:
@@ -54,19 +63,42 @@ class Scorer:
         return recording
 
     def score(
-        self, recordings: Sequence[Recording], *, thresholds: Sequence[float | None] | None = None
+        self,
+        recordings: Sequence[Recording | LongRecording],
+        *,
+        thresholds: Sequence[float | None] | None = None,
+        all_systems: bool = False,
     ) -> list[ClipScore]:
-        """Score clips of any lengths together; ``thresholds`` replaces the model's own where not None."""
+        """Score clips of any lengths together; ``thresholds`` replaces the model's own where not None.
+
+        ``systems`` of a result has the model's own system, or with ``all_systems`` every one, which takes longer. Long
+        recordings are scored one after the other, block by block.
+        """
+        overrides = thresholds or [None] * len(recordings)
+        systems = ALL_SYSTEMS if all_systems else (self.system,)
+        pairs = list(zip(recordings, overrides, strict=True))
+        together = [(clip, override) for clip, override in pairs if isinstance(clip, Recording)]
+        clips = iter(self._clips([clip for clip, _ in together], [override for _, override in together], systems))
+
+        def score_block(block: Recording, override: float | None) -> ClipScore:
+            return self._clips([block], [override], systems)[0]
+
+        return [
+            next(clips)
+            if isinstance(recording, Recording)
+            else score_long(recording, self.clip_seconds, override, score_block)
+            for recording, override in pairs
+        ]
+
+    def _clips(
+        self, recordings: list[Recording], thresholds: list[float | None], systems: Sequence[SystemName]
+    ) -> list[ClipScore]:
         if not recordings:
             return []
         log_mels = [self.log_mel(recording.samples) for recording in recordings]
-        overrides = thresholds or [None] * len(recordings)
-        return [
-            self._result(recording, log_mel, features, override)
-            for recording, log_mel, features, override in zip(
-                recordings, log_mels, self.extract(log_mels), overrides, strict=True
-            )
-        ]
+        features = self.extract(log_mels)
+        scores = self.detectors.score_clips(features, systems)
+        return [self._result(*clip) for clip in zip(recordings, log_mels, features, scores, thresholds, strict=True)]
 
     def segments(self, system: SystemScores, n_frames: int, duration_s: float) -> tuple[Segment, ...]:
         """The window scores of a clip of ``n_frames`` frames with the time each window covers."""
@@ -80,10 +112,14 @@ class Scorer:
         )
 
     def _result(
-        self, recording: Recording, log_mel: Array, features: ClipFeatures, threshold: float | None
+        self,
+        recording: Recording,
+        log_mel: Array,
+        features: ClipFeatures,
+        scores: dict[SystemName, SystemScores],
+        threshold: float | None,
     ) -> ClipScore:
-        all_systems = self.detectors.score(features)
-        system = all_systems[self.system]
+        system = scores[self.system]
         return ClipScore(
             machine_type=self.machine_type,
             model_version=self.model_version,
@@ -94,11 +130,13 @@ class Scorer:
             duration_s=recording.duration_s,
             segments=self.segments(system, len(log_mel), recording.duration_s),
             reconstruction_error=float(features.errors.mean()),
-            systems={name: scores.score for name, scores in all_systems.items()},
+            systems={name: of_system.score for name, of_system in scores.items()},
             signals=Signals(
                 recording.level_dbfs,
                 recording.clipped_share,
                 spectral_centroid_hz(log_mel, self.log_mel.centres_hz),
                 recording.sample_rate_in,
+                octave_levels_db(log_mel, self.log_mel.centres_hz),
             ),
+            embedding_distance=self.detectors.embedding_distance(features),
         )

@@ -48,11 +48,21 @@ def views_of(bands: Array, latent: Array) -> Views:
     mean = bands.mean(axis=2)
     return {
         "band-mean": mean,
-        "band-peak": np.quantile(bands, PEAK_QUANTILE, axis=2).astype(np.float32) - mean,
+        "band-peak": _quantile(bands, PEAK_QUANTILE) - mean,
         "band-change": np.diff(bands, axis=2).std(axis=2),
         "modulation": _modulation(bands),
         "latent": latent.mean(axis=3).reshape(len(latent), -1),
     }
+
+
+def _quantile(bands: Array, share: float) -> Array:
+    """``np.quantile(bands, share, axis=2)``, which partitions row by row: sorting all at once takes a tenth of that."""
+    ordered = np.sort(bands, axis=2)
+    place = share * (bands.shape[2] - 1)
+    low = int(place)
+    high = min(low + 1, bands.shape[2] - 1)
+    between: Array = ordered[:, :, low] + np.float32(place - low) * (ordered[:, :, high] - ordered[:, :, low])
+    return between
 
 
 def _modulation(bands: Array) -> Array:

@@ -1,11 +1,12 @@
 """Nearest neighbours in a whitened space: what varies among normal clips counts little, what does not counts much."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import cdist
+import torch
 from sklearn.covariance import ledoit_wolf
 
 Array = npt.NDArray[np.float32]
@@ -56,15 +57,25 @@ class WhitenedNeighbours:
         """``[n, D]`` -> ``[n, 2]``: to the nearest source and the nearest target vector (infinite where there is
         none).
         """
-        whitened = ((vectors - self.centre) / self.spread) @ self.whitening
+        standardised = torch.from_numpy((vectors - self.centre) / self.spread)
+        whitened = (standardised @ torch.from_numpy(self.whitening)).numpy()  # NumPy's product takes half as long again
         nearest = np.full((len(vectors), 2), np.inf)
-        for column, bank in enumerate((self.source, self.target)):
+        for column, (bank, half_squares) in enumerate(zip((self.source, self.target), self._half_squares, strict=True)):
             if len(bank):
-                nearest[:, column] = cdist(whitened, bank).min(axis=1)
+                # the nearest by |b|^2 / 2 - a b, one matrix product; its distance from the difference itself, as the
+                # product leaves nothing but rounding of a distance that is small beside the vectors
+                closest = (half_squares[:, None] - bank @ whitened.T).argmin(axis=0)
+                nearest[:, column] = np.linalg.norm((whitened - bank[closest]).astype(np.float64), axis=1)
         return nearest
 
+    @cached_property
+    def _half_squares(self) -> tuple[Array, Array]:
+        """Half the squared length of each whitened training vector ``[n]``, by domain."""
+        source, target = (np.square(bank).sum(axis=1) / 2 for bank in (self.source, self.target))
+        return source, target
+
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        return dict(vars(self))
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:

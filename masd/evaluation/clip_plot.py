@@ -1,5 +1,6 @@
 """One test clip to look at and listen to: where and when it sounds unlike a normal machine."""
 
+import io
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -19,32 +20,31 @@ UNUSUAL_LEVEL = 4.0
 MARK_COLOUR = "#ff7a1a"
 WINDOW_COLOUR = "#4fd8eb"
 
+PNG_DPI = 200
+
 MAX_COLUMNS = 1200
 """Frames drawn at most: a longer clip is averaged down, its picture would not show more."""
 
 _TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
-@dataclass(frozen=True)
-class ExampleClip:
-    """A test clip worth showing: most anomalous, most normal, or closest to the threshold.
+@dataclass(frozen=True, kw_only=True)
+class DrawnClip:
+    """What a picture of a clip needs.
 
     ``log_mel`` is ``[T, F]`` in dB, ``unusual`` ``[T, F]`` by how many spreads the reconstruction misses a cell more
-    than it usually misses that band in normal training clips; ``audio_wav`` a small WAV file to listen to.
+    than it usually misses that band in normal training clips. ``start_s`` is where the clip begins in its recording;
+    the segments' times are the recording's.
     """
 
-    name: str
-    domain: str
-    condition: str
     score: float
     threshold: float
-    caption: str
     log_mel: npt.NDArray[np.float32]
     unusual: npt.NDArray[np.float32]
     segments: tuple[Segment, ...]
     hop_seconds: float
     sample_rate: int
-    audio_wav: bytes | None
+    start_s: float = 0.0
 
     @property
     def flagged(self) -> bool:
@@ -57,20 +57,46 @@ class ExampleClip:
         return max(self.segments, key=lambda segment: segment.score, default=None)
 
 
-def clip_figure(clip: ExampleClip) -> str:
+@dataclass(frozen=True, kw_only=True)
+class ExampleClip(DrawnClip):
+    """A test clip worth showing: most anomalous, most normal, or closest to the threshold.
+
+    ``audio_wav`` is a small WAV file to listen to.
+    """
+
+    name: str
+    domain: str
+    condition: str
+    caption: str
+    audio_wav: bytes | None
+
+
+def clip_figure(clip: DrawnClip) -> str:
     """An SVG: the spectrogram, the unusual marked and the worst segment boxed, above the segments' scores."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.1 if clip.segments else 2.7), layout="constrained")
-        if clip.segments:
-            top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-            _spectrogram(top, clip)
-            _timeline(bottom, clip)
-            bottom.set_xlabel("time in s")
-        else:
-            top = figure.subplots()
-            _spectrogram(top, clip)
-            top.set_xlabel("time in s")
-        return svg(figure)
+        return svg(_figure(clip))
+
+
+def clip_png(clip: DrawnClip) -> bytes:
+    """The same picture as a PNG of at most some hundred kilobytes, for a service that answers with a picture."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        _figure(clip).savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _figure(clip: DrawnClip) -> Figure:
+    figure = Figure(figsize=(WIDTH, 4.1 if clip.segments else 2.7), layout="constrained")
+    if clip.segments:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        _spectrogram(top, clip)
+        _timeline(bottom, clip)
+        bottom.set_xlabel("time in s")
+    else:
+        top = figure.subplots()
+        _spectrogram(top, clip)
+        top.set_xlabel("time in s")
+    return figure
 
 
 def mel_band(hz: float, n_mels: int, sample_rate: int) -> float:
@@ -97,13 +123,14 @@ def _marks(unusual: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float3
     return marks
 
 
-def _spectrogram(axes: Axes, clip: ExampleClip) -> None:
+def _spectrogram(axes: Axes, clip: DrawnClip) -> None:
     step = -(-len(clip.log_mel) // MAX_COLUMNS)
     hop = clip.hop_seconds * step
     picture = _averaged(clip.log_mel, step).T  # [F, columns]; grey, so that the marks are the only colour in it
     n_mels, columns = picture.shape
     low, high = np.percentile(picture, [10, 99.8])
-    extent = (-hop / 2, (columns - 0.5) * hop, -0.5, n_mels - 0.5)
+    start, end = clip.start_s, clip.start_s + max((columns - 0.5) * hop, hop / 2)
+    extent = (start - hop / 2, clip.start_s + (columns - 0.5) * hop, -0.5, n_mels - 0.5)
     axes.imshow(
         picture,
         origin="lower",
@@ -123,11 +150,11 @@ def _spectrogram(axes: Axes, clip: ExampleClip) -> None:
     ticks = {hz: mel_band(hz, n_mels, clip.sample_rate) for hz in _TICKS_HZ}
     shown = {hz: band for hz, band in ticks.items() if hz >= 250 and band <= n_mels - 0.5}
     axes.set_yticks(list(shown.values()), [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in shown])
-    axes.set_xlim(0, max((columns - 0.5) * hop, hop / 2))
+    axes.set_xlim(start, end)
     axes.set_ylabel("frequency in Hz")
 
 
-def _timeline(axes: Axes, clip: ExampleClip) -> None:
+def _timeline(axes: Axes, clip: DrawnClip) -> None:
     centres = [(segment.start_s + segment.end_s) / 2 for segment in clip.segments]
     scores = [segment.score for segment in clip.segments]
     if clip.worst is not None and len(clip.segments) > 1:

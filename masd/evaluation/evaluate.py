@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from masd.audio import AudioError
@@ -42,8 +43,8 @@ def evaluate_scorer(
     """Write ``metrics.json``, ``scores.parquet``, ``report.html`` and the result files of each system and control
     below ``out``.
 
-    The controls are trained here, on the same training clips, with the model's seed. Returns what ``metrics.json``
-    holds.
+    The controls are trained here, on the same training clips, with the model's seed. A broken model, whose scores are
+    no numbers, gets no report: the gate refuses it. Returns what ``metrics.json`` holds.
 
     :raises MasdError: no test clips, or more unreadable ones than the settings allow.
     """
@@ -51,7 +52,7 @@ def evaluate_scorer(
     if not clips:
         raise MasdError(f"{data.folder / 'test'}: no test clips; expected test/*.wav to evaluate on")
     with ConsoleProgress(f"score {data.machine_type}") as progress:
-        results, notes = score_clips(scorer, clips, progress)
+        results, notes = score_clips(scorer, clips, progress, all_systems=True)
     if not results:
         raise MasdError(f"{data.folder / 'test'}: none of its {len(clips)} clips is readable; repair or replace them")
     scores = pd.DataFrame(
@@ -72,14 +73,17 @@ def evaluate_scorer(
         "controls": {name: official_metrics(scores, scores[name], thresholds[name]) for name in CONTROLS},
         "seed": scorer.settings.seed,
     }
-    training = data.split("train")
-    with ConsoleProgress(f"map {data.machine_type}") as progress:
-        places = map_embeddings(scorer, training, [clip for clip, _ in results], progress)
     out.mkdir(parents=True, exist_ok=True)
     for name in (*ALL_SYSTEMS, *CONTROLS):
         write_results(out / name, data.machine_type, scores, scores[name], thresholds[name])
     scores.to_parquet(out / "scores.parquet", index=False)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    if broken := [name for name in ALL_SYSTEMS if not np.isfinite(scores[name]).all()]:
+        log.warning("%s: no report, %s gives scores that are no numbers", data.machine_type, ", ".join(broken))
+        return metrics
+    training = data.split("train")
+    with ConsoleProgress(f"map {data.machine_type}") as progress:
+        places = map_embeddings(scorer, training, [clip for clip, _ in results], progress)
     report = ReportData(
         metrics=metrics,
         scores=scores,
@@ -98,7 +102,7 @@ def evaluate_scorer(
 
 
 def score_clips(
-    scorer: Scorer, clips: Sequence[Clip], progress: Progress | None = None
+    scorer: Scorer, clips: Sequence[Clip], progress: Progress | None = None, *, all_systems: bool = False
 ) -> tuple[list[tuple[Clip, ClipScore]], list[str]]:
     """Score clips a few at a time; unreadable ones are left out and named in the returned notes.
 
@@ -118,7 +122,7 @@ def score_clips(
                 notes.append(f"Left out, unreadable: {error}")
                 if len(notes) > allowed:
                     raise MasdError(f"{error}; repair or remove it, or raise data.max_unreadable_share") from error
-        results += zip(readable, scorer.score(recordings), strict=True)
+        results += zip(readable, scorer.score(recordings, all_systems=all_systems), strict=True)
         if progress:
             progress(min(start + CLIPS_AT_ONCE, len(clips)), len(clips), "clips")
     return results, notes

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import soundfile
 
+from masd.audio import Recording
 from masd.data.clips import Clip
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
+from masd.detection.streaming import excerpt
 from masd.evaluation.report import ExampleClip
 from masd.evaluation.residuals import UsualResidual
 
@@ -31,10 +33,10 @@ def choose_examples(scorer: Scorer, results: Results, usual: UsualResidual, each
 
 
 def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
-    recording = scorer.decode(clip.path)
+    part = excerpt(scorer.decode(clip.path), score, lambda block: scorer.score([block])[0])
+    recording = part.recording
     log_mel = scorer.log_mel(recording.samples)
-    audio, rate = io.BytesIO(), scorer.settings.audio.sample_rate
-    soundfile.write(audio, np.clip(recording.samples, -1.0, 1.0), rate, format="WAV", subtype="PCM_16")
+    rate = scorer.settings.audio.sample_rate
     return ExampleClip(
         name=clip.name,
         domain=clip.domain,
@@ -44,8 +46,16 @@ def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, sco
         caption=caption,
         log_mel=log_mel,
         unusual=usual.excess(scorer.extract.residual(log_mel)),
-        segments=score.segments,
+        segments=part.segments,
+        start_s=part.start_s,
         hop_seconds=scorer.settings.audio.hop_length / rate,
         sample_rate=rate,
-        audio_wav=audio.getvalue(),
+        audio_wav=wav_of(recording, rate),
     )
+
+
+def wav_of(recording: Recording, sample_rate: int) -> bytes:
+    """A decoded recording as a small WAV file to listen to."""
+    audio = io.BytesIO()
+    soundfile.write(audio, np.clip(recording.samples, -1.0, 1.0), sample_rate, format="WAV", subtype="PCM_16")
+    return audio.getvalue()

@@ -31,8 +31,8 @@ def official_metrics(clips: pd.DataFrame, scores: npt.ArrayLike, threshold: floa
     ``clips`` has the columns ``section``, ``domain``, ``condition``. ``AUC(domain)`` sets the normals of the
     domain against the anomalies of both; ``pAUC`` takes all clips up to a false-positive rate of 0.1, standardised
     after McClish (chance is 0.5); precision, recall and F1 look at clips of the same domain only. A clip without a
-    domain counts as source. A value that cannot exist (no such clips) is None. Several sections are combined by
-    the harmonic mean, as the official score combines them.
+    domain counts as source. A value that cannot exist (no such clips, a score that is no number) is None. Several
+    sections are combined by the harmonic mean, as the official score combines them.
     """
     frame = clips.assign(score=np.asarray(scores, dtype=np.float64))
     groups = [group for _, group in frame.groupby("section")] or [frame]
@@ -71,9 +71,9 @@ def _section_metrics(frame: pd.DataFrame, threshold: float) -> Metrics:
 
 
 def _area(score: Floats, normal: Mask, anomaly: Mask, max_fpr: float | None = None) -> float | None:
-    if not normal.any() or not anomaly.any():
-        return None
     used = normal | anomaly
+    if not normal.any() or not anomaly.any() or not np.isfinite(score[used]).all():
+        return None
     return float(roc_auc_score(anomaly[used], score[used], max_fpr=max_fpr))
 
 

@@ -9,8 +9,10 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from masd.data.clips import Clip
+from masd.data.store import FeatureStore
+from masd.detection.features import FeatureExtractor
 from masd.detection.scorer import Scorer
-from masd.evaluation.drawn_clips import draw
+from masd.evaluation.drawn_clips import DRAW_SEED, draw
 
 Array = npt.NDArray[np.float32]
 
@@ -51,6 +53,18 @@ def usual_residual(scorer: Scorer, training: Sequence[Clip]) -> UsualResidual:
         clips = [clip for clip in training if (clip.domain == "target") == is_target]
         residuals += [scorer.extract.residual(log_mel) for _, log_mel in draw(scorer, clips, CLIPS_OF_A_DOMAIN)]
     return UsualResidual.fit(residuals)
+
+
+def usual_residual_of_store(
+    extract: FeatureExtractor,
+    store: FeatureStore,
+    rows: npt.NDArray[np.int64],
+    is_target: npt.NDArray[np.bool_],
+) -> UsualResidual:
+    """The same from a store's training clips ``rows`` ``[n]``, of which ``is_target`` ``[n]`` are of the target."""
+    rng = np.random.default_rng(DRAW_SEED)
+    drawn = [rng.permutation(rows[domain])[:CLIPS_OF_A_DOMAIN] for domain in (~is_target, is_target)]
+    return UsualResidual.fit([extract.residual(store.log_mel(int(row))) for row in np.concatenate(drawn)])
 
 
 def _smooth(residual: Array) -> Array:

@@ -15,11 +15,14 @@ GROUPS = ("systems", "controls")
 HEADLINE = ("hmean", *AREAS)
 
 
-def write_summary(evaluations: Sequence[Path], verdicts: Sequence[Path], out: Path) -> None:
-    """Gather evaluation folders and verdict files of different machines in ``out``.
+def write_summary(
+    evaluations: Sequence[Path], verdicts: Sequence[Path], out: Path, comparisons: Sequence[Path] = ()
+) -> None:
+    """Gather evaluation folders, verdict files and comparison pages of different machines in ``out``.
 
-    ``out/`` gets a folder per machine (its evaluation and ``verdict.json``), ``summary.json`` and
-    ``report.html``. A machine may be without a verdict, but not a verdict without its machine.
+    ``out/`` gets a folder per machine (its evaluation, ``verdict.json`` and ``comparison.html``), ``summary.json`` and
+    ``report.html``. A machine may be without a verdict, but not a verdict without its machine. There are as many
+    comparisons as verdicts, in the same order, or none.
 
     :raises MasdError: no evaluation, two of one machine, a verdict that matches none, or unreadable files.
     """
@@ -36,11 +39,14 @@ def write_summary(evaluations: Sequence[Path], verdicts: Sequence[Path], out: Pa
             raise MasdError(f"{out} lies inside the evaluation {folder}, which is to be copied there: write elsewhere")
         folders[machine], metrics[machine] = folder, found
     verdict_of: dict[str, dict[str, Any]] = {}
-    for file in verdicts:
-        verdict = _read(file, ("machine_type", "passed", "sentence", "system", "checks"))
+    comparison_of: dict[str, Path] = {}
+    for number, file in enumerate(verdicts):
+        verdict = _read(file, ("machine_type", "passed", "decision", "sentence", "system", "checks"))
         if verdict["machine_type"] not in folders:
             raise MasdError(f"{file} is a verdict on {verdict['machine_type']}, of which there is no evaluation")
         verdict_of[verdict["machine_type"]] = verdict
+        if comparisons:
+            comparison_of[verdict["machine_type"]] = comparisons[number]
 
     machines = sorted(folders, key=str.casefold)
     for machine in machines:
@@ -49,6 +55,8 @@ def write_summary(evaluations: Sequence[Path], verdicts: Sequence[Path], out: Pa
             if machine in verdict_of:
                 text = json.dumps(verdict_of[machine], indent=2) + "\n"
                 (staged / "verdict.json").write_text(text, encoding="utf-8")
+            if machine in comparison_of:
+                shutil.copyfile(comparison_of[machine], staged / "comparison.html")
     summary = {
         "official": {group: _official(metrics, group) for group in GROUPS},
         "machines": {
@@ -63,6 +71,7 @@ def write_summary(evaluations: Sequence[Path], verdicts: Sequence[Path], out: Pa
         summary=summary,
         passed=[machine for machine in machines if verdict_of.get(machine, {}).get("passed")],
         served=sorted({verdict["system"] for verdict in verdict_of.values()}),
+        comparisons=set(comparison_of),
         reports={machine for machine in machines if (out / machine / "report.html").is_file()},
     )
     write_text(out / "report.html", page)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
@@ -17,22 +18,31 @@ from masd.config import Settings
 from masd.detection.detectors import Detectors
 from masd.detection.scorer import Scorer
 from masd.errors import MasdError
+from masd.evaluation.residuals import UsualResidual
 from masd.files import replacing_folder, sha256
 from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
 from masd.lifecycle.manifest import FILES, Manifest, check_machine_name, code_version, load_manifest, write_manifest
 
-LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
+CLIP_SECONDS = "clip_seconds"
+USUAL = "usual_residual."
+"""Names in ``detectors.safetensors`` beside the detectors' own."""
+
+DCASE_CLIP_SECONDS = np.array(10.0)
+"""Of bundles that do not say how long their training clips are."""
+
+LIBRARIES = ("numpy", "onnxruntime", "scikit-learn", "scipy", "torch")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle, ready to score."""
+    """A verified bundle, ready to score; one made before there were explanations has no ``usual``."""
 
     folder: Path
     manifest: Manifest
     settings: Settings
     scorer: Scorer
     history: list[dict[str, float]]
+    usual: UsualResidual | None
 
 
 def save_bundle(
@@ -44,6 +54,7 @@ def save_bundle(
     trained: TrainedNetwork,
     detectors: Detectors,
     reference: pd.DataFrame,
+    usual: UsualResidual | None,
 ) -> Manifest:
     """Write a bundle folder, whole or not at all."""
     check_machine_name(machine_type)
@@ -51,6 +62,9 @@ def save_bundle(
         (staged / "config.yaml").write_text(settings.to_yaml(), encoding="utf-8")
         save_tensors(network_tensors(trained, [machine_type]), staged / "network.safetensors")
         arrays = {name: array.copy(order="C") for name, array in detectors.tensors().items()}
+        arrays[CLIP_SECONDS] = np.array(float(reference["duration_s"].median()))
+        if usual is not None:
+            arrays |= {f"{USUAL}mean": usual.mean, f"{USUAL}spread": usual.spread}
         save_arrays(arrays, staged / "detectors.safetensors")
         reference.to_parquet(staged / "reference.parquet", index=False)
         (staged / "history.json").write_text(json.dumps(trained.history), encoding="utf-8")
@@ -79,8 +93,12 @@ def load_bundle(folder: Path) -> Bundle:
         trained = restore_network(
             load_tensors(folder / "network.safetensors"), settings.network, manifest.classes, history
         )
-        detectors = Detectors.from_tensors(load_arrays(folder / "detectors.safetensors"))
-        scorer = Scorer(settings, manifest.machine_type, trained, detectors, manifest.version)
+        arrays = load_arrays(folder / "detectors.safetensors")
+        detectors = Detectors.from_tensors(arrays)
+        clip_seconds = float(arrays.get(CLIP_SECONDS, DCASE_CLIP_SECONDS))
+        scorer = Scorer(settings, manifest.machine_type, trained, detectors, manifest.version, clip_seconds)
+        known = f"{USUAL}mean" in arrays
+        usual = UsualResidual(arrays[f"{USUAL}mean"], arrays[f"{USUAL}spread"]) if known else None
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise MasdError(f"{folder}: its files do not fit together ({' '.join(str(error).split())[:160]})") from error
-    return Bundle(folder, manifest, settings, scorer, history)
+    return Bundle(folder, manifest, settings, scorer, history, usual)

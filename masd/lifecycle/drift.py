@@ -5,112 +5,120 @@ The tests are in :mod:`masd.lifecycle.drift_statistics`.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from masd.config import DriftSettings, Settings
 from masd.errors import MasdError
 from masd.files import write_text
+from masd.lifecycle.drift_clips import unusual_clips
+from masd.lifecycle.drift_evidently import add_to_workspace, run_report, write_report
+from masd.lifecycle.drift_labels import live_performance, read_labels
 from masd.lifecycle.drift_log import LogRows, read_log
 from masd.lifecycle.drift_page import write_page
-from masd.lifecycle.drift_statistics import COLUMNS, ColumnDrift, compare, rounded
+from masd.lifecycle.drift_statistics import COLUMNS, MODEL_COLUMNS, compare, rounded
+from masd.lifecycle.drift_verdict import DriftVerdict, conclusion
 from masd.lifecycle.manifest import load_manifest
 
+MOST_CLIPS = 5000
+"""A longer window is thinned evenly to this many clips: a change that needs more to be seen does not matter."""
 
-@dataclass(frozen=True)
-class DriftVerdict:
-    """What ``verdict.json`` says. ``ignored`` counts log rows that did not take part, by reason."""
-
-    machine_type: str
-    model_version: str
-    verdict: Literal["drift", "no drift", "insufficient data"]
-    clips: int
-    reference_clips: int
-    columns: dict[str, ColumnDrift]
-    ignored: dict[str, int]
-    sentence: str
+PAGES = ("drift.html", "evidently.html", "drift.json")
 
 
-def check_drift(bundle: Path, log: Path, out: Path, settings: DriftSettings | None = None) -> DriftVerdict:
-    """Write ``out/verdict.json`` and, with enough clips, Evidently's ``drift.html`` and ``drift.json`` there.
+def check_drift(
+    bundle: Path,
+    log: Path,
+    out: Path,
+    settings: DriftSettings | None = None,
+    *,
+    workspace: Path | None = None,
+    labels: Path | None = None,
+) -> DriftVerdict:
+    """Write ``out/verdict.json`` and, with enough clips, ``drift.html``, ``evidently.html`` and ``drift.json`` there.
 
     ``log`` is an inference log, a ``.jsonl`` or ``.parquet`` file or a folder of them; all its rows of this
     model count, so the caller chooses the period by the files. ``settings`` default to the bundle's own.
+    ``workspace`` is a folder of Evidently's to which the check is added; ``labels`` a file of late labels
+    (:func:`masd.lifecycle.drift_labels.read_labels`).
 
-    :raises MasdError: a broken bundle, a log that cannot be used (see :func:`read_log`), or no Evidently.
+    :raises MasdError: a broken bundle, a log or labels that cannot be used (see :func:`read_log`), or no Evidently.
     """
     manifest = load_manifest(bundle)
     if settings is None:
         config = bundle / "config.yaml"
         settings = Settings.from_yaml(config.read_text(encoding="utf-8"), str(config)).drift
-    reference = _reference(bundle / "reference.parquet")
+    known_labels = None if labels is None else read_labels(labels)
+    reference = read_reference(bundle / "reference.parquet")
     logged = read_log(log, manifest.machine_type, manifest.version, COLUMNS)
-    window = rounded(logged.rows)
+    rows = logged.rows
+    if len(rows) > MOST_CLIPS:
+        rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_CLIPS).astype(int)].reset_index(drop=True)
+    window = rounded(rows)
     columns = {}
     if len(window) >= settings.min_clips:
         columns = compare(reference, window, settings.false_alarm_rate)
-    verdict = _verdict(manifest.machine_type, manifest.version, len(reference), logged, columns, settings)
+    word, sentence = conclusion(columns, len(window), len(reference), settings.min_clips)
+    verdict = DriftVerdict(
+        machine_type=manifest.machine_type,
+        model_version=manifest.version,
+        verdict=word,
+        clips=len(window),
+        reference_clips=len(reference),
+        false_alarm_rate=settings.false_alarm_rate,
+        columns=columns,
+        unusual=unusual_clips(reference, rows, columns),
+        not_compared=[name for name in COLUMNS if name in logged.missing or name not in reference],
+        ignored=_ignored(logged, len(logged.rows) - len(rows)),
+        live=None if known_labels is None else live_performance(logged.rows, known_labels),
+        sentence=f"{manifest.machine_type}: {sentence}",
+    )
 
     out.mkdir(parents=True, exist_ok=True)
+    for page in PAGES:  # of an earlier run: must not stand beside this verdict
+        (out / page).unlink(missing_ok=True)
     if columns:
-        write_page(reference, window, columns, verdict.sentence, out)
-    else:  # a page of an earlier run must not stand beside this verdict
-        (out / "drift.html").unlink(missing_ok=True)
-        (out / "drift.json").unlink(missing_ok=True)
+        report = run_report(reference, window, verdict)
+        write_report(report, out)
+        if workspace is not None:
+            add_to_workspace(report, manifest.machine_type, workspace)
+        write_page(reference, rows, verdict, out / "drift.html")
     write_text(out / "verdict.json", json.dumps(asdict(verdict), indent=2) + "\n")
     return verdict
 
 
-def _reference(file: Path) -> pd.DataFrame:
+def read_reference(file: Path) -> pd.DataFrame:
+    """The compared columns of ``reference.parquet``, model values only of as many target clips as their share allows.
+
+    Those of source clips are known where the network was not trained on them, those of target clips always: all of
+    them together would be a mixture that no stream has.
+
+    :raises MasdError: not a table, or one with none of the columns.
+    """
     try:
         clips = pd.read_parquet(file)
     except (OSError, ValueError) as error:
         raise MasdError(f"{file}: cannot be read: {' '.join(str(error).split())[:160]}") from error
-    if missing := ", ".join(name for name in COLUMNS if name not in clips.columns):
-        raise MasdError(f"{file} has no column {missing}: train the bundle again with this version of masd")
-    return rounded(clips)
+    reference = rounded(clips)
+    if reference.empty or "domain" not in clips:
+        raise MasdError(f"{file} is no reference of drift: train the bundle again with this version of masd")
+    own = [name for name in MODEL_COLUMNS if name in reference]
+    target = (clips["domain"] == "target").to_numpy()
+    if own and not target.all():
+        share = float(reference.loc[~target, own].notna().all(axis=1).mean())
+        rows = np.flatnonzero(target)
+        kept = np.linspace(0, len(rows) - 1, round(share * len(rows))).astype(int)
+        reference.loc[np.setdiff1d(rows, rows[kept]), own] = np.nan
+    return reference
 
 
-def _verdict(
-    machine_type: str,
-    version: str,
-    reference_clips: int,
-    logged: LogRows,
-    columns: dict[str, ColumnDrift],
-    settings: DriftSettings,
-) -> DriftVerdict:
-    clips = len(logged.rows)
-    against = f"{clips} clips against {reference_clips} of the reference"
-    drifted = [column.describe(name) for name, column in columns.items() if column.drifted]
-    verdict: Literal["drift", "no drift", "insufficient data"]
-    if drifted:
-        verdict, sentence = "drift", f"drift in {', '.join(drifted)}; {against}"
-    elif columns:
-        verdict, sentence = "no drift", f"no drift in {', '.join(columns)}; {against}"
-    elif clips < settings.min_clips:
-        verdict, sentence = (
-            "insufficient data",
-            f"{clips} clips are too few to tell, {settings.min_clips} are needed",
-        )
-    else:
-        verdict, sentence = (
-            "insufficient data",
-            f"all {clips} clips and the reference are one and the same clip",
-        )
-    return DriftVerdict(
-        machine_type=machine_type,
-        model_version=version,
-        verdict=verdict,
-        clips=clips,
-        reference_clips=reference_clips,
-        columns=columns,
-        ignored={
-            "other_machines": logged.other_machines,
-            "other_versions": logged.other_versions,
-            "unreadable": logged.unreadable,
-        },
-        sentence=f"{machine_type}: {sentence}",
-    )
+def _ignored(logged: LogRows, thinned: int) -> dict[str, int]:
+    return {
+        "other_machines": logged.other_machines,
+        "other_versions": logged.other_versions,
+        "unreadable": logged.unreadable,
+        "thinned": thinned,
+    }

@@ -1,7 +1,9 @@
-"""Read an inference log: JSON lines or Parquet, one row a clip, one file or a folder of them."""
+"""Read an inference log: JSON lines or Parquet, one row a clip, one file, a folder or a bucket of them."""
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,16 @@ import pandas as pd
 
 from masd.errors import MasdError
 from masd.lifecycle.manifest import UNREGISTERED
+from masd.lifecycle.object_store import folder_of, open_store
 
 SUFFIXES = (".jsonl", ".parquet")
+
+CONTEXT = ("time", "request_id", "anomalous")
+"""Read beside the compared columns, where it is there: which clip a row is, and what was decided."""
+
+
+LEAST_SHARE = 0.5
+"""A column that fewer rows than this have is not compared."""
 
 
 class NothingLoggedError(MasdError):
@@ -21,16 +31,37 @@ class NothingLoggedError(MasdError):
 
 @dataclass(frozen=True)
 class LogRows:
-    """The rows of one model in a log, and how many others were passed over.
+    """The rows of one model in a log, oldest first, and how many others were passed over.
 
-    ``unreadable`` counts torn or otherwise broken lines (a server that was killed leaves one) and rows in
-    which a compared value is missing or not a finite number.
+    ``rows`` has the compared columns, every value finite, and :data:`CONTEXT`. ``missing`` names the columns that
+    most rows do not have: those of a server older than the column. ``unreadable`` counts torn or otherwise broken
+    lines (a server that was killed leaves one) and rows in which a compared value is missing or not a finite number.
     """
 
     rows: pd.DataFrame
+    missing: tuple[str, ...]
     other_machines: int
     other_versions: int
     unreadable: int
+
+
+@contextmanager
+def fetched(log: str) -> Iterator[Path]:
+    """The file or folder ``log`` names; of ``s3://bucket/prefix``, a copy that is there as long as the block runs.
+
+    :raises MasdError: a bucket that cannot be used, or without ``.jsonl`` and ``.parquet`` objects there.
+    """
+    if not log.startswith("s3://"):
+        yield folder_of(log)
+        return
+    store = open_store(log)
+    keys = [item.key for item in store.list() if item.key.endswith(SUFFIXES)]
+    if not keys:
+        raise MasdError(f"inference log {log} has no .jsonl or .parquet objects")
+    with tempfile.TemporaryDirectory(prefix="masd-log-") as folder:
+        for key in keys:
+            store.download(key, Path(folder) / key)
+        yield Path(folder)
 
 
 def read_log(log: Path, machine_type: str, version: str, columns: Sequence[str]) -> LogRows:
@@ -39,7 +70,7 @@ def read_log(log: Path, machine_type: str, version: str, columns: Sequence[str])
     Scores of two versions of a model are not comparable, so rows of another registered version do not count;
     while either side is version "0" (never registered), all rows of the machine do.
 
-    :raises MasdError: no log, an empty one, none of this machine, or a column that no row has.
+    :raises MasdError: no log, an empty one, none of this machine, or one with none of the columns.
     """
     files = _files(log)
     records: list[dict[str, Any]] = []
@@ -54,7 +85,7 @@ def read_log(log: Path, machine_type: str, version: str, columns: Sequence[str])
         elif not _comparable(str(row.get("model_version", UNREGISTERED)), version):
             other_versions += 1
         else:
-            records.append({name: row.get(name) for name in columns})
+            records.append({name: row.get(name) for name in (*columns, *CONTEXT)})
     if not records and not other_versions:
         if other_machines:
             found = ", ".join(sorted(seen)[:5])
@@ -62,12 +93,21 @@ def read_log(log: Path, machine_type: str, version: str, columns: Sequence[str])
         if unreadable:
             raise MasdError(f"inference log {log} has no readable row: none of {unreadable} lines is a JSON object")
         raise NothingLoggedError(f"inference log {log} is empty: no clip has been scored yet")
-    clips = pd.DataFrame(records, columns=list(columns)).apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    if missing := ", ".join(name for name in columns if len(clips) and clips[name].isna().all()):
-        raise MasdError(f"inference log {log} has no values in column {missing}: is it what masd serve logged?")
-    finite = np.isfinite(clips.to_numpy()).all(axis=1)
-    unreadable += int((~finite).sum())
-    return LogRows(clips[finite].reset_index(drop=True), other_machines, other_versions, unreadable)
+    clips = pd.DataFrame(records, columns=[*columns, *CONTEXT]).sort_values("time", kind="stable", key=_as_text)
+    values = clips[list(columns)].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    finite = np.isfinite(values)
+    missing = tuple(name for name in columns if len(clips) and finite[name].mean() < LEAST_SHARE)
+    if len(missing) == len(columns):
+        raise MasdError(f"inference log {log} has values in no compared column: is it what masd serve logged?")
+    values, finite = values.drop(columns=list(missing)), finite.drop(columns=list(missing))
+    whole = finite.all(axis=1)
+    unreadable += int((~whole).sum())
+    rows = pd.concat([values, clips[list(CONTEXT)]], axis=1)[whole].reset_index(drop=True)
+    return LogRows(rows, missing, other_machines, other_versions, unreadable)
+
+
+def _as_text(times: "pd.Series[str]") -> "pd.Series[str]":
+    return times.astype(str)  # ISO 8601 in one time zone sorts as text; rows without a time stay where they are
 
 
 def _comparable(row_version: str, version: str) -> bool:

@@ -1,72 +1,80 @@
-"""Evidently's page on a drift check: it runs the tests of ``drift_statistics`` again and draws the columns."""
+"""``drift.html``: the verdict, the columns behind it and the clips to listen to, on one page without a server."""
 
-import html
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from masd.errors import MasdError
-from masd.files import replacing_file, write_text
-from masd.lifecycle.drift_statistics import ColumnDrift, match_share_p_value
+from masd.evaluation.pages import render, svg_uri
+from masd.evaluation.style import INK, STYLE, WIDTH, svg
+from masd.files import write_text
+from masd.lifecycle.drift_verdict import DriftVerdict
 
-_OTHER = "other"
+REFERENCE_COLOUR, WINDOW_COLOUR = "#8b929b", "#1b4f9c"
 
 
-def write_page(
-    reference: pd.DataFrame,
-    window: pd.DataFrame,
-    columns: Mapping[str, ColumnDrift],
-    sentence: str,
-    out: Path,
-) -> None:
-    """Write ``drift.json`` and ``drift.html``, with the verdict's sentence on top.
-
-    :raises MasdError: Evidently is not installed.
-    """
-    os.environ["DO_NOT_TRACK"] = "1"  # before the import: Evidently reports its use otherwise
-    try:
-        from evidently import DataDefinition, Dataset, Report
-        from evidently.legacy.calculations.stattests import StatTest, register_stattest
-        from evidently.legacy.core import ColumnType
-        from evidently.metrics import ValueDrift
-    except ImportError as error:
-        raise MasdError("drift reports need Evidently: pip install 'masd[monitoring]'") from error
-
-    def match_share(before: pd.Series, after: pd.Series, _type: object, threshold: float) -> tuple[float, bool]:
-        p_value = match_share_p_value((before != _OTHER).to_numpy(), (after != _OTHER).to_numpy())
-        return p_value, p_value <= threshold
-
-    # Evidently's own Fisher test refuses samples of unequal size.
-    register_stattest(StatTest("match share", "Match share p_value", [ColumnType.Categorical], 0.05), match_share)
-    definition = DataDefinition(
-        numerical_columns=[name for name, column in columns.items() if column.usual is None],
-        categorical_columns=[name for name, column in columns.items() if column.usual is not None],
+def write_page(reference: pd.DataFrame, rows: pd.DataFrame, verdict: DriftVerdict, file: Path) -> None:
+    """``rows`` are the logged clips, ``reference`` what they were compared with; Evidently's page lies beside."""
+    order = sorted(verdict.columns, key=lambda name: verdict.columns[name].p_value / verdict.columns[name].threshold)
+    charts = {
+        name: svg_uri(column_chart(reference[name].dropna(), rows[name]))
+        for name in order
+        if verdict.columns[name].usual is None
+    }
+    times = rows["time"].dropna().astype(str)
+    page = render(
+        "drift.html",
+        verdict=verdict,
+        order=order,
+        charts=charts,
+        usual_range={name: reference[name].quantile([0.05, 0.95]).tolist() for name in verdict.unusual},
+        timeline=svg_uri(timeline(rows, reference["score"].dropna())) if "score" in verdict.columns else None,
+        period=(times.iloc[0], times.iloc[-1]) if len(times) else None,
     )
-    before, after = (
-        Dataset.from_pandas(_labelled(clips, columns), data_definition=definition) for clips in (reference, window)
-    )
-    metrics: list[Any] = [
-        ValueDrift(column=name, method=column.test, threshold=column.threshold) for name, column in columns.items()
-    ]
-    snapshot = Report(metrics, include_tests=True).run(after, before)
-    with replacing_file(out / "drift.json") as staged:
-        snapshot.save_json(str(staged))
-    page = snapshot.get_html_str(as_iframe=False)
-    style = "font:16px sans-serif;margin:0;padding:16px 24px;background:#f3f3f0;color:#22262b"
-    banner = f'<p style="{style}">{html.escape(sentence)}</p>'
-    write_text(out / "drift.html", page.replace("<body>", f"<body>{banner}", 1))
+    write_text(file, page)
 
 
-def _labelled(clips: pd.DataFrame, columns: Mapping[str, ColumnDrift]) -> pd.DataFrame:
-    """The tested columns, those with a usual value as the label of that value or ``other``."""
-    return pd.DataFrame(
-        {
-            name: clips[name]
-            if column.usual is None
-            else (clips[name] == column.usual).map({True: f"{column.usual:g}", False: _OTHER})
-            for name, column in columns.items()
-        }
-    )
+def column_chart(reference: "pd.Series[float]", window: "pd.Series[float]") -> str:
+    """Two histograms of one column, each as shares of its own clips; far values stand in the outermost bins."""
+    both = np.concatenate([reference, window])
+    low, high = np.quantile(both, [0.005, 0.995])
+    edges = np.linspace(low, high if high > low else low + 1.0, 25)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 1.5), layout="constrained")
+        axes = figure.subplots()
+        for values, colour, label in ((reference, REFERENCE_COLOUR, "reference"), (window, WINDOW_COLOUR, "window")):
+            weights = np.full(len(values), 100.0 / len(values))
+            inside = np.clip(values, edges[0], edges[-1])
+            filled = label == "reference"
+            axes.hist(
+                inside,
+                bins=list(edges),
+                weights=weights,
+                histtype="stepfilled" if filled else "step",
+                color=colour,
+                alpha=0.55 if filled else 1.0,
+                linewidth=1.4,
+                label=f"{label} ({len(values)})",
+            )
+        axes.set_ylabel("% of clips")
+        axes.legend(loc="best")
+        return svg(figure)
+
+
+def timeline(rows: pd.DataFrame, reference: "pd.Series[float]") -> str:
+    """The scores in the order in which they were logged, above the middle nine tenths of the reference."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2 * WIDTH, 2.1), layout="constrained")
+        axes = figure.subplots()
+        low, high = reference.quantile([0.05, 0.95])
+        axes.axhspan(low, high, color=REFERENCE_COLOUR, alpha=0.3, linewidth=0, label="reference, 5 to 95 %")
+        if "margin" in rows:
+            threshold = float((rows["score"] - rows["margin"]).median())
+            axes.axhline(threshold, color=INK, linestyle="--", linewidth=1.2, label="threshold")
+        axes.plot(rows["score"].to_numpy(), ".", color=WINDOW_COLOUR, markersize=3.5)
+        axes.set_xlabel("clip of the window, oldest first")
+        axes.set_ylabel("score")
+        axes.legend(loc="best", ncols=2)
+        return svg(figure)

@@ -1,9 +1,11 @@
-"""Is a window of clips distributed like the reference? A test a column, one false-alarm rate for all.
+"""Is a window of clips distributed like the reference? A test a column, one false-alarm rate for all of them.
 
 Drift distances with fixed limits (Wasserstein >= 0.1, PSI > 0.1) raise false alarms on a third to all of
-small windows without any drift, so every column gets a test with a p-value, and the wanted false-alarm rate
-is divided by the number of columns (Bonferroni). The rate holds for independent clips: clips recorded back to
-back resemble each other, and a window of one afternoon can be unlike the reference with nothing wrong.
+small windows without any drift. Here every column gets a p-value, and the smallest one is judged by how small it
+gets when reference and window are shuffled together (Westfall and Young, 1993): that counts correlated columns for
+what they are worth, holds at every window size, and needs no assumption but that normal clips come in any order.
+Clips recorded back to back resemble each other, and a window of one afternoon can be unlike the reference with
+nothing wrong.
 """
 
 from dataclasses import dataclass
@@ -12,28 +14,42 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import fisher_exact, ks_2samp
+from scipy.special import kolmogorov
+from scipy.stats import hypergeom
 
-COLUMNS = (
-    "score",
-    "reconstruction_error",
+from masd.detection.result import OCTAVE_COLUMNS
+
+MODEL_COLUMNS = ("score", "margin", "reconstruction_error", "embedding_distance")
+"""What the model says of a clip. The reference knows it only of clips that the network was not trained on."""
+
+SIGNAL_COLUMNS = (
+    "duration_s",
+    "sample_rate",
     "level_dbfs",
     "clipped_share",
     "spectral_centroid_hz",
-    "duration_s",
-    "sample_rate",
+    *OCTAVE_COLUMNS,
 )
-"""What is compared of a logged clip. ``margin`` is left out: it is ``score`` shifted by the threshold."""
+"""What can be said of a clip without a model."""
+
+COLUMNS = MODEL_COLUMNS + SIGNAL_COLUMNS
+"""What is compared of a logged clip."""
 
 USUAL_SHARE = 0.9
 """From this share of the reference on one value, a column is compared by how often that value comes."""
 
+TAIL = 25
+"""Shuffles expected below the threshold: their number is what makes it a steady one."""
+
 _DECIMALS = {"duration_s": 2}  # lossy formats pad a clip by some samples: not a different duration
+
+Values = npt.NDArray[np.float64]
+Shuffles = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """The test of one column.
+    """The test of one column: ``drifted`` if ``p_value < threshold``.
 
     ``reference`` and ``window`` are medians for ``test == "ks"``; for ``"match share"`` they are the shares
     of clips at ``usual``, the reference's usual value.
@@ -56,7 +72,65 @@ class ColumnDrift:
         return f"{name} ({change}, p {self.p_value:.1g})"
 
 
-def usual_value(reference: pd.Series) -> float | None:
+def rounded(clips: pd.DataFrame) -> pd.DataFrame:
+    """Those of :data:`COLUMNS` that are there, as float64, durations to the hundredth of a second."""
+    return clips[[name for name in COLUMNS if name in clips]].astype(np.float64).round(_DECIMALS)
+
+
+def compare(
+    reference: pd.DataFrame, window: pd.DataFrame, false_alarm_rate: float, seed: int = 0
+) -> dict[str, ColumnDrift]:
+    """Test every column of ``window`` against ``reference`` (both as :func:`rounded` returns them).
+
+    The rate is split evenly between :data:`MODEL_COLUMNS`, for which only some rows of the reference count, and
+    :data:`SIGNAL_COLUMNS`. A column with one and the same value throughout both carries nothing and is left out.
+    Returns the tested columns in the order of :data:`COLUMNS`.
+    """
+    families = []
+    for columns in (MODEL_COLUMNS, SIGNAL_COLUMNS):
+        names = [name for name in columns if name in window and name in reference]
+        known = reference[names].dropna()
+        names = [name for name in names if len(known) and pd.concat([known[name], window[name]]).nunique() > 1]
+        if names:
+            families.append((known[names], window[names]))
+    found: dict[str, ColumnDrift] = {}
+    for known, own in families:
+        found |= _compare_together(known, own, false_alarm_rate / len(families), np.random.default_rng(seed))
+    return found
+
+
+def _compare_together(
+    reference: pd.DataFrame, window: pd.DataFrame, rate: float, rng: np.random.Generator
+) -> dict[str, ColumnDrift]:
+    """Columns whose smallest p-value crosses the threshold in a share ``rate`` of shuffles at most."""
+    rows = len(reference) + len(window)
+    count = max(999, round(TAIL / rate) - 1)
+    labels = np.zeros((rows, count + 1), dtype=np.bool_)  # which rows are the window; the first column is the truth
+    labels[len(reference) :] = True
+    labels[:, 1:] = rng.permuted(labels[:, 1:], axis=0)
+    usual = {name: usual_value(reference[name]) for name in reference}
+    p_values = {}
+    for name in reference:
+        values = np.concatenate([reference[name].to_numpy(), window[name].to_numpy()])
+        common = usual[name]
+        p_values[name] = ks_p_values(values, labels) if common is None else fisher_p_values(values == common, labels)
+    smallest = np.sort(np.min([p[1:] for p in p_values.values()], axis=0))
+    threshold = float(smallest[int(rate * (count + 1)) - 1])
+    return {
+        str(name): ColumnDrift(
+            p_value=float(p[0]),
+            threshold=threshold,
+            drifted=bool(p[0] < threshold),
+            test="ks" if usual[name] is None else "match share",
+            reference=_typical(reference[name], usual[name]),
+            window=_typical(window[name], usual[name]),
+            usual=usual[name],
+        )
+        for name, p in p_values.items()
+    }
+
+
+def usual_value(reference: "pd.Series[float]") -> float | None:
     """The value that at least :data:`USUAL_SHARE` of the reference has, or None where values spread.
 
     A rank test is nearly blind on such columns: with 990 reference clips at 16 kHz, two clips of fifty at
@@ -67,41 +141,42 @@ def usual_value(reference: pd.Series) -> float | None:
     return float(counts.index[0]) if counts.iloc[0] >= USUAL_SHARE * len(reference) else None
 
 
-def ks_p_value(reference: pd.Series, window: pd.Series) -> float:
-    """Two-sample Kolmogorov-Smirnov test. Ties make it more cautious: the false-alarm rate stays a bound."""
-    return float(ks_2samp(reference, window).pvalue)
+def ks_p_values(values: Values, labels: Shuffles) -> Values:
+    """Two-sample Kolmogorov-Smirnov test of ``values`` ``[n]`` for each division ``labels`` ``[n, k]`` in two.
 
-
-def match_share_p_value(reference: npt.NDArray[np.bool_], window: npt.NDArray[np.bool_]) -> float:
-    """Fisher's exact test: is the share of clips at the usual value the same in both?"""
-    table = [[int(side.sum()), int((~side).sum())] for side in (reference, window)]
-    return float(fisher_exact(table).pvalue)
-
-
-def rounded(clips: pd.DataFrame) -> pd.DataFrame:
-    """The compared columns as float64, durations to the hundredth of a second."""
-    return clips[list(COLUMNS)].astype(np.float64).round(_DECIMALS)
-
-
-def compare(reference: pd.DataFrame, window: pd.DataFrame, false_alarm_rate: float) -> dict[str, ColumnDrift]:
-    """Test every column of ``window`` against ``reference`` (both as :func:`rounded` returns them).
-
-    A column with one and the same value throughout both carries nothing: it is left out and does not count
-    in the correction. Returns the tested columns in the order of :data:`COLUMNS`.
+    Asymptotic p-values ``[k]``: of two divisions of the same sizes, the one with the larger distance has the smaller.
     """
-    names = [name for name in COLUMNS if pd.concat([reference[name], window[name]]).nunique() > 1]
-    return {name: _test(reference[name], window[name], false_alarm_rate / len(names)) for name in names}
+    order = np.argsort(values, kind="stable")
+    inside, rows = int(labels[:, 0].sum()), len(values)
+    outside = rows - inside
+    # inside * outside * (F_inside - F_outside), in whole numbers: a step up for each row inside, down for each outside
+    gap = labels[order].astype(np.int32)
+    gap *= rows
+    gap -= inside
+    np.cumsum(gap, axis=0, out=gap)
+    last = np.append(np.diff(values[order]) > 0, True)  # of each run of equal values
+    if not last.all():
+        gap = gap[last]
+    distance = np.maximum(gap.max(axis=0), -gap.min(axis=0)) / (inside * outside)
+    p_values: Values = kolmogorov(np.sqrt(inside * outside / (inside + outside)) * distance)
+    return p_values
 
 
-def _test(reference: pd.Series, window: pd.Series, threshold: float) -> ColumnDrift:
-    reference = reference.dropna()  # the model's own values are known only of clips its network was not trained on
-    usual = usual_value(reference)
-    if usual is None:
-        p_value = ks_p_value(reference, window)
-        return ColumnDrift(
-            p_value, threshold, p_value <= threshold, "ks", float(reference.median()), float(window.median())
-        )
-    at_usual = (reference == usual).to_numpy(), (window == usual).to_numpy()
-    p_value = match_share_p_value(*at_usual)
-    shares = float(at_usual[0].mean()), float(at_usual[1].mean())
-    return ColumnDrift(p_value, threshold, p_value <= threshold, "match share", *shares, usual=usual)
+def fisher_p_values(at_usual: npt.NDArray[np.bool_], labels: Shuffles) -> Values:
+    """Fisher's exact test: is the share of ``at_usual`` ``[n]`` the same on both sides of ``labels`` ``[n, k]``?
+
+    Two-sided: the probability of all tables that are no likelier than the one at hand.
+    """
+    inside, rows, hits = int(labels[:, 0].sum()), len(at_usual), int(at_usual.sum())
+    tables = np.arange(max(0, inside + hits - rows), min(inside, hits) + 1)
+    probability = hypergeom.pmf(tables, rows, hits, inside)
+    likelihood = np.sort(probability)
+    total = np.cumsum(likelihood)
+    p_of_table = total[np.searchsorted(likelihood, probability * (1 + 1e-7), side="right") - 1]
+    counts = labels[at_usual].sum(axis=0)
+    p_values: Values = np.minimum(p_of_table[counts - tables[0]], 1.0)
+    return p_values
+
+
+def _typical(values: "pd.Series[float]", usual: float | None) -> float:
+    return float(values.median() if usual is None else (values == usual).mean())

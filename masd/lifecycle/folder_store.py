@@ -1,7 +1,9 @@
 """An object store in a folder: one file an object."""
 
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +28,7 @@ class FolderStore:
 
     def write(self, key: str, content: bytes) -> None:
         try:
-            with replacing_file(self._path(key)) as staged:
+            with self._durable(key) as staged:
                 staged.write_bytes(content)
         except OSError as error:
             raise self._failed("write", key, error) from error
@@ -43,20 +45,24 @@ class FolderStore:
 
     def upload(self, path: Path, key: str) -> None:
         try:
-            with replacing_file(self._path(key)) as staged:
+            with self._durable(key) as staged:
                 shutil.copyfile(path, staged)
         except OSError as error:
             raise self._failed("write", key, error) from error
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        start = self.root / prefix.rpartition("/")[0]
-        files = start.rglob("*") if start.is_dir() else iter(())
         found = []
-        for file in files:
-            key = file.relative_to(self.root).as_posix()
-            hidden = any(part.startswith(".") for part in key.split("/"))  # staged by a writer that is not done yet
-            if key.startswith(prefix) and not hidden and file.is_file():
-                status = file.stat()
+        for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
+            for name in names:
+                file = Path(folder, name)
+                key = file.relative_to(self.root).as_posix()
+                hidden = any(part.startswith(".") for part in key.split("/"))  # staged by a writer that is not done yet
+                if hidden or not key.startswith(prefix):
+                    continue
+                try:
+                    status = file.stat()
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
                 found.append(StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
         yield from sorted(found, key=lambda item: item.key)
 
@@ -65,6 +71,18 @@ class FolderStore:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:
             raise self._failed("delete", key, error) from error
+
+    @contextmanager
+    def _durable(self, key: str) -> Iterator[Path]:
+        """As :func:`replacing_file`, and the new name is on the disk too when the block has ended."""
+        path = self._path(key)
+        with replacing_file(path) as staged:
+            yield staged
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)

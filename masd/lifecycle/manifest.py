@@ -43,29 +43,42 @@ def check_machine_name(name: str) -> str:
     return name
 
 
+def parse_manifest(text: str | bytes, where: str) -> Manifest:
+    """Read a manifest's text; the files it names are not looked at.
+
+    :param where: the bundle, for messages.
+    :raises MasdError: no manifest of a bundle, or one of another schema.
+    """
+    try:
+        content = json.loads(text)
+        schema = content["schema_version"]
+        if schema > SCHEMA_VERSION:
+            raise MasdError(
+                f"{where}: bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
+            )
+        if schema < SCHEMA_VERSION:
+            raise MasdError(
+                f"{where}: bundle schema {schema} is older than this masd reads ({SCHEMA_VERSION}); train it again"
+            )
+        manifest = Manifest(**content)
+        check_machine_name(manifest.machine_type)
+    except (ValueError, KeyError, TypeError) as error:
+        raise MasdError(f"{where}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+    if set(manifest.files) != set(FILES):
+        raise MasdError(f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}")
+    return manifest
+
+
 def load_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json`` and check every file it names.
 
     :raises MasdError: not a bundle, another schema, or a file that is missing or not what was written.
     """
-    path = folder / "manifest.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        schema = content["schema_version"]
-        if schema > SCHEMA_VERSION:
-            raise MasdError(
-                f"{folder}: bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
-            )
-        if schema < SCHEMA_VERSION:
-            raise MasdError(
-                f"{folder}: bundle schema {schema} is older than this masd reads ({SCHEMA_VERSION}); train it again"
-            )
-        manifest = Manifest(**content)
-        check_machine_name(manifest.machine_type)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        text = (folder / "manifest.json").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise MasdError(f"{folder}: not a bundle ({' '.join(str(error).split())[:160]})") from error
-    if set(manifest.files) != set(FILES):
-        raise MasdError(f"{path}: must name exactly the files {', '.join(FILES)}")
+    manifest = parse_manifest(text, str(folder))
     for name, digest in manifest.files.items():
         if not (folder / name).is_file():
             raise MasdError(f"{folder / name}: missing from the bundle; fetch or train it again")

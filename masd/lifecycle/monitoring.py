@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masd.lifecycle.drift import check_drift
-from masd.lifecycle.drift_log import NothingLoggedError
+from masd.lifecycle.drift_log import NothingLoggedError, fetched
 from masd.lifecycle.registry import Registry
 
 log = logging.getLogger(__name__)
 
 
-def drifted_machines(machines: Sequence[str], inference_log: Path, registry: Path, out: Path) -> list[str]:
+def drifted_machines(
+    machines: Sequence[str], inference_log: str, registry: str, out: Path, *, workspace: Path | None = None
+) -> list[str]:
     """Check each machine's version in production against the log; drift reports go to ``out/<machine>``.
+
+    ``inference_log`` is a file, a folder or ``s3://bucket/prefix``; ``workspace`` as in :func:`check_drift`.
 
     A machine without a version in production, or without a clip in the log, is passed over with a warning: an idle
     machine must not keep the others from being watched.
@@ -20,18 +24,20 @@ def drifted_machines(machines: Sequence[str], inference_log: Path, registry: Pat
     :raises MasdError: a log that is not there or is no inference log.
     """
     out.mkdir(parents=True, exist_ok=True)
-    models = Registry(registry)
+    models = Registry.open(registry)
     drifted = []
-    for machine in machines:
-        version = models.channel(machine, "production")
-        if version is None:
-            log.warning("%s has no version in production: nothing to compare with", machine)
-            continue
-        try:
-            verdict = check_drift(models.path(machine, version), inference_log, out / machine)
-        except NothingLoggedError as nothing:
-            log.warning("%s: %s", machine, nothing)
-            continue
-        if verdict.verdict == "drift":
-            drifted.append(machine)
+    with fetched(inference_log) as heard:
+        for machine in machines:
+            version = models.channel(machine, "production")
+            if version is None:
+                log.warning("%s has no version in production: nothing to compare with", machine)
+                continue
+            try:
+                bundle = models.fetch(machine, version)
+                verdict = check_drift(bundle, heard, out / machine, workspace=workspace)
+            except NothingLoggedError as nothing:
+                log.warning("%s: %s", machine, nothing)
+                continue
+            if verdict.verdict == "drift":
+                drifted.append(machine)
     return drifted

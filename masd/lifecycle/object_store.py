@@ -20,11 +20,15 @@ class MissingObjectError(StoreError):
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object as a listing shows it; ``modified`` is by the store's own clock."""
+    """One object as a listing shows it; ``modified`` is by the store's own clock.
+
+    ``etag`` changes whenever the content does; a folder has none.
+    """
 
     key: str
     size: int
     modified: datetime
+    etag: str = ""
 
 
 class ObjectStore(Protocol):
@@ -58,7 +62,8 @@ class ObjectStore(Protocol):
 def open_store(url: str) -> ObjectStore:
     """``file:///folder``, a plain path, or ``s3://bucket/prefix``.
 
-    :raises StoreError: another scheme, or a bucket that cannot be used as the environment describes it.
+    :raises StoreError: another scheme, or an environment in which no bucket can be used. Whether this one can is seen
+        at its first use.
     """
     if url.startswith("s3://"):
         from masd.lifecycle.s3_store import S3Store
@@ -80,6 +85,14 @@ def folder_of(url: str) -> Path:
     if "://" in url:
         raise StoreError(f"{url}: give a path, file:///folder or s3://bucket/prefix")
     return Path(url)
+
+
+def absolute_url(url: str) -> str:
+    """The same store for a process in another working folder.
+
+    :raises StoreError: another scheme.
+    """
+    return url if url.startswith("s3://") else str(folder_of(url).resolve())
 
 
 def check_key(key: str) -> str:

@@ -3,8 +3,8 @@ these.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from masd.files import replacing_folder, write_text
 from masd.progress import ConsoleProgress
 
 if TYPE_CHECKING:
+    from masd.evaluation.comparison import Contender
     from masd.evaluation.gate import Verdict
     from masd.learning.device import DeviceName
 
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
 # scikit-learn and matplotlib.
 
 
-def featurize(data: Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
-    """Recordings below ``data/<machine>`` -> a log-mel store ``out/<machine>`` each."""
+def featurize(data: str | Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
+    """Recordings below ``data/<machine>``, in a folder or a bucket -> a log-mel store ``out/<machine>`` each."""
     from masd.data.folders import read_machine
     from masd.data.store import build_store
+    from masd.lifecycle.data_sets import local_data
     from masd.lifecycle.manifest import check_machine_name
 
     for machine in machines:
         check_machine_name(machine)
-        clips = read_machine(data / machine, settings.data)
+        clips = read_machine(local_data(data, [machine]) / machine, settings.data)
         with ConsoleProgress(f"featurize {machine}") as progress:
             build_store(clips, settings, out / machine, progress=progress)
 
@@ -59,8 +61,10 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
 
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
+    from masd.detection.embedding_distance import fit_embedding_distance
     from masd.detection.features import FeatureExtractor
     from masd.detection.result import ClipScore, Signals
+    from masd.evaluation.residuals import usual_residual_of_store
     from masd.learning.trained import load_network
     from masd.lifecycle.bundle import save_bundle
 
@@ -73,8 +77,11 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
     detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen)
+    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed)
     reference = []
-    for row, features_of_clip, score in zip(rows, clips, held_out[settings.detection.system], strict=True):
+    for row, features_of_clip, score, distance in zip(
+        rows, clips, held_out[settings.detection.system], distances, strict=True
+    ):
         about = store.clips.iloc[int(row)]
         result = ClipScore(
             machine_type=machine,
@@ -92,33 +99,37 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
                 float(about["clipped_share"]),
                 float(about["spectral_centroid_hz"]),
                 int(about["sample_rate_in"]),
+                tuple(map(float, about["octave_levels_db"])),
             ),
+            embedding_distance=float(distance),
         )
         reference.append(result.to_record())
     frame = pd.DataFrame(reference)
     if unseen.any():  # what the network remembers is no reference for what it has never heard
-        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error"]] = np.nan
+        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error", "embedding_distance"]] = np.nan
     save_bundle(
         out,
         settings=settings,
         machine_type=machine,
         data_fingerprint=store.fingerprint,
         trained=trained,
-        detectors=detectors,
+        detectors=replace(detectors, embeddings=embeddings),
         reference=frame,
+        usual=usual_residual_of_store(extract, store, rows, is_target),
     )
 
 
-def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
+def evaluate(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
     """Score the test clips of ``data/<machine>`` with a bundle and the controls -> the folder ``out``."""
     from masd.data.folders import read_machine
     from masd.evaluation.evaluate import evaluate_scorer
     from masd.lifecycle.bundle import load_bundle
+    from masd.lifecycle.data_sets import local_data
 
     loaded = load_bundle(bundle)
     if loaded.manifest.machine_type != machine:
         raise MasdError(f"{bundle}: is a model of {loaded.manifest.machine_type}, not of {machine}")
-    clips = read_machine(data / machine, loaded.settings.data)
+    clips = read_machine(local_data(data, [machine]) / machine, loaded.settings.data)
     with replacing_folder(out) as staged:
         evaluate_scorer(
             loaded.scorer,
@@ -129,32 +140,71 @@ def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
         )
 
 
-def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: Path) -> "Verdict":
-    """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``."""
+def gate(
+    evaluation: Path, registry: str, settings: Settings, data: str | Path, out: Path, page: Path | None = None
+) -> "Verdict":
+    """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``, and how the candidate
+    compares with the version in production to ``page``.
+    """
     import pandas as pd
 
+    from masd.evaluation.comparison import Contender
+    from masd.evaluation.comparison_page import write_comparison
     from masd.evaluation.gate import decide
+    from masd.lifecycle.data_sets import local_data
     from masd.lifecycle.registry import Registry
 
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
-    machine = metrics["machine_type"]
+    machine, system = metrics["machine_type"], settings.detection.system
     scores = pd.read_parquet(evaluation / "scores.parquet")
-    models = Registry(Path(registry))
+    measured = metrics["systems"] | metrics["controls"]
+    thresholds = {name: values["threshold"] for name, values in measured.items()}
+    candidate = Contender(dict(zip(scores["name"], scores[system], strict=True)), thresholds[system])
+    models = Registry.open(registry)
     version = models.channel(machine, "production")
-    champion: dict[str, float] | None = None
+    champion: Contender | None = None
+    recording: Callable[[str], bytes | None] = _no_recording
     if version is not None:
-        champion = _champion_scores(models.path(machine, version), data / machine)
-    verdict = decide(machine, scores, settings.detection.system, settings.gate, champion, version, seed=settings.seed)
+        champion, recording = _champion(models.fetch(machine, version), local_data(data, [machine]) / machine)
+    verdict = decide(
+        machine,
+        scores,
+        system,
+        settings.gate,
+        champion,
+        version,
+        thresholds=thresholds,
+        seed=settings.seed,
+    )
+    if page is not None:
+        write_comparison(
+            verdict, scores, candidate, champion, settings.gate, page, recording=recording, seed=settings.seed
+        )
     write_text(out, json.dumps(asdict(verdict), indent=2) + "\n")
     return verdict
 
 
-def _champion_scores(bundle: Path, folder: Path) -> dict[str, float]:
-    """The production model's score of every test clip of the *new* data, by clip name."""
+def _champion(bundle: Path, folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
+    """What the production model says of every test clip of the *new* data, and these clips to listen to."""
     from masd.data.folders import read_machine
+    from masd.detection.streaming import excerpt
+    from masd.evaluation.comparison import Contender
     from masd.evaluation.evaluate import score_clips
+    from masd.evaluation.examples import wav_of
     from masd.lifecycle.bundle import load_bundle
 
     scorer = load_bundle(bundle).scorer
     results, _ = score_clips(scorer, read_machine(folder, scorer.settings.data).split("test"))
-    return {clip.name: result.score for clip, result in results}
+    scores = {clip.name: result.score for clip, result in results}
+    by_name = {clip.name: (clip.path, result) for clip, result in results}
+
+    def recording(name: str) -> bytes:
+        path, result = by_name[name]
+        part = excerpt(scorer.decode(path), result, lambda block: scorer.score([block])[0])
+        return wav_of(part.recording, scorer.settings.audio.sample_rate)
+
+    return Contender(scores, scorer.detectors.thresholds[scorer.system]), recording
+
+
+def _no_recording(name: str) -> bytes | None:
+    return None

@@ -1,5 +1,6 @@
 """What a cluster is given: the golden files, and the shapes of the two scopes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 
 from masd.config import Settings
 from pipelines.compile import GOLDEN, compile_golden, compile_pipelines
+from pipelines.placement import BUCKET_VARIABLES
 
 RENEW = "if the change is meant, run: python -m pipelines.compile"
 
@@ -55,13 +57,14 @@ def test_fleet_scope_trains_before_the_loop(compiled: Path) -> None:
 
 
 @pytest.mark.parametrize("scope", ["machine", "fleet"])
-def test_both_verdicts_are_packaged(compiled: Path, scope: str) -> None:
+def test_every_decision_is_packaged(compiled: Path, scope: str) -> None:
     spec, _ = _load(compiled / scope / "training.yaml")
     branches = spec["components"]["comp-condition-branches-2"]["dag"]["tasks"]
-    assert [branch["taskInfo"]["name"] for branch in branches.values()] == ["passed", "refused"]
+    assert [branch["taskInfo"]["name"] for branch in branches.values()] == ["passed", "asked", "refused"]
     shipped = [spec["components"][branch["componentRef"]["name"]]["dag"]["tasks"] for branch in branches.values()]
     assert [task["taskInfo"]["name"] for tasks in shipped for task in tasks.values()] == [
         "promote",
+        "await approval",
         "keep candidate",
     ]
 
@@ -113,7 +116,47 @@ def test_training_alone_asks_for_a_gpu_and_shared_memory(compiled: Path) -> None
         "exec-gate",
         "exec-package",
         "exec-package-2",
+        "exec-package-3",
     }
+
+
+def _platform(path: Path) -> dict[str, Any]:
+    return dict(_load(path)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"])
+
+
+def test_every_task_ends_some_time_and_can_be_found(compiled: Path) -> None:
+    for path in compiled.glob("**/*.yaml"):
+        platform = _platform(path)
+        assert set(platform) == set(_executors(path))
+        for name, executor in platform.items():
+            step = re.sub(r"^exec-|-\d+$", "", name)
+            assert 3600 <= int(executor["activeDeadlineSeconds"]) <= 86400, name
+            assert executor["podMetadata"]["labels"] == {
+                "app.kubernetes.io/part-of": "masd",
+                "app.kubernetes.io/component": step,
+            }
+
+
+def test_credentials_of_the_bucket_come_from_a_secret_that_need_not_be_there(compiled: Path) -> None:
+    path = compiled / "machine" / "monitoring.yaml"
+    with_secret = {
+        name: executor["secretAsEnv"] for name, executor in _platform(path).items() if "secretAsEnv" in executor
+    }
+    steps = {re.sub(r"^exec-|-\d+$", "", name) for name in with_secret}
+    assert steps == {"drift", "featurize", "evaluate", "gate", "package"}
+    for (secret,) in with_secret.values():
+        assert secret["secretName"] == "masd-s3"
+        assert secret["optional"] is True
+        assert {key["envVar"] for key in secret["keyToEnv"]} == set(BUCKET_VARIABLES)
+
+
+def test_training_goes_to_a_node_with_a_gpu(compiled: Path) -> None:
+    selected = {
+        name: executor["nodeSelector"]["labels"]
+        for name, executor in _platform(compiled / "fleet" / "training.yaml").items()
+        if "nodeSelector" in executor
+    }
+    assert selected == {"exec-train": {"nvidia.com/gpu.present": "true"}}
 
 
 def test_without_gpu_with_own_volume_and_settings(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from masd.cli.main import main
 from masd.config import Settings
 from masd.errors import MasdError
 from pipelines.run import MonitoringRun, TrainingRun, run_monitoring, run_training
@@ -44,13 +45,13 @@ def test_both_verdicts_end_in_the_registry_and_the_report(tmp_path: Path) -> Non
     said: list[str] = []
     run = _train(tmp_path, ["fan", "refused-valve"], said=said)
 
-    assert [(verdict.machine, verdict.passed) for verdict in run.verdicts] == [
-        ("fan", True),
-        ("refused-valve", False),
+    assert [(verdict.machine, verdict.decision) for verdict in run.verdicts] == [
+        ("fan", "promote"),
+        ("refused-valve", "refuse"),
     ]
     assert run.verdicts[1].sentence == "refused-valve: bad"
     out = tmp_path / "out"
-    results = {"metrics.json", "network.json", "verdict.json"}
+    results = {"comparison.html", "metrics.json", "network.json", "verdict.json"}
     assert _files(out) == {
         "pipeline.log",
         "report.html",
@@ -70,6 +71,14 @@ def test_both_verdicts_end_in_the_registry_and_the_report(tmp_path: Path) -> Non
     ]
     assert "report started" in said
     assert "\x1b" not in run.log.read_text(encoding="utf-8")
+
+
+def test_manual_approval_asks_and_refuses_nothing(tmp_path: Path) -> None:
+    settings = Settings.load(None, ["gate.approval=manual"])
+    run = run_training(_data(tmp_path, ["fan"]), [], settings, tmp_path / "out", say=list[str]().append)
+    assert [(verdict.decision, verdict.refused) for verdict in run.verdicts] == [("ask", False)]
+    record = json.loads((tmp_path / "out/registry/models/fan/1").read_text())
+    assert record["decision"] == "ask"
 
 
 def _earlier_run(out: Path, machine: str) -> None:
@@ -120,6 +129,12 @@ def test_one_failed_machine_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_a_killed_step_is_named(tmp_path: Path) -> None:
     with pytest.raises(MasdError, match=r"^train of killed-fan ended without a word"):
         _train(tmp_path, ["killed-fan"])
+
+
+def test_a_step_that_never_said_it_was_done_has_failed_whatever_its_status(tmp_path: Path) -> None:
+    with pytest.raises(MasdError, match=r"^package of silent-fan ended without a word"):
+        _train(tmp_path, ["silent-fan"])
+    assert not (tmp_path / "out" / "report.html").exists()
 
 
 def test_no_such_machine(tmp_path: Path) -> None:
@@ -186,7 +201,7 @@ def _monitor(tmp_path: Path, drifted: str, scope: str = "machine") -> Monitoring
     machines = ["fan", "valve", "new-pump"]
     settings = Settings.load(None, [f"training.scope={scope}"])
     out, data, said = tmp_path / "out", _data(tmp_path, machines), list[str]()
-    return run_monitoring(data, machines, log, settings, out, registry=out / "registry", say=said.append)
+    return run_monitoring(data, machines, log, settings, out, registry=str(out / "registry"), say=said.append)
 
 
 def test_monitoring_trains_nothing_without_drift(tmp_path: Path) -> None:
@@ -200,4 +215,45 @@ def test_monitoring_trains_what_has_drifted(tmp_path: Path) -> None:
     run = _monitor(tmp_path, "valve")
     assert run.training is not None
     assert [verdict.machine for verdict in run.training.verdicts] == ["valve"]
-    assert json.loads((run.drift / "valve" / "verdict.json").read_text()) == {"verdict": "drift"}
+    assert json.loads((run.drift / "valve" / "verdict.json").read_text())["verdict"] == "drift"
+
+
+def test_the_same_recordings_twice_start_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = _data(tmp_path, ["refused-valve"])
+    clip = data / "refused-valve" / "train" / "a.wav"
+    clip.write_bytes(b"one")
+    command = ["pipeline", "run", "--once", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main(command) == 3
+    assert "refused-valve: bad" in capsys.readouterr().out
+    assert main(command) == 3  # the same answer, for the job that asks again
+    said = capsys.readouterr().out
+    assert said.startswith("nothing started: the same recordings had its run by ") and "refused-valve: bad" in said
+    versions = tmp_path / "out" / "registry" / "models" / "refused-valve"
+    assert [path.name for path in versions.iterdir()] == ["1"]
+    clip.write_bytes(b"two")
+    assert main(command) == 3
+    assert len(list(versions.iterdir())) == 2
+
+
+def test_the_same_window_of_the_log_twice_starts_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, log = _data(tmp_path, ["fan", "valve"]), tmp_path / "log.txt"
+    log.write_text("valve")
+    (data / "fan" / "train" / "a.wav").write_bytes(b"one")
+    registry = str(tmp_path / "registry")
+    command = ["pipeline", "monitor", "--once", "--data", str(data), "--log", str(log), "--registry", registry]
+    command += ["--out", str(tmp_path / "out")]
+    assert main(command) == main(command) == 0
+    first, second = capsys.readouterr().out.split("nothing started: the same window of the log")
+    assert "valve: looked at" in first and "valve: good" in first and "valve: good" in second
+    assert [path.name for path in (tmp_path / "registry" / "models" / "valve").iterdir()] == ["1"]
+
+
+def test_a_failed_run_does_not_use_up_its_trigger(tmp_path: Path) -> None:
+    data = _data(tmp_path, ["broken-fan"])
+    (data / "broken-fan" / "train" / "a.wav").write_bytes(b"one")
+    command = ["pipeline", "run", "--once", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main(command) == main(command) == 1
+    (record,) = (tmp_path / "out" / "registry" / "triggers").glob("*.json")
+    content = json.loads(record.read_text())
+    assert (content["state"], content["attempt"]) == ("failed", 2)
+    assert content["outcome"].startswith("train of broken-fan failed: broken-fan: loss is not a number")

@@ -12,7 +12,9 @@ import soundfile
 
 from components.drift import drift
 from masd.config import Settings
+from masd.lifecycle.object_store import open_store
 from masd.lifecycle.registry import Registry
+from pipelines.jobs import Job
 from pipelines.run import TrainingRun, run_monitoring, run_training
 
 pytestmark = pytest.mark.slow
@@ -43,20 +45,23 @@ def trained(data: Path, tiny_settings: Settings, tmp_path_factory: pytest.TempPa
 
 def test_verdicts_reach_registry_and_report(trained: TrainingRun) -> None:
     out = trained.report.parent
-    assert {verdict.machine: verdict.passed for verdict in trained.verdicts} == {"fan": True, "bearing": False}
+    assert {verdict.machine: verdict.decision for verdict in trained.verdicts} == {
+        "fan": "promote",
+        "bearing": "refuse",
+    }
     summary = json.loads(trained.summary.read_text(encoding="utf-8"))
     assert {name: values["verdict"]["passed"] for name, values in summary["machines"].items()} == {
         "fan": True,
         "bearing": False,
     }
 
-    models = Registry(trained.registry)
-    assert trained.registry == out / "registry"
+    models = Registry.open(trained.registry)
+    assert trained.registry == str(out / "registry")
     assert models.verify() == []
     for machine, event, production in (("fan", "promote", "1"), ("bearing", "refuse", None)):
         assert models.channel(machine, "candidate") == "1"
         assert models.channel(machine, "production") == production
-        assert (models.path(machine, "1") / f"{machine}.mar").is_file()
+        assert (models.fetch(machine, "1") / f"{machine}.mar").is_file()
         sentence = next(verdict.sentence for verdict in trained.verdicts if verdict.machine == machine)
         record = models.audit(machine)[-1]
         assert record["event"] == event
@@ -83,10 +88,15 @@ def test_every_machine_has_its_results_once(trained: TrainingRun) -> None:
 
 def _log(trained: TrainingRun, path: Path, louder_by: float) -> Path:
     """An inference log: the reference itself, as if version 1 had scored it, at another level."""
-    reference = pd.read_parquet(Registry(trained.registry).path("fan", "1") / "reference.parquet")
+    reference = pd.read_parquet(Registry.open(trained.registry).fetch("fan", "1") / "reference.parquet")
     clips = pd.concat([reference, reference]).assign(model_version="1", time="2026-01-01T00:00:00+00:00")
     rng = np.random.default_rng(0)
-    for column in ("score", "margin", "reconstruction_error"):  # not known of the clips the network has seen
+    for column in (
+        "score",
+        "margin",
+        "reconstruction_error",
+        "embedding_distance",
+    ):  # not known of the clips the network has seen
         known = reference[column].dropna().to_numpy()
         clips[column] = clips[column].where(clips[column].notna(), rng.choice(known, len(clips)))
     clips["level_dbfs"] += louder_by
@@ -105,16 +115,50 @@ def test_monitoring_without_drift(trained: TrainingRun, data: Path, tiny_setting
 def test_drift_names_the_machine(trained: TrainingRun, tmp_path: Path) -> None:
     log = _log(trained, tmp_path / "fan.jsonl", louder_by=20.0)
     report = SimpleNamespace(path=str(tmp_path / "drift"))
-    found = drift.python_func(["fan", "bearing"], str(log), str(trained.registry), report)
+    found = drift.python_func(["fan", "bearing"], str(log), trained.registry, report)
     assert found == (True, ["fan"])
     assert (tmp_path / "drift" / "fan" / "drift.html").is_file()
 
 
-def test_fleet_has_one_network(data: Path, tiny_settings: Settings, tmp_path: Path) -> None:
+def test_drift_ends_in_a_new_version_beside_the_champion(
+    trained: TrainingRun, data: Path, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    """The whole monitoring pipeline: drift, training, gate, pointer, and the record of its trigger."""
+    registry = str(shutil.copytree(trained.registry, tmp_path / "registry"))
+    log = _log(trained, tmp_path / "fan.jsonl", louder_by=20.0)
+    job = Job(str(data), ["fan", "bearing"], tiny_settings, tmp_path / "out", registry, str(log))
+    outcome = job.once(say=list[str]().append)
+
+    models = Registry.open(registry)
+    assert models.versions("fan") == ["1", "2"] and models.versions("bearing") == ["1"]
+    verdict = json.loads((tmp_path / "out" / "fan" / "verdict.json").read_text(encoding="utf-8"))
+    assert verdict["champion_version"] == "1" and verdict["decision"] == "promote"  # the same recordings: an equal
+    assert "version 1 in production" in verdict["sentence"]
+    assert models.channel("fan", "production") == "2" and models.audit("fan")[-1]["event"] == "promote"
+    page = (tmp_path / "out" / "fan" / "comparison.html").read_text(encoding="utf-8")
+    assert "Side by side" in page
+    assert (outcome.started, outcome.record.code) == (True, 0)
+    assert verdict["sentence"] in outcome.record.outcome
+    assert models.verify() == []
+
+
+def test_fleet_has_one_network_and_lives_in_a_bucket(
+    data: Path, tiny_settings: Settings, tmp_path: Path, s3_url: str
+) -> None:
+    """Recordings and registry both in a bucket: every task reads and writes there by itself."""
+    store = open_store(f"{s3_url}/data")
+    for path in sorted(path for path in data.rglob("*") if path.is_file()):
+        store.upload(path, path.relative_to(data).as_posix())
     training = tiny_settings.training.model_copy(update={"scope": "fleet"})
-    run = run_training(data, [], tiny_settings.model_copy(update={"training": training}), tmp_path / "out")
-    models = Registry(run.registry)
-    bundles = [models.path(machine, "1") for machine in ("fan", "bearing")]
+    settings = tiny_settings.model_copy(update={"training": training})
+    run = run_training(store.url, [], settings, tmp_path / "out", registry=f"{s3_url}/registry")
+    assert run.registry == f"{s3_url}/registry"
+    assert not (tmp_path / "out" / "registry").exists()
+    models = Registry.open(run.registry)
+    bundles = [models.fetch(machine, "1") for machine in ("fan", "bearing")]
     histories = [json.loads((bundle / "history.json").read_text(encoding="utf-8")) for bundle in bundles]
     assert histories[0] == histories[1]
     assert len({verdict.machine for verdict in run.verdicts}) == 2
+    assert models.verify() == []
+    for machine, bundle in zip(("fan", "bearing"), bundles, strict=True):
+        assert (bundle / f"{machine}.mar").is_file()

@@ -1,5 +1,6 @@
 """A batch is scored together, yet each request gets its own answer or its own error."""
 
+import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,11 @@ def scorer(tiny_bundle: Path, calls: Calls) -> Any:
         return real.score(recordings, thresholds=thresholds)
 
     return SimpleNamespace(
-        decode=real.decode, score=score, machine_type=real.machine_type, model_version=real.model_version
+        decode=real.decode,
+        score=score,
+        settings=real.settings,
+        machine_type=real.machine_type,
+        model_version=real.model_version,
     )
 
 
@@ -91,3 +96,55 @@ def test_errors_of_decoding(scorer: Any, error: Exception, status: int, kind: st
     scorer.decode = decode
     (reply,) = answer(scorer, [{"body": b"clip"}], None)
     assert (reply.status, reply.body["code"], reply.body["error"]) == (status, status, kind)
+
+
+def _instances(*clips: bytes, **parameters: Any) -> dict[str, Any]:
+    return {"body": {"instances": [{"b64": base64.b64encode(c).decode()} for c in clips], "parameters": parameters}}
+
+
+def test_a_bad_clip_of_several_is_an_entry_of_its_own_and_the_others_are_answered(scorer: Any, wav: Any) -> None:
+    body = _instances(wav(seed=1), b"no audio", wav(seed=2), wav(rate=8_000), request_id="r")
+    body["body"]["instances"].append({"b64": "no base64"})
+    (reply,) = answer(scorer, [body], None)
+    assert reply.status == 200
+    entries = reply.body["predictions"]
+    assert [entry.get("code", 200) for entry in entries] == [200, 400, 200, 500, 400]
+    assert [entry.get("error") for entry in entries] == [None, "undecodable", None, "internal", "undecodable"]
+    assert {entry["request_id"] for entry in entries} == {"r"}
+
+
+def test_a_request_without_one_good_clip_is_an_error(scorer: Any, wav: Any) -> None:
+    replies = answer(scorer, [_instances(b"no audio", b""), {"body": wav()}], None)
+    assert [reply.status for reply in replies] == [400, 200]
+    assert replies[0].body["error"] == "undecodable"
+
+
+def test_the_clips_of_a_request_share_the_limit_of_length(scorer: Any, wav: Any) -> None:
+    limits = scorer.settings.serving.model_copy(update={"max_clip_seconds": 7.0})
+    scorer.settings = scorer.settings.model_copy(update={"serving": limits})
+    three = _instances(wav(seconds=3.0), wav(seconds=3.0), wav(seconds=3.0))
+    (reply,) = answer(scorer, [three], None)
+    assert [entry.get("error") for entry in reply.body["predictions"]] == [None, None, "too_long"]
+
+
+def test_only_the_highest_segments_where_asked_for(tiny_bundle: Path, wav: Any) -> None:
+    real = load_bundle(tiny_bundle).scorer
+    clip = wav(seconds=8.0)
+    whole, some, none = (
+        answer(real, [{"data": clip, **extra}], None)[0].body["segments"]
+        for extra in ({}, {"top_segments": b"2"}, {"top_segments": b"0"})
+    )
+    assert len(whole) > 4
+    assert some == sorted(sorted(whole, key=lambda part: -part["score"])[:2], key=lambda part: part["start_s"])
+    assert none == []
+
+
+def test_torchs_own_word_for_no_memory_counts_as_such(scorer: Any, wav: Any) -> None:
+    def score(recordings: Sequence[Recording], thresholds: Sequence[float | None]) -> list[ClipScore]:
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried"
+        )
+
+    scorer.score = score
+    (reply,) = answer(scorer, [{"body": wav()}], None)
+    assert (reply.status, reply.body["error"]) == (507, "out_of_memory")

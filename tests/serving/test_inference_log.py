@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import serving.inference_log
 from masd.detection.result import ClipScore, Segment, Signals
-from serving.inference_log import PROBE_PREFIX, InferenceLog
+from serving.inference_log import InferenceLog
 
 SCORE = ClipScore(
     machine_type="fan",
@@ -22,7 +23,7 @@ SCORE = ClipScore(
     segments=(Segment(0.0, 2.0, 0.5),),
     reconstruction_error=1.0,
     systems={"knn-feature": 0.5},
-    signals=Signals(-20.0, 0.0, 1000.0, 16_000),
+    signals=Signals(-20.0, 0.0, 1000.0, 16_000, (-9.0,) * 6),
 )
 
 
@@ -38,11 +39,6 @@ def test_a_row_a_clip_in_a_file_of_machine_and_process(tmp_path: Path) -> None:
     assert written.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - written) < timedelta(minutes=1)
     assert rows[0] == SCORE.to_record()
-
-
-def test_probes_are_not_logged(tmp_path: Path) -> None:
-    InferenceLog(tmp_path, "fan").write([(f"{PROBE_PREFIX}1", SCORE)])
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_goes_on_in_a_new_file_when_the_old_one_was_moved_away(tmp_path: Path) -> None:
@@ -61,3 +57,30 @@ def test_an_unwritable_log_costs_one_warning(tmp_path: Path, caplog: pytest.LogC
         log.write([("b", SCORE)])
     (record,) = caplog.records
     assert str(log.path) in record.getMessage()
+
+
+def test_a_full_folder_costs_new_records_and_they_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.inference_log, "MEASURE_SECONDS", 0.0)
+    log = InferenceLog(tmp_path, "fan", limit_bytes=1000)
+    with caplog.at_level(logging.WARNING):
+        for number in range(10):
+            log.write([(str(number), SCORE)])
+    kept = len(log.path.read_text(encoding="utf-8").splitlines())
+    assert 0 < kept < 10
+    assert log.waiting_bytes() == log.path.stat().st_size
+    assert (log.take_dropped(), log.take_dropped()) == (10 - kept, 0)
+    assert len(caplog.records) == 1
+    log.path.unlink()
+    log.write([("again", SCORE)])
+    assert json.loads(log.path.read_text(encoding="utf-8"))["request_id"] == "again"
+
+
+def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None:
+    log = InferenceLog(tmp_path, "fan")
+    log.path.write_text('{"time": "2026', encoding="utf-8")
+    log.write([("a", SCORE)])
+    torn, whole = log.path.read_text(encoding="utf-8").splitlines()
+    assert torn == '{"time": "2026'
+    assert json.loads(whole)["request_id"] == "a"

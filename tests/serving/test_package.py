@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from masd.cli.main import main
 from masd.errors import MasdError
 from masd.lifecycle.manifest import load_manifest
 from masd.lifecycle.registry import Registry
@@ -24,9 +25,10 @@ def evaluation(tmp_path: Path) -> Path:
     return folder
 
 
-def _verdict(tmp_path: Path, *, passed: bool, machine: str = "fan") -> Path:
+def _verdict(tmp_path: Path, *, passed: bool, machine: str = "fan", decision: str = "") -> Path:
     sentence = f"{machine} {'passes' if passed else 'is refused'}."
     content = {"machine_type": machine, "passed": passed, "sentence": sentence, "system": "knn-feature"}
+    content["decision"] = decision or ("promote" if passed else "refuse")
     path = tmp_path / "verdict.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
@@ -36,10 +38,10 @@ def test_passed_is_in_production_with_its_archive(tiny_bundle: Path, evaluation:
     registry = tmp_path / "registry"
     version = package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), str(registry), run="run 7")
 
-    models = Registry(registry)
+    models = Registry.open(registry)
     assert version == "1"
     assert models.channel("fan", "production") == models.channel("fan", "candidate") == "1"
-    folder = models.path("fan", "1")
+    folder = models.fetch("fan", "1")
     assert is_archive_of(folder / "fan.mar", folder)
     assert load_manifest(folder).metrics == {"system": "knn-feature", **VALUES}
     records = models.audit("fan")
@@ -57,12 +59,31 @@ def test_refused_stays_a_candidate_and_production_stays(tiny_bundle: Path, evalu
 
     assert package(later, evaluation, _verdict(tmp_path, passed=False), str(registry), run="run 8") == "2"
 
-    models = Registry(registry)
+    models = Registry.open(registry)
     assert models.channel("fan", "production") == "1"
     assert models.channel("fan", "candidate") == "2"
-    assert is_archive_of(models.path("fan", "2") / "fan.mar", models.path("fan", "2"))
+    assert is_archive_of(models.fetch("fan", "2") / "fan.mar", models.fetch("fan", "2"))
     assert models.audit("fan")[-1]["event"] == "refuse"
     assert models.audit("fan")[-1]["reason"] == "fan is refused. (run 8)"
+    assert models.verify() == []
+
+
+def test_what_awaits_approval_stays_a_candidate_until_a_person_promotes_it(
+    tiny_bundle: Path, evaluation: Path, tmp_path: Path
+) -> None:
+    registry, verdict = str(tmp_path / "registry"), _verdict(tmp_path, passed=True, decision="ask")
+    assert package(tiny_bundle, evaluation, verdict, registry, run="run 9") == "1"
+
+    models = Registry.open(registry)
+    assert models.channel("fan", "production") is None
+    assert models.channel("fan", "candidate") == "1"
+    record = models.audit("fan")[-1]
+    assert (record["event"], record["version"], record["previous"]) == ("ask", "1", None)
+    assert record["reason"] == "fan passes. (run 9)" and record["metrics"]["hmean"] == VALUES["hmean"]
+
+    assert main(["registry", "promote", "fan", "1", "--registry", registry, "--reason", "heard it, agreed"]) == 0
+    assert models.channel("fan", "production") == "1"
+    assert [record["event"] for record in models.audit("fan")] == ["register", "ask", "promote"]
     assert models.verify() == []
 
 
@@ -70,7 +91,7 @@ def test_a_retried_task_makes_no_second_version(tiny_bundle: Path, evaluation: P
     registry, verdict = tmp_path / "registry", _verdict(tmp_path, passed=True)
     for _ in range(2):
         assert package(tiny_bundle, evaluation, verdict, str(registry), run="run 7") == "1"
-    assert [record["event"] for record in Registry(registry).audit("fan")] == ["register", "promote"]
+    assert [record["event"] for record in Registry.open(registry).audit("fan")] == ["register", "promote"]
 
 
 def test_a_verdict_on_another_machine_is_not_acted_on(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
@@ -82,5 +103,5 @@ def test_a_verdict_on_another_machine_is_not_acted_on(tiny_bundle: Path, evaluat
 
 def test_a_registry_that_is_a_file(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
     (tmp_path / "registry").write_text("")
-    with pytest.raises(MasdError, match=r"registry .* cannot be written"):
+    with pytest.raises(MasdError, match=r"registry: cannot write models/fan/"):
         package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), str(tmp_path / "registry"), run="run 7")

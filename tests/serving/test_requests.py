@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.requests import MAX_REQUEST_ID, RequestError, parse
+from serving.requests import MAX_CLIPS, MAX_JSON_BYTES, MAX_REQUEST_ID, RequestError, parse
 
 AUDIO = b"RIFF anything but a brace"
 B64 = base64.b64encode(AUDIO).decode()
@@ -49,9 +49,13 @@ def test_v2_id_is_the_request_id_unless_a_parameter_says_otherwise() -> None:
         ({}, 400, "empty"),
         ({"RIFF": b"as a form"}, 400, "empty"),
         ({"body": b' {"instances": '}, 400, "undecodable"),
-        ({"body": b'{"a":' * 100_000}, 400, "undecodable"),
-        ({"body": {"instances": [{"b64": "no base64!"}]}}, 400, "undecodable"),
-        ({"body": {"instances": [{"b64": ""}]}}, 400, "empty"),
+        ({"body": b'{"a":' * 9_999}, 400, "undecodable"),
+        ({"body": b'{"a":' * 100_000}, 413, "too_large"),
+        ({"body": b'{"instances": [' + b"{}," * 10_000 + b"{}]}"}, 413, "too_large"),
+        ({"body": b'{"instances": "' + b"A" * MAX_JSON_BYTES}, 413, "too_large"),
+        ({"body": b'{"threshold": ' + b"9" * 100_000 + b"}"}, 400, "undecodable"),
+        ({"body": {"instances": [{"b64": B64}] * (MAX_CLIPS + 1)}}, 422, "invalid_parameters"),
+        ({"body": _v2(data=[B64] * (MAX_CLIPS + 1), shape=[MAX_CLIPS + 1])}, 422, "invalid_parameters"),
         ({"body": [1]}, 422, "invalid_parameters"),
         ({"body": {"clips": []}}, 422, "invalid_parameters"),
         ({"body": {"instances": []}}, 422, "invalid_parameters"),
@@ -69,6 +73,11 @@ def test_v2_id_is_the_request_id_unless_a_parameter_says_otherwise() -> None:
         ({"data": AUDIO, "threshold": b"\xff"}, 422, "invalid_parameters"),
         ({"data": AUDIO, "treshold": b"1"}, 422, "invalid_parameters"),
         ({"data": AUDIO, "request_id": b"x" * (MAX_REQUEST_ID + 1)}, 422, "invalid_parameters"),
+        ({"data": AUDIO, "top_segments": b"-1"}, 422, "invalid_parameters"),
+        ({"data": AUDIO, "top_segments": b"1.5"}, 422, "invalid_parameters"),
+        ({"data": AUDIO, "top_segments": b"9" * 5_000}, 422, "invalid_parameters"),
+        ({"body": {"instances": [{"b64": B64}], "parameters": {"top_segments": True}}}, 422, "invalid_parameters"),
+        ({"body": {"instances": [{"b64": B64}], "parameters": {"top_segments": 10**9}}}, 422, "invalid_parameters"),
         (
             {"body": {"instances": [{"b64": B64}], "parameters": {"threshold": True}}},
             422,
@@ -87,6 +96,26 @@ def test_refused(fields: dict[str, Any], status: int, kind: str) -> None:
     assert (refusal.value.status, refusal.value.kind) == (status, kind)
     assert len(str(refusal.value)) < 200
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("text", "kind"), [("no base64!", "undecodable"), ("", "empty")])
+def test_a_clip_that_is_not_base64_stands_for_itself(text: str, kind: str) -> None:
+    for body in ({"instances": [{"b64": B64}, {"b64": text}]}, _v2(data=[B64, text], shape=[2])):
+        good, bad = parse({"body": body}).clips
+        assert good == AUDIO
+        assert isinstance(bad, RequestError)
+        assert (bad.status, bad.kind) == (400, kind)
+
+
+def test_a_long_body_is_not_copied() -> None:
+    body = bytearray(AUDIO)
+    assert parse({"body": body}).clips[0] is body
+    assert parse({"data": body}).clips[0] is body
+
+
+def test_top_segments() -> None:
+    assert parse({"data": AUDIO, "top_segments": b"3"}).top_segments == 3
+    assert parse({"body": {**V2, "parameters": {"top_segments": 0}}}).top_segments == 0
 
 
 def test_answers_go_back_in_the_shape_of_the_request() -> None:

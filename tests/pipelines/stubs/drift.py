@@ -5,9 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 
-def check_drift(bundle: Path, log: Path, out: Path) -> SimpleNamespace:
+def check_drift(bundle: Path, log: Path, out: Path, workspace: Path | None = None) -> SimpleNamespace:
     drifted = bundle.parent.name in log.read_text().split()
     out.mkdir()
-    verdict = {"verdict": "drift" if drifted else "no drift"}
+    verdict = {"verdict": "drift" if drifted else "no drift", "sentence": f"{bundle.parent.name}: looked at"}
     (out / "verdict.json").write_text(json.dumps(verdict))
     return SimpleNamespace(**verdict)

@@ -7,8 +7,12 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @classmethod
+    def open(cls, url: str) -> "Registry":
+        return cls(Path(url))
+
     def channel(self, machine: str, name: str) -> str | None:
         return None if machine.startswith("new") else "1"
 
-    def path(self, machine: str, version: str) -> Path:
+    def fetch(self, machine: str, version: str) -> Path:
         return self.root / "models" / machine / version

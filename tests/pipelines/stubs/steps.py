@@ -12,9 +12,9 @@ from masd.config import Settings
 from masd.errors import MasdError
 
 
-def featurize(data: Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
+def featurize(data: str, machines: Sequence[str], settings: Settings, out: Path) -> None:
     for machine in machines:
-        assert (data / machine / "train").is_dir()
+        assert (Path(data) / machine / "train").is_dir()
         (out / machine).mkdir(parents=True)
 
 
@@ -39,7 +39,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     (out / "network.json").write_text((network / "network.json").read_text())
 
 
-def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
+def evaluate(bundle: Path, data: str, machine: str, out: Path) -> None:
     out.mkdir()
     (out / "network.json").write_text((bundle / "network.json").read_text())
     (out / "metrics.json").write_text(
@@ -52,12 +52,15 @@ def evaluate(bundle: Path, data: Path, machine: str, out: Path) -> None:
     )
 
 
-def gate(evaluation: Path, registry: str, settings: Settings, data: Path, out: Path) -> SimpleNamespace:
+def gate(evaluation: Path, registry: str, settings: Settings, data: str, out: Path, page: Path) -> SimpleNamespace:
     machine = json.loads((evaluation / "metrics.json").read_text())["machine_type"]
     passed = not machine.startswith("refused")
+    decision = ("ask" if settings.gate.approval == "manual" else "promote") if passed else "refuse"
+    page.write_text(f"<html>{machine}</html>")
     verdict = {
         "machine_type": machine,
         "passed": passed,
+        "decision": decision,
         "sentence": f"{machine}: {'good' if passed else 'bad'}",
     }
     out.write_text(json.dumps(verdict))

@@ -1,0 +1,156 @@
+"""Recordings of any length: cut into blocks as long as the training clips, each scored as a clip of its own.
+
+A score compares a clip's statistics with those of the training clips, and a threshold is one of such clips. So an hour
+is not one clip of an hour, in which a fault of a second would vanish, but 360 clips of ten seconds. The recording is as
+anomalous as the most anomalous of them.
+"""
+
+from bisect import bisect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.audio import LongRecording, Recording
+from masd.audio.decode import CLIPPED
+from masd.detection.result import Blocks, ClipScore, Segment, Signals
+
+Samples = npt.NDArray[np.float32]
+
+LONG_CLIPS = 3.0
+"""A recording is long when it is longer than this many training clips."""
+
+MAX_CLIP_SECONDS = 600.0
+"""Longest stretch that is scored as one clip, however long the training clips are: bounds memory."""
+
+TOUCH_S = 1e-6
+"""Less than a sample: segments that end where the next begins do not overlap."""
+
+
+def long_from(clip_seconds: float) -> float:
+    """Seconds from which a recording is cut into blocks."""
+    return min(LONG_CLIPS * clip_seconds, MAX_CLIP_SECONDS)
+
+
+def cut(samples: Iterable[Samples], size: int) -> Iterator[tuple[int, Samples]]:
+    """Samples in pieces of any length -> ``(first sample, block)`` with blocks of exactly ``size`` samples.
+
+    The last one is right-aligned, as windows are, so that no sample is left out and no block is shorter than a clip.
+    Fewer than ``size`` samples in all are one short block.
+    """
+    start, held = 0, np.empty(0, np.float32)
+    before = held
+    for piece in samples:
+        held = np.concatenate([held, piece])
+        while len(held) >= size:
+            before, held = held[:size], held[size:]
+            yield start, before
+            start += size
+    if len(held):
+        overlap = size - len(held) if start else 0
+        yield start - overlap, np.concatenate([before[size - overlap :], held]) if overlap else held
+
+
+def score_long(
+    recording: LongRecording,
+    clip_seconds: float,
+    threshold: float | None,
+    score: Callable[[Recording, float | None], ClipScore],
+) -> ClipScore:
+    """Score a long recording block by block with ``score``, a clip's scorer; no more than a block is ever in memory.
+
+    The answer's score, decision and domain are those of the highest block; its segments are the peaks of all windows
+    (:func:`peaks`), with times in the recording.
+    """
+    seconds = min(clip_seconds, MAX_CLIP_SECONDS)
+    starts, scores, segments = [], [], []
+    for start_s, block in _blocks(recording, seconds):
+        result = score(block, threshold)
+        starts.append(start_s)
+        scores.append(result)
+        segments += _shifted(result.segments, start_s)
+    number = max(range(len(scores)), key=lambda index: scores[index].score)
+    worst = scores[number]
+    distances = [result.embedding_distance for result in scores if result.embedding_distance is not None]
+    return ClipScore(
+        machine_type=worst.machine_type,
+        model_version=worst.model_version,
+        system=worst.system,
+        score=worst.score,
+        threshold=worst.threshold,
+        domain=worst.domain,
+        duration_s=recording.duration_s,
+        segments=peaks(segments),
+        reconstruction_error=float(np.mean([result.reconstruction_error for result in scores])),
+        systems={name: max(result.systems[name] for result in scores) for name in worst.systems},
+        signals=Signals(
+            recording.level_dbfs,
+            recording.clipped_share,
+            float(np.mean([result.signals.spectral_centroid_hz for result in scores])),
+            recording.sample_rate_in,
+            tuple(float(level) for level in np.mean([r.signals.octave_levels_db for r in scores], axis=0)),
+        ),
+        embedding_distance=None if not distances else float(np.mean(distances)),
+        blocks=Blocks(
+            seconds=seconds,
+            count=len(scores),
+            anomalous=sum(result.anomalous for result in scores),
+            worst_start_s=starts[number],
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A stretch of a recording to look at; the segments' times are the whole recording's."""
+
+    recording: Recording
+    start_s: float
+    segments: tuple[Segment, ...]
+
+
+def excerpt(
+    recording: Recording | LongRecording, score: ClipScore, rescore: Callable[[Recording], ClipScore]
+) -> Excerpt:
+    """All of a clip, or the most anomalous block of a long recording with all its windows, from ``rescore``."""
+    if isinstance(recording, Recording):
+        return Excerpt(recording, 0.0, score.segments)
+    cut_as = cast(Blocks, score.blocks)
+    worst = cut_as.worst_start_s
+    block = next(block for start_s, block in _blocks(recording, cut_as.seconds) if start_s == worst)
+    return Excerpt(block, worst, tuple(_shifted(rescore(block).segments, worst)))
+
+
+def peaks(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Those that do not overlap a higher one, in order of time: one moment is named once, not by every window on it."""
+    chosen: list[Segment] = []
+    for segment in sorted(segments, key=lambda segment: -segment.score):
+        at = bisect(chosen, segment.start_s, key=lambda other: other.start_s)
+        clear_of_last = at == 0 or chosen[at - 1].end_s <= segment.start_s + TOUCH_S
+        clear_of_next = at == len(chosen) or segment.end_s <= chosen[at].start_s + TOUCH_S
+        if clear_of_last and clear_of_next:
+            chosen.insert(at, segment)
+    return tuple(chosen)
+
+
+def _shifted(segments: Iterable[Segment], by_s: float) -> list[Segment]:
+    return [Segment(s.start_s + by_s, s.end_s + by_s, s.score) for s in segments]
+
+
+def _blocks(recording: LongRecording, seconds: float) -> Iterator[tuple[float, Recording]]:
+    rate = recording.sample_rate
+    for start, samples in cut(recording.stream(), round(seconds * rate)):
+        power = float(np.mean(np.square(samples, dtype=np.float64)))
+        yield (
+            start / rate,
+            Recording(
+                samples=samples,
+                sample_rate_in=recording.sample_rate_in,
+                channels_in=recording.channels_in,
+                duration_s=len(samples) / rate,
+                level_dbfs=10.0 * float(np.log10(max(power, 1e-12))),
+                clipped_share=float(np.mean(np.abs(samples) >= CLIPPED)),
+            ),
+        )

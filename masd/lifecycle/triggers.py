@@ -1,0 +1,153 @@
+"""What starts a run, kept beside the registry so that the same thing twice starts one run.
+
+::
+
+    triggers/<digest>.json        what it was, who ran it and how it ended
+    triggers/locks/<digest>/...   who is claiming it just now
+
+The digest is of what would make a second run pointless: the same recordings with the same settings, the same window
+of the inference log, the same slot of a schedule. A trigger is claimed alone (:mod:`masd.lifecycle.locks`) before the
+work begins and shows a sign of life while it lasts, so one whose run failed or was killed can be claimed again.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from masd.errors import MasdError
+from masd.lifecycle.audit import current_actor, now
+from masd.lifecycle.locks import exclusive
+from masd.lifecycle.object_store import MissingObjectError, ObjectStore
+
+SIGN_OF_LIFE = timedelta(seconds=20)
+"""How often a running trigger's record is written again."""
+PRESUMED_DEAD = 4 * SIGN_OF_LIFE
+"""A record that says "running" and is older, by the store's clock, is of a run that was killed."""
+
+
+@dataclass(frozen=True)
+class TriggerRecord:
+    """``triggers/<digest>.json``; ``code`` is the exit code of a run that is done."""
+
+    kind: str
+    about: dict[str, Any]
+    state: Literal["running", "done", "failed"]
+    attempt: int
+    actor: str
+    host: str
+    pid: int
+    begun: str
+    ended: str | None = None
+    code: int | None = None
+    outcome: str = ""
+
+    @property
+    def gone(self) -> bool:
+        """Whether its process is known to have ended, which only its own machine knows."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # another user's
+            pass
+        return False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What :func:`once` did: ``record`` is of this run if ``started``, else of the one before."""
+
+    started: bool
+    record: TriggerRecord
+
+
+def digest(kind: str, about: dict[str, Any]) -> str:
+    """The trigger's name: the same for the same ``about``, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps([kind, about], sort_keys=True).encode()).hexdigest()
+
+
+def once(store: ObjectStore, kind: str, about: dict[str, Any], work: Callable[[], tuple[int, str]]) -> Outcome:
+    """Do ``work`` unless this trigger is running somewhere or has run to its end.
+
+    ``work`` answers an exit code and a line about the outcome. When it raises, the trigger is on record as failed and
+    the next one may try again.
+
+    :raises MasdError: the store cannot be used, or what ``work`` raises.
+    """
+    name = digest(kind, about)
+    key = f"triggers/{name}.json"
+    claimed, record = _claim(store, name, key, kind, about)
+    if not claimed:
+        return Outcome(False, record)
+    try:
+        with _signs_of_life(store, key, record):
+            code, outcome = work()
+    except BaseException as error:
+        with suppress(MasdError):  # it then looks killed, which may be retried as well
+            why = " ".join(str(error).split()) or type(error).__name__
+            _write(store, key, replace(record, state="failed", ended=now(), outcome=why))
+        raise
+    done = replace(record, state="done", ended=now(), code=code, outcome=outcome)
+    _write(store, key, done)
+    return Outcome(True, done)
+
+
+def _claim(store: ObjectStore, name: str, key: str, kind: str, about: dict[str, Any]) -> tuple[bool, TriggerRecord]:
+    with exclusive(store, f"triggers/locks/{name}", f"a run for the same {kind}") as lease:
+        before = _read(store, key)
+        if before is not None and (before.state == "done" or _running(store, key, before, lease.now)):
+            return False, before
+        attempt = 1 if before is None else before.attempt + 1
+        record = TriggerRecord(
+            kind, about, "running", attempt, current_actor(), socket.gethostname(), os.getpid(), now()
+        )
+        lease.check(f"claiming a run for this {kind}")
+        _write(store, key, record)
+        return True, record
+
+
+def _running(store: ObjectStore, key: str, record: TriggerRecord, store_now: datetime) -> bool:
+    if record.state != "running" or record.gone:
+        return False
+    (item,) = [item for item in store.list(key) if item.key == key]
+    return store_now - item.modified <= PRESUMED_DEAD
+
+
+@contextmanager
+def _signs_of_life(store: ObjectStore, key: str, record: TriggerRecord) -> Iterator[None]:
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(SIGN_OF_LIFE.total_seconds()):
+            with suppress(MasdError):  # the store is away: the next beat may reach it again
+                _write(store, key, record)
+
+    thread = threading.Thread(target=beat, daemon=True, name="trigger")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _read(store: ObjectStore, key: str) -> TriggerRecord | None:
+    try:
+        return TriggerRecord(**json.loads(store.read(key)))
+    except MissingObjectError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise MasdError(f"{store.url}/{key}: unreadable record ({error}); move it away to go on") from error
+
+
+def _write(store: ObjectStore, key: str, record: TriggerRecord) -> None:
+    store.write(key, (json.dumps(asdict(record), indent=2) + "\n").encode())

@@ -1,0 +1,109 @@
+"""A pipeline with all it works on, on this machine: run it, or run it once for a trigger."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from masd.config import Settings
+from masd.lifecycle.data_sets import fingerprint, glance, training_bytes
+from masd.lifecycle.object_store import absolute_url, open_store
+from masd.lifecycle.registry import Registry
+from masd.lifecycle.triggers import Outcome, once
+from pipelines.process import Runner, Say, say_on_stderr
+from pipelines.run import TrainingRun, run_monitoring, run_training
+
+PipelineName = Literal["training", "monitoring"]
+REFUSED = 3
+"""Exit code where the gate refused a machine."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Training or, with the inference log to look at, monitoring. No ``machines``: all below ``data``."""
+
+    data: str
+    machines: Sequence[str]
+    settings: Settings
+    out: Path
+    registry: str
+    log: str | None = None
+    runner: Runner = "subprocess"
+
+    @property
+    def pipeline(self) -> PipelineName:
+        return "training" if self.log is None else "monitoring"
+
+    def run(self, say: Say = say_on_stderr) -> tuple[int, str]:
+        """An exit code, 0 or :data:`REFUSED`, and what there is to say, a line each.
+
+        :raises MasdError: as :func:`~pipelines.run.run_training`.
+        """
+        where = (self.data, self.machines)
+        how: dict[str, Any] = {"registry": self.registry, "runner": self.runner, "say": say}
+        if self.log is None:
+            return _told(run_training(*where, self.settings, self.out, **how), self.registry, [])
+        ran = run_monitoring(*where, self.log, self.settings, self.out, **how)
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
+        return _told(
+            ran.training,
+            self.registry,
+            [f"{ran.drift}: {len(found)} machines looked at"] + [verdict["sentence"] for verdict in found],
+        )
+
+    def once(self, say: Say = say_on_stderr) -> Outcome:
+        """:meth:`run`, unless that was done for the same recordings (monitoring: the same window of the log and the
+        same versions in production) with the same settings.
+        """
+        chosen = list(self.machines) or list(training_bytes(self.data))
+        about: dict[str, Any] = {"pipeline": self.pipeline, "machines": sorted(chosen), "settings": self._settings()}
+        if self.log is None:
+            return self._once("recordings", about | {"recordings": fingerprint(self.data, chosen)}, say)
+        models = Registry.open(self.registry)
+        production = {machine: models.channel(machine, "production") for machine in chosen}
+        window = fingerprint(absolute_url(self.log))
+        return self._once("window of the log", about | {"production": production, "log": window}, say)
+
+    def once_for(self, timetable: str, slot: datetime, say: Say = say_on_stderr) -> Outcome:
+        """:meth:`run`, unless somebody has run it for this slot of a schedule."""
+        about = {
+            "pipeline": self.pipeline,
+            "machines": sorted(self.machines),
+            "settings": self._settings(),
+            "data": absolute_url(self.data),
+            "timetable": timetable,
+            "slot": slot.isoformat(),
+        }
+        return self._once("slot", about, say)
+
+    def glance(self) -> str:
+        """Changes, without reading a recording, when there may be new ones."""
+        return glance(self.data)
+
+    def _once(self, kind: str, about: dict[str, Any], say: Say) -> Outcome:
+        return once(open_store(self.registry), kind, about, lambda: self.run(say))
+
+    def _settings(self) -> str:
+        return hashlib.sha256(self.settings.to_yaml().encode()).hexdigest()
+
+
+def told(outcome: Outcome) -> str:
+    """What :meth:`Job.once` did, for a person."""
+    record = outcome.record
+    if outcome.started:
+        return record.outcome
+    by = f"by {record.actor} on {record.host} since {record.begun}"
+    if record.state == "running":
+        return f"nothing started: a run for the same {record.kind} is under way {by}"
+    return f"nothing started: the same {record.kind} had its run {by}, which said:\n{record.outcome}"
+
+
+def _told(training: TrainingRun | None, registry: str, lines: list[str]) -> tuple[int, str]:
+    if training is None:
+        return 0, "\n".join(lines)
+    lines += [verdict.sentence for verdict in training.verdicts]
+    lines += [f"report: {training.report}", f"registry: {registry}"]
+    return (REFUSED if any(verdict.refused for verdict in training.verdicts) else 0), "\n".join(lines)

@@ -1,0 +1,134 @@
+"""A schedule for one machine: slots of time, or new recordings, and a loop that runs what is due."""
+
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import FrameType
+from typing import Protocol
+
+from masd.errors import MasdError
+from pipelines.process import Say, terminable
+
+LOOK_EVERY_S = 15.0
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Timetable(Protocol):
+    """When to run: ``next_after`` answers the first slot later than a moment."""
+
+    text: str
+
+    def next_after(self, moment: datetime) -> datetime: ...
+
+
+class Every:
+    """Slots a fixed time apart, counted from 1970, so that all who keep this schedule have the same slots."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.seconds = text, seconds(text)
+
+    def next_after(self, moment: datetime) -> datetime:
+        slot = (int(moment.timestamp()) // self.seconds + 1) * self.seconds
+        return datetime.fromtimestamp(slot, UTC)
+
+
+class Cron:
+    """Slots of a cron expression with five fields, in UTC."""
+
+    def __init__(self, text: str) -> None:
+        from cronsim import CronSim, CronSimError
+
+        self.text = text
+        try:
+            if len(text.split()) != 5:
+                raise CronSimError("not five fields")
+            next(CronSim(text, datetime.now(UTC)))
+        except (CronSimError, StopIteration) as error:
+            why = str(error) or "it never comes"
+            raise MasdError(
+                f"cron expression '{text}': {why}; expected minute hour day month weekday, as '*/30 * * * *'"
+            ) from error
+
+    def next_after(self, moment: datetime) -> datetime:
+        from cronsim import CronSim
+
+        return next(CronSim(self.text, moment))
+
+
+def seconds(text: str) -> int:
+    """``"90s"``, ``"30m"``, ``"6h"`` or ``"1d"`` in seconds.
+
+    :raises MasdError: anything else.
+    """
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None or int(found[1]) == 0:
+        raise MasdError(f"'{text}' is no length of time; give 90s, 30m, 6h or 1d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def keep(timetable: Timetable, run: Callable[[datetime], None], say: Say) -> None:
+    """Call ``run(slot)`` when each slot comes, until SIGTERM. A run that fails is said and waits for the next
+    slot; slots that pass while one works are left out.
+    """
+    with _until_stopped() as stopped:
+        while not stopped.is_set():
+            slot = timetable.next_after(datetime.now(UTC))
+            say(f"next run at {slot:%Y-%m-%d %H:%M:%S} UTC")
+            while (left := (slot - datetime.now(UTC)) / timedelta(seconds=1)) > 0.0 and not stopped.wait(
+                min(left, 60.0)
+            ):
+                pass  # in pieces, because the clock may be set
+            if not stopped.is_set():
+                _attempt(partial(run, slot), say)
+    say("schedule stopped")
+
+
+def watch(look: Callable[[], str], run: Callable[[], None], say: Say, every_s: float = LOOK_EVERY_S) -> None:
+    """Call ``run`` when what ``look`` sees is something new and has not changed from one look to the next: recordings
+    that are still being copied are waited for. Until SIGTERM; a run that fails is said.
+    """
+    before: str | None = None
+    handled: str | None = None
+    say("watching for new recordings")
+    with _until_stopped() as stopped:
+        while not stopped.is_set():
+            try:
+                seen = look()
+            except MasdError as error:
+                seen = None
+                say(f"masd: {' '.join(str(error).split())}")
+            if seen and seen == before and seen != handled:
+                handled = seen
+                _attempt(run, say)
+            before = seen
+            stopped.wait(every_s)
+    say("schedule stopped")
+
+
+def _attempt(run: Callable[[], None], say: Say) -> None:
+    try:
+        with terminable():
+            run()
+    except MasdError as error:
+        say(f"masd: {' '.join(str(error).split())}")
+
+
+@contextmanager
+def _until_stopped() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets. In the middle of a run SIGTERM ends the run, with its tasks, and leaves the block."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield stopped
+    except SystemExit:
+        stopped.set()
+    finally:
+        signal.signal(signal.SIGTERM, previous)

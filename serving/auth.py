@@ -1,0 +1,49 @@
+"""The static token that callers present: read once from the environment or a mounted file, never from an option."""
+
+import hmac
+import os
+from pathlib import Path
+from typing import Literal
+
+from masd.errors import MasdError
+
+Auth = Literal["none", "static", "token"]
+
+TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "MASD_TOKEN", "MASD_TOKEN_FILE"
+SHORTEST_TOKEN = 16
+
+
+class StaticToken:
+    """One secret, which no ``repr`` and no message shows."""
+
+    def __init__(self, secret: str) -> None:
+        self._expected = f"Bearer {secret}".encode()
+
+    def matches(self, authorization: bytes) -> bool:
+        """Whether this is the right ``Authorization`` header, in a time that does not tell how much of it is right."""
+        scheme, _, secret = authorization.partition(b" ")
+        return hmac.compare_digest(scheme.capitalize() + b" " + secret.strip(), self._expected)
+
+    @classmethod
+    def from_environment(cls) -> "StaticToken":
+        """The content of the file that ``MASD_TOKEN_FILE`` names, else ``MASD_TOKEN``.
+
+        :raises MasdError: neither is set, the file cannot be read, or the token is too short or not printable ASCII.
+        """
+        where = TOKEN_VARIABLE
+        secret = os.environ.get(TOKEN_VARIABLE, "")
+        if file := os.environ.get(TOKEN_FILE_VARIABLE):
+            where = f"{TOKEN_FILE_VARIABLE} ({file})"
+            try:
+                secret = Path(file).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise MasdError(f"{where} cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from error
+        if not secret:
+            raise MasdError(
+                f"--auth static: put the token into {TOKEN_VARIABLE}, or name its file in {TOKEN_FILE_VARIABLE}"
+            )
+        if len(secret) < SHORTEST_TOKEN or not secret.isascii() or not secret.isprintable() or " " in secret:
+            raise MasdError(
+                f"{where}: a token needs at least {SHORTEST_TOKEN} printable ASCII characters without spaces"
+            )
+        return cls(secret)

@@ -1,0 +1,122 @@
+"""The workers' log files -> Parquet in a folder or a bucket: sealed by a rename, written, and only then removed.
+
+An object is named after the sealed file it was made from. Whenever this process is killed, the next one finds the
+file again and writes the same object with the same rows: none is lost, and none is there twice.
+"""
+
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from masd.lifecycle.object_store import ObjectStore, StoreError
+from serving.inference_log import locked
+
+SEALED = ".sealed"
+ROTATE_BYTES = 8 * 2**20
+ROTATE_SECONDS = 300.0
+STEP_SECONDS = 2.0
+FINAL_SECONDS = 2.0
+"""For what is left when a server stops; what does not make it waits for the next start."""
+
+
+class LogShipper:
+    """Takes the files of one folder, which any number of workers write to, to one store.
+
+    A file is sealed when it has ``rotate_bytes`` or was first seen ``rotate_seconds`` ago; what an earlier process
+    left behind is sealed at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: ObjectStore,
+        rotate_bytes: int = ROTATE_BYTES,
+        rotate_seconds: float = ROTATE_SECONDS,
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._rotate_bytes = rotate_bytes
+        self._rotate_seconds = rotate_seconds
+        self._seen = {path.name: float("-inf") for path in folder.glob("*.jsonl")}
+        self._said = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Ship until ``stop`` is set, and once more then."""
+        while not stop.wait(STEP_SECONDS):
+            self.step()
+        self.step(everything=True)
+
+    def step(self, *, everything: bool = False) -> None:
+        """Seal what is due (or everything), and ship what is sealed.
+
+        A store or a disk that fails is said once on standard error, and tried again by the next step.
+        """
+        try:
+            self._seal(everything)
+            for path in sorted(self._folder.glob(f"*{SEALED}")):
+                self._ship(path)
+        except (StoreError, OSError) as error:
+            reason = f"inference log: {error}; records wait in {self._folder}"
+            if reason != self._said:
+                print(f"masd: {reason}", file=sys.stderr, flush=True)
+            self._said = reason
+            return
+        if self._said:
+            print(f"masd: inference log: {self._store.url} takes records again", file=sys.stderr, flush=True)
+        self._said = ""
+
+    def _seal(self, everything: bool) -> None:
+        now = time.monotonic()
+        for path in self._folder.glob("*.jsonl"):
+            first_seen = self._seen.setdefault(path.name, now)
+            old = now - first_seen >= self._rotate_seconds
+            if not (everything or old or path.stat().st_size >= self._rotate_bytes):
+                continue
+            machine = path.stem.rpartition("-")[0]
+            name = f"{machine}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}{SEALED}"
+            with locked(path, os.O_RDWR) as file:
+                if file is not None:
+                    path.rename(self._folder / name)
+            del self._seen[path.name]
+
+    def _ship(self, path: Path) -> None:
+        machine, sealed_at, _ = path.stem.rsplit("-", 2)
+        rows, torn = _rows(path)
+        if torn:
+            print(f"masd: inference log {path}: {torn} torn lines left out", file=sys.stderr, flush=True)
+        if rows:
+            content = BytesIO()
+            try:
+                pd.DataFrame(rows).astype({"request_id": "string"}).to_parquet(content, index=False)
+            except (KeyError, TypeError, ValueError) as error:  # not what our workers write: kept, but in nobody's way
+                kept = path.rename(path.with_suffix(".unshipped"))
+                reason = " ".join(str(error).split())[:160]
+                print(f"masd: inference log {kept}: no table of records ({reason})", file=sys.stderr, flush=True)
+                return
+            day = f"{sealed_at[:4]}-{sealed_at[4:6]}-{sealed_at[6:8]}"
+            self._store.write(f"{machine}/{day}/{path.stem}.parquet", content.getvalue())
+        path.unlink(missing_ok=True)
+
+
+def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Records of a sealed file, and how many lines are none: a worker that is killed leaves half a line."""
+    rows, torn = [], 0
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif line.strip():
+            torn += 1
+    return rows, torn
