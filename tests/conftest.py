@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from masd.config import Settings
+from masd.config import NetworkSettings, Settings, WindowSettings
 from masd.data.simulation import simulate
+from masd.detection.features import FeatureExtractor
+from masd.learning.network import ConvolutionalAutoEncoder
+from masd.learning.normalisation import Normalisation
 from masd.lifecycle import steps
 
 if TYPE_CHECKING:
@@ -46,6 +49,20 @@ TINY_OVERRIDES = [
     "training.checkpoint_every=1",
     "gate.bootstrap_samples=50",
 ]
+
+SMALL_NORMALISATION = Normalisation(np.linspace(-50, -30, 16).astype(np.float32), 4.0)
+
+
+@pytest.fixture(scope="session")
+def small_network() -> ConvolutionalAutoEncoder:
+    """Untrained, for 16 mel bands and windows of 8 frames."""
+    torch.manual_seed(0)
+    return ConvolutionalAutoEncoder(NetworkSettings(channels=(4, 8), embedding_dim=6), 2).eval()
+
+
+@pytest.fixture(scope="session")
+def small_extractor(small_network: ConvolutionalAutoEncoder) -> FeatureExtractor:
+    return FeatureExtractor(small_network, SMALL_NORMALISATION, WindowSettings(frames=8, hop_frames=4))
 
 
 @pytest.fixture(scope="session")

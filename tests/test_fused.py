@@ -50,17 +50,20 @@ class TestByHand:
             "band-mean": np.array([1.0, 2.0]),
             "band-peak": np.array([0.5, 1.0]),
             "band-change": np.array([2.0, 2.0]),
+            "modulation": np.array([1.0, 1.0]),
             "latent": np.array([4.0, 8.0]),
         }
         return FusedDetector(dict.fromkeys(VIEWS, line), {name: typical[name] for name in VIEWS})
 
     def test_the_smaller_domain_counts(self, detector: FusedDetector) -> None:
-        clips = only({"band-mean": [2, 8], "band-peak": [4, 6], "band-change": [2, 2], "latent": [8, 8]})
+        clips = only(
+            {"band-mean": [2, 8], "band-peak": [4, 6], "band-change": [2, 2], "modulation": [3, 9], "latent": [8, 8]}
+        )
         scores, from_target = detector.score(clips)
-        # to the source 2/1, 4/0.5, 2/2, 8/4 = 2, 8, 1, 2 - to the target 8/2, 6/1, 8/2, 2/8 = 4, 6, 4, 1/4
-        # to the source 8/1, 6/0.5, 2/2, 8/4 = 8, 12, 1, 2 - to the target 2/2, 4/1, 8/2, 2/8 = 1, 4, 4, 1/4
-        assert scores[0] == pytest.approx(2**0.4 * 8**0.2 * 1**0.2 * 2**0.2)
-        assert scores[1] == pytest.approx(1**0.4 * 4**0.2 * 4**0.2 * 0.25**0.2)
+        # to the source 2/1, 4/0.5, 2/2, 3/1, 8/4 = 2, 8, 1, 3, 2 - to the target 8/2, 6/1, 8/2, 7/1, 2/8
+        # to the source 8/1, 6/0.5, 2/2, 9/1, 8/4 - to the target 2/2, 4/1, 8/2, 1/1, 2/8 = 1, 4, 4, 1, 1/4
+        assert scores[0] == pytest.approx(2**0.3 * 8**0.15 * 1**0.15 * 3**0.25 * 2**0.15)
+        assert scores[1] == pytest.approx(1**0.3 * 4**0.15 * 4**0.15 * 1**0.25 * 0.25**0.15)
         assert from_target.tolist() == [False, True]
 
     def test_twice_as_far_in_every_view_is_twice_the_score(self, detector: FusedDetector) -> None:
@@ -72,7 +75,7 @@ class TestByHand:
         assert 0 < score <= 1e-5
 
     def test_one_view_alone_that_is_a_copy_does_not_hide_the_others(self, detector: FusedDetector) -> None:
-        clips = only({"band-mean": [-100.0], "band-peak": [0.0], "band-change": [-100.0], "latent": [-100.0]})
+        clips = only({name: [0.0] if name == "band-peak" else [-100.0] for name in VIEWS})
         assert detector.score(clips)[0][0] > 1.0
 
 
@@ -274,7 +277,7 @@ class TestTensors:
 
     def test_a_missing_one_is_an_error(self) -> None:
         tensors = fit_fused(*machine(20, 6), FOLDS, seed=0)[0].tensors()
-        assert len(tensors) == 4 * 6
+        assert len(tensors) == len(VIEWS) * 6
         for lost in tensors:
             with pytest.raises(KeyError):
                 FusedDetector.from_tensors({name: tensor for name, tensor in tensors.items() if name != lost})

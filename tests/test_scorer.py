@@ -102,6 +102,16 @@ class TestIndependently:
             latents.append(latent[0].double().numpy())
         return np.array(embeddings), np.array(errors), np.array(latents), frames
 
+    def modulation(self, frames: np.ndarray) -> np.ndarray:
+        """Of eight groups of bands, by the definition of a Fourier transform."""
+        levels = frames.reshape(len(frames), 8, -1).mean(axis=2)
+        starts = sorted({*range(0, len(frames) - 31, 16), len(frames) - 32})
+        waves = np.exp(-2j * np.pi * np.outer(np.arange(1, 17), np.arange(32)) / 32)
+        taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(32) / 31)
+        segments = [(levels[s : s + 32] - levels[s : s + 32].mean(axis=0)) * taper[:, None] for s in starts]
+        power = np.mean([np.abs(waves @ segment) ** 2 / 32 for segment in segments], axis=0)
+        return np.log(power + 0.01).T.ravel()
+
     def domain_score(self, arrays: dict[str, np.ndarray], prefix: str, vector: np.ndarray) -> float:
         if prefix.startswith("knn"):
             return float(np.linalg.norm(arrays[f"{prefix}.references"] - vector, axis=1).min())
@@ -138,10 +148,11 @@ class TestIndependently:
             _, _, latents, frames = self.windows(scorer, tiny_bundle, samples)
             mean = frames.mean(axis=0)
             views = {
-                "band-mean": (0.4, mean),
-                "band-peak": (0.2, np.percentile(frames, 95, axis=0) - mean),
-                "band-change": (0.2, (frames[1:] - frames[:-1]).std(axis=0)),
-                "latent": (0.2, latents.mean(axis=(0, 3)).ravel()),
+                "band-mean": (0.3, mean),
+                "band-peak": (0.15, np.percentile(frames, 95, axis=0) - mean),
+                "band-change": (0.15, (frames[1:] - frames[:-1]).std(axis=0)),
+                "modulation": (0.25, self.modulation(frames)),
+                "latent": (0.15, latents.mean(axis=(0, 3)).ravel()),
             }
             log_ratios = np.zeros(2)
             for name, (weight, view) in views.items():

@@ -5,26 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_NORMALISATION
 
-from masd.config import NetworkSettings, WindowSettings
 from masd.detection.features import MAX_WINDOWS, ClipFeatures, FeatureExtractor
 from masd.detection.vectors import ErrorScaling, rows_of
 from masd.learning.network import ConvolutionalAutoEncoder
-from masd.learning.normalisation import Normalisation
-
-NORMALISATION = Normalisation(np.linspace(-50, -30, 16).astype(np.float32), 4.0)
-WINDOWS = WindowSettings(frames=8, hop_frames=4)
-
-
-@pytest.fixture(scope="module")
-def network() -> ConvolutionalAutoEncoder:
-    torch.manual_seed(0)
-    return ConvolutionalAutoEncoder(NetworkSettings(channels=(4, 8), embedding_dim=6), 2).eval()
-
-
-@pytest.fixture(scope="module")
-def extract(network: ConvolutionalAutoEncoder) -> FeatureExtractor:
-    return FeatureExtractor(network, NORMALISATION, WINDOWS)
 
 
 def log_mel(frames: int, seed: int = 0) -> np.ndarray:
@@ -36,15 +21,15 @@ def unit(*rows: tuple[float, ...]) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_features_window_by_window(network: ConvolutionalAutoEncoder, extract: FeatureExtractor) -> None:
+def test_features_window_by_window(small_network: ConvolutionalAutoEncoder, small_extractor: FeatureExtractor) -> None:
     """Windows 0-7, 4-11, 8-15 and 10-17 (right-aligned), each through the network on its own."""
     frames = log_mel(18)
-    (clip,) = extract([frames])
+    (clip,) = small_extractor([frames])
     assert clip.embeddings.shape == (4, 6) and clip.errors.shape == (4,)
     for number, start in enumerate((0, 4, 8, 10)):
-        window = (frames[start : start + 8] - NORMALISATION.mean) / NORMALISATION.scale
+        window = (frames[start : start + 8] - SMALL_NORMALISATION.mean) / SMALL_NORMALISATION.scale
         with torch.no_grad():
-            x_hat, z = network(torch.from_numpy(window.T.copy())[None, None])
+            x_hat, z = small_network(torch.from_numpy(window.T.copy())[None, None])
         z = z[0].numpy()
         np.testing.assert_allclose(clip.embeddings[number], z / np.sqrt((z**2).sum()), rtol=1e-4, atol=1e-6)
         error = np.sqrt(((window.T - x_hat[0, 0].numpy()) ** 2).sum())
@@ -52,40 +37,44 @@ def test_features_window_by_window(network: ConvolutionalAutoEncoder, extract: F
 
 
 @pytest.mark.parametrize("frames", [2, 3, 7, 8])  # a recording has two at least, however short it is
-def test_a_short_clip_is_one_window_repeated_from_its_beginning(extract: FeatureExtractor, frames: int) -> None:
+def test_a_short_clip_is_one_window_repeated_from_its_beginning(small_extractor: FeatureExtractor, frames: int) -> None:
     short = log_mel(frames)
-    (clip,), (repeated,) = extract([short]), extract([np.concatenate([short] * 8)[:8]])
+    (clip,), (repeated,) = small_extractor([short]), small_extractor([np.concatenate([short] * 8)[:8]])
     assert len(clip.errors) == 1
     np.testing.assert_array_equal(clip.embeddings, repeated.embeddings)
 
 
-def test_clips_of_any_length_share_passes_and_keep_their_own_windows(extract: FeatureExtractor) -> None:
+def test_clips_of_any_length_share_passes_and_keep_their_own_windows(small_extractor: FeatureExtractor) -> None:
     lengths = [5, 8, 4 * MAX_WINDOWS + 40, 9, 33]  # the third alone needs more than one pass
     clips = [log_mel(n, seed) for seed, n in enumerate(lengths)]
-    for together, alone in zip(extract(clips), [extract([clip])[0] for clip in clips], strict=True):
+    for together, alone in zip(small_extractor(clips), [small_extractor([clip])[0] for clip in clips], strict=True):
         np.testing.assert_allclose(together.embeddings, alone.embeddings, atol=1e-5)
         np.testing.assert_allclose(together.errors, alone.errors, rtol=1e-5)
 
 
-def test_the_residual_of_a_picture_is_that_of_the_window(extract: FeatureExtractor) -> None:
+def test_the_residual_of_a_picture_is_that_of_the_window(small_extractor: FeatureExtractor) -> None:
     one_window = log_mel(8)
-    residual = extract.residual(one_window)
+    residual = small_extractor.residual(one_window)
     assert residual.shape == one_window.shape
     assert np.sqrt((residual.astype(np.float64) ** 2).sum()) == pytest.approx(
-        extract([one_window])[0].errors[0], rel=1e-5
+        small_extractor([one_window])[0].errors[0], rel=1e-5
     )
 
 
 @pytest.mark.parametrize("frames", [3, 8, 18, 40])
-def test_the_residual_has_a_value_for_every_cell(extract: FeatureExtractor, frames: int) -> None:
-    residual = extract.residual(log_mel(frames))
+def test_the_residual_has_a_value_for_every_cell(small_extractor: FeatureExtractor, frames: int) -> None:
+    residual = small_extractor.residual(log_mel(frames))
     assert residual.shape == (frames, 16)
     assert np.isfinite(residual).all() and (residual >= 0).all()
 
 
-def test_overlapping_residuals_are_averaged(extract: FeatureExtractor) -> None:
+def test_overlapping_residuals_are_averaged(small_extractor: FeatureExtractor) -> None:
     frames = log_mel(12)  # windows 0-7 and 4-11
-    whole, first, second = extract.residual(frames), extract.residual(frames[:8]), extract.residual(frames[4:])
+    whole, first, second = (
+        small_extractor.residual(frames),
+        small_extractor.residual(frames[:8]),
+        small_extractor.residual(frames[4:]),
+    )
     np.testing.assert_allclose(whole[:4], first[:4], atol=1e-5)
     np.testing.assert_allclose(whole[4:8], (first[4:] + second[:4]) / 2, atol=1e-5)
     np.testing.assert_allclose(whole[8:], second[4:], atol=1e-5)
@@ -165,7 +154,7 @@ def test_the_median_distance_of_many_rows_is_estimated_from_some() -> None:
     assert scaling.factor * errors.std() == pytest.approx(median, rel=0.1)
 
 
-def test_a_store_is_read_clip_by_clip(extract: FeatureExtractor) -> None:
+def test_a_store_is_read_clip_by_clip(small_extractor: FeatureExtractor) -> None:
     class Store:
         """Only what the extractor asks for."""
 
@@ -178,6 +167,6 @@ def test_a_store_is_read_clip_by_clip(extract: FeatureExtractor) -> None:
             pass
 
     rows = np.array([7, 0, 33, 5] * 6)  # more than are read at once
-    clips = extract.rows(Store(), rows)  # type: ignore[arg-type]
+    clips = small_extractor.rows(Store(), rows)  # type: ignore[arg-type]
     for row, clip in zip(rows, clips, strict=True):
-        np.testing.assert_allclose(clip.errors, extract([log_mel(9 + row, seed=row)])[0].errors, rtol=1e-5)
+        np.testing.assert_allclose(clip.errors, small_extractor([log_mel(9 + row, seed=row)])[0].errors, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The default detector: whitened nearest-neighbour distances of four views in one score, in each domain's own unit."""
+"""The default detector: whitened nearest-neighbour distances of several views, each domain in its own unit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
