@@ -40,7 +40,8 @@ ENV PATH=/opt/masd/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MPLCONFIGDIR=/tmp/matplotlib \
-    DO_NOT_TRACK=1
+    DO_NOT_TRACK=1 \
+    ORT_DISABLE_TELEMETRY=1
 USER 65532:65532
 WORKDIR /tmp
 LABEL org.opencontainers.image.licenses="Apache-2.0" \

@@ -1,5 +1,8 @@
 """ONNX Runtime against plain PyTorch, the independent path."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +118,22 @@ def test_scores_of_real_recordings_are_those_of_plain_pytorch(recordings: Path, 
             assert ours.systems[name] == pytest.approx(theirs.systems[name], rel=1e-4, abs=1e-4)
         assert [s.score for s in ours.segments] == pytest.approx([s.score for s in theirs.segments], rel=1e-4)
         assert ours.reconstruction_error == pytest.approx(theirs.reconstruction_error, rel=1e-4)
+
+
+TELEMETRY = """
+from masd.config import NetworkSettings
+from masd.detection.runtime import NetworkRuntime
+from masd.learning.network import ConvolutionalAutoEncoder
+NetworkRuntime(ConvolutionalAutoEncoder(NetworkSettings(channels=(4, 8), embedding_dim=4), 2).eval())
+"""
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry is on by default, and leaves the identifiers that it sends in these folders."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    folders = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "tmp", "XDG_CACHE_HOME": tmp_path / "cache"}
+    for folder in folders.values():
+        folder.mkdir()
+    environment |= {name: str(folder) for name, folder in folders.items()}
+    subprocess.run([sys.executable, "-c", TELEMETRY], env=environment, check=True)
+    assert [path for folder in folders.values() for path in folder.iterdir()] == []

@@ -4,6 +4,7 @@ Everything that scores goes this way, the training clips that detectors and thre
 request to the endpoint, so that all see the same numbers. PyTorch is what trains, and what the tests compare with.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class NetworkRuntime:
 
     def __init__(self, network: ConvolutionalAutoEncoder) -> None:
         """``network`` is copied as it is now, and as in evaluation mode."""
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: it reports its use over the network otherwise
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
