@@ -1,4 +1,4 @@
-"""Every command of docs/operations.md, in order, on a plant of its own: each must print what the page says it prints."""
+"""Every command of docs/operations.md, in order, on a plant of its own: each must print what the page says."""
 
 import json
 import os
