@@ -19,9 +19,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## the whole chain once, on two simulated machines, into demo/
 	$(BIN)/masd demo --out demo
 
+# Two processes, a file at a time: much of a slow test is waiting for servers to start and to end.
 test: $(STAMP) ## lint and every test, slow ones too
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(STAMP) ## the tests that take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"

@@ -7,24 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from clip_score import SCORE
 
 import serving.inference_log
-from masd.detection.result import ClipScore, Segment, Signals
 from serving.inference_log import InferenceLog
-
-SCORE = ClipScore(
-    machine_type="fan",
-    model_version="3",
-    system="knn-feature",
-    score=0.5,
-    threshold=0.4,
-    domain="source",
-    duration_s=10.0,
-    segments=(Segment(0.0, 2.0, 0.5),),
-    reconstruction_error=1.0,
-    systems={"knn-feature": 0.5},
-    signals=Signals(-20.0, 0.0, 1000.0, 16_000, (-9.0,) * 6),
-)
 
 
 def test_a_row_a_clip_in_a_file_of_machine_and_process(tmp_path: Path) -> None:

@@ -12,28 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from clip_score import SCORE
 from s3_gateway import running_gateway
 
-from masd.detection.result import ClipScore, Segment, Signals
 from masd.lifecycle.drift_log import read_log
 from masd.lifecycle.folder_store import FolderStore
 from masd.lifecycle.object_store import StoreError, open_store
 from serving.inference_log import InferenceLog
 from serving.log_shipper import LogShipper
-
-SCORE = ClipScore(
-    machine_type="fan",
-    model_version="3",
-    system="knn-feature",
-    score=0.5,
-    threshold=0.4,
-    domain="source",
-    duration_s=10.0,
-    segments=(Segment(0.0, 2.0, 0.5),),
-    reconstruction_error=1.0,
-    systems={"knn-feature": 0.5},
-    signals=Signals(-20.0, 0.0, 1000.0, 16_000, (-8.0,) * 6),
-)
 
 
 class AwayStore(FolderStore):
