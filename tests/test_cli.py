@@ -16,6 +16,7 @@ from conftest import TINY_OVERRIDES
 from masd.cli.main import main
 from masd.errors import MasdError
 from masd.lifecycle.bundle import load_bundle
+from masd.lifecycle.drift_log import read_log
 from masd.lifecycle.registry import Registry
 
 TINY = [part for override in TINY_OVERRIDES for part in ("--set", override)]
@@ -178,8 +179,7 @@ def test_serve_answers_as_score_does_and_ends_on_sigterm(
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=10) == 0
         assert time.monotonic() - start < 10
-    rows = [json.loads(line) for file in (tmp_path / "log").glob("*.jsonl") for line in file.read_text().splitlines()]
-    assert len(rows) == len(clips)
+    assert len(read_log(tmp_path / "log", "fan", "0", ["score"]).rows) == len(clips)
 
     code = main(["drift", "--bundle", str(tiny_bundle), "--log", str(tmp_path / "log"), "--out", str(tmp_path / "d")])
     verdict = json.loads((tmp_path / "d" / "verdict.json").read_text())

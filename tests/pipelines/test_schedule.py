@@ -58,6 +58,7 @@ def test_no_cron_expressions(text: str) -> None:
 def _terminate_when(condition: threading.Event) -> threading.Thread:
     def wait() -> None:
         condition.wait(60.0)
+        time.sleep(0.3)  # a signal between two instructions does not wake a sleep that begins after it
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=wait)
