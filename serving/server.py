@@ -98,7 +98,7 @@ def running_server(
     port: int = 0,
     management_port: int = 0,
     metrics_port: int = 0,
-    grpc_port: int = 0,
+    grpc_port: int | None = 0,
     auth: Auth = "none",
     log_folder: Path | None = None,
     log_url: str | None = None,
@@ -112,6 +112,7 @@ def running_server(
     ``bundles`` are bundle folders, one per machine type; an archive ``<machine>.mar`` inside one is used as it is when
     it holds that very bundle. A port of 0 means any free one.
 
+    :param grpc_port: None means 7070, or any where that is taken.
     :param host: for inference; management, metrics and gRPC stay on the loopback address.
     :param auth: "static", one token from the environment, which hosts other than loopback need; or "token",
         TorchServe's own keys, which some of its paths do not ask for.

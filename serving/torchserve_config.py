@@ -51,6 +51,9 @@ _LOGGING = f"""<Configuration>
 
 LOOPBACK = "127.0.0.1"
 
+GRPC_PORT = 7070
+"""TorchServe's usual one."""
+
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Of a container's processor time: microseconds, or "max", in each period of microseconds (cgroup v2)."""
 
@@ -67,10 +70,13 @@ class Addresses:
     grpc_management_port: int
 
     @classmethod
-    def claim(cls, host: str, port: int, management_port: int, metrics_port: int, grpc_port: int = 0) -> "Addresses":
+    def claim(
+        cls, host: str, port: int, management_port: int, metrics_port: int, grpc_port: int | None = 0
+    ) -> "Addresses":
         """Check that the ports can be listened on (0 means any), and find one more for gRPC management.
 
-        TorchServe opens gRPC whether wanted or not, and on fixed ports, so that no second server could run.
+        TorchServe opens gRPC whether wanted or not, and on fixed ports, so that no second server could run: None means
+        its usual port, or any where that is taken.
 
         :raises MasdError: a port that is in use or not allowed, named by its option.
         """
@@ -78,7 +84,7 @@ class Addresses:
             (host, port, "--port"),
             (LOOPBACK, management_port, "--management-port"),
             (LOOPBACK, metrics_port, "--metrics-port"),
-            (LOOPBACK, grpc_port, "--grpc-port"),
+            (LOOPBACK, _usual_or_any(GRPC_PORT) if grpc_port is None else grpc_port, "--grpc-port"),
             (LOOPBACK, 0, "gRPC management"),
         ]
         with ExitStack() as held:  # all held at once, so that they differ
@@ -205,6 +211,14 @@ def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_b
     }
     lines = (f"{key}={value}\n" for key, value in values.items())
     return "".join(lines).replace("\\", "\\\\")  # a backslash escapes in Java's properties files
+
+
+def _usual_or_any(port: int) -> int:
+    try:
+        with socket.socket() as trial:
+            return listen(trial, LOOPBACK, port, "")
+    except MasdError:
+        return 0
 
 
 def listen(listener: socket.socket, host: str, port: int, option: str) -> int:

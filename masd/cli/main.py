@@ -8,9 +8,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from masd.cli import benchmark, data, dataset, lifecycle, model, operations, pipeline
-from masd.cli.common import WORK_FAILED
+from masd.cli import benchmark, data, dataset, drift, lifecycle, model, pipeline, serving
+from masd.cli.common import WORK_FAILED, need
 from masd.errors import MasdError
 
 
@@ -21,9 +22,17 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-v", "--verbose", action="store_true", help="also log what goes well, to standard error")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (data, dataset, model, benchmark, pipeline, lifecycle, operations):
+    for room in (data, dataset, model, benchmark, pipeline, lifecycle, serving, drift):
         room.add_commands(commands)
+    demo = commands.add_parser("demo", help="everything once, on two simulated machines")
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
+    demo.set_defaults(run=_demo)
     return top
+
+
+def _demo(options: argparse.Namespace) -> int:
+    need("masd.cli.demo", "pipelines,serving,monitoring").demo(options.out)
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

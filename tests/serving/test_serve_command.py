@@ -1,5 +1,6 @@
 """What ``masd serve`` and ``masd agent`` refuse before they start anything, and what they hand on."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 
 import serving.server
 import serving.sidecar
+import serving.torchserve_config
 from masd.cli.main import main
+from masd.errors import MasdError
+from serving.torchserve_config import Addresses
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,14 @@ def test_records_wait_in_the_log_folder_or_where_they_are_told(monkeypatch: pyte
         given.clear()
         assert main(["agent", "--registry", str(tmp_path), "--model-store", "models", *options]) == 0
         assert (given["log_url"], given["log_folder"]) == (log, expected)
+
+
+def test_grpc_takes_its_usual_port_or_any_where_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(serving.torchserve_config, "GRPC_PORT", port)
+        elsewhere = Addresses.claim("127.0.0.1", 0, 0, 0, None).grpc_port
+        with pytest.raises(MasdError, match=f"--grpc-port {port} cannot be used"):
+            Addresses.claim("127.0.0.1", 0, 0, 0, port)
+    assert elsewhere not in (0, port)
+    assert Addresses.claim("127.0.0.1", 0, 0, 0, None).grpc_port == port

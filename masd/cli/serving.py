@@ -1,11 +1,10 @@
-"""``masd serve``, ``masd agent``, ``masd drift``, ``masd demo``."""
+"""``masd serve`` and ``masd agent``."""
 
 import argparse
 from pathlib import Path
 
-from masd.cli.common import REFUSED_OR_DRIFT, names, need
+from masd.cli.common import need
 from masd.errors import MasdError
-from masd.lifecycle.drift_log import fetched
 from masd.lifecycle.object_store import folder_of
 from masd.lifecycle.registry import Registry
 
@@ -21,7 +20,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     serve.add_argument("--port", type=int, default=8080, help="for requests (default 8080)")
     serve.add_argument("--management-port", type=int, default=8081, help="on loopback (default 8081)")
     serve.add_argument("--metrics-port", type=int, default=8082, help="Prometheus, on loopback (default 8082)")
-    serve.add_argument("--grpc-port", type=int, default=7070, help="requests over gRPC, on loopback (default 7070)")
+    serve.add_argument(
+        "--grpc-port", type=int, help="requests over gRPC, on loopback (default 7070, or any where that is taken)"
+    )
     serve.add_argument(
         "--auth",
         choices=("none", "static", "token"),
@@ -40,39 +41,6 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     agent.add_argument("--probe-port", type=int, default=8083, help="port of GET /ready (default 8083)")
     _add_following(agent)
     agent.set_defaults(run=_agent)
-
-    _add_drift(commands)
-
-    demo = commands.add_parser("demo", help="everything once, on two simulated machines")
-    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
-    demo.set_defaults(run=_demo)
-
-
-def _add_drift(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    drift = commands.add_parser(
-        "drift",
-        help="compare an inference log with what the model was trained on",
-        usage="masd drift --bundle BUNDLE --log LOG --out DIR [--workspace DIR] [--labels FILE]\n"
-        "       masd drift --registry URL --machines A,B --log LOG --out DIR [--workspace DIR]\n"
-        "       masd drift ui --workspace DIR [--port PORT]",
-    )
-    drift.add_argument("--bundle", type=Path, metavar="BUNDLE")
-    drift.add_argument("--registry", metavar="URL", help="check what is in production there, into --out/<machine>")
-    drift.add_argument("--machines", type=names, metavar="A,B", help="of --registry")
-    drift.add_argument("--log", metavar="LOG", help="inference log: a file, a folder or s3://bucket/prefix")
-    drift.add_argument("--out", type=Path, metavar="DIR")
-    drift.add_argument("--workspace", type=Path, metavar="DIR", help="add the check to the history kept there")
-    drift.add_argument(
-        "--labels", type=Path, metavar="FILE", help="request_id and label (normal, anomaly): CSV, JSONL or Parquet"
-    )
-    drift.set_defaults(run=lambda options: _drift(drift, options))
-
-    ui = drift.add_subparsers(metavar="ui", prog="masd drift").add_parser(
-        "ui", help="show the history of checks in a browser"
-    )
-    ui.add_argument("--workspace", type=Path, required=True, metavar="DIR")
-    ui.add_argument("--port", type=int, default=8000, help="on 127.0.0.1 (default 8000)")
-    ui.set_defaults(run=_drift_ui)
 
 
 def _add_following(command: argparse.ArgumentParser) -> None:
@@ -140,44 +108,3 @@ def _in_production(registry: Registry) -> list[Path]:
             f"{registry.url}: nothing is in production; promote a version with masd registry promote, or use --bundle"
         )
     return bundles
-
-
-def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    # checked here, because argparse would ask `masd drift ui` for them too
-    if options.log is None or options.out is None:
-        command.error("the following arguments are required: --log, --out")
-    if (options.bundle is None) == (options.registry is None or options.machines is None):
-        command.error("name either --bundle or --registry and --machines")
-    if options.labels is not None and options.bundle is None:
-        command.error("--labels needs --bundle: a request is one machine's")
-    if options.bundle is None:
-        monitoring = need("masd.lifecycle.monitoring", "monitoring")
-        drifted = monitoring.drifted_machines(
-            options.machines, options.log, options.registry, options.out, workspace=options.workspace
-        )
-        print(f"drift: {', '.join(drifted) or 'none'}\nverdicts: {options.out}/<machine>/verdict.json")
-        return REFUSED_OR_DRIFT if drifted else 0
-    drift = need("masd.lifecycle.drift", "monitoring")
-    with fetched(options.log) as log:
-        verdict = drift.check_drift(
-            options.bundle, log, options.out, workspace=options.workspace, labels=options.labels
-        )
-    print(verdict.sentence)
-    for name, clips in verdict.unusual.items():
-        print(f"  {name}: {'; '.join(map(str, clips[:3]))}")
-    if verdict.not_compared:
-        print(f"not compared, missing in the log or the reference: {', '.join(verdict.not_compared)}")
-    if verdict.live is not None:
-        print(verdict.live.describe())
-    print(f"verdict: {options.out / 'verdict.json'}")
-    return REFUSED_OR_DRIFT if verdict.verdict == "drift" else 0
-
-
-def _drift_ui(options: argparse.Namespace) -> int:
-    need("masd.lifecycle.drift_evidently", "monitoring").serve_workspace(options.workspace, options.port)
-    return 0
-
-
-def _demo(options: argparse.Namespace) -> int:
-    need("masd.cli.demo", "pipelines,serving,monitoring").demo(options.out)
-    return 0

@@ -1,0 +1,70 @@
+"""``masd drift``."""
+
+import argparse
+from pathlib import Path
+
+from masd.cli.common import REFUSED_OR_DRIFT, names, need
+from masd.lifecycle.drift_log import fetched
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    drift = commands.add_parser(
+        "drift",
+        help="compare an inference log with what the model was trained on",
+        usage="masd drift --bundle BUNDLE --log LOG --out DIR [--workspace DIR] [--labels FILE]\n"
+        "       masd drift --registry URL --machines A,B --log LOG --out DIR [--workspace DIR]\n"
+        "       masd drift ui --workspace DIR [--port PORT]",
+    )
+    drift.add_argument("--bundle", type=Path, metavar="BUNDLE")
+    drift.add_argument("--registry", metavar="URL", help="check what is in production there, into --out/<machine>")
+    drift.add_argument("--machines", type=names, metavar="A,B", help="of --registry")
+    drift.add_argument("--log", metavar="LOG", help="inference log: a file, a folder or s3://bucket/prefix")
+    drift.add_argument("--out", type=Path, metavar="DIR")
+    drift.add_argument("--workspace", type=Path, metavar="DIR", help="add the check to the history kept there")
+    drift.add_argument(
+        "--labels", type=Path, metavar="FILE", help="request_id and label (normal, anomaly): CSV, JSONL or Parquet"
+    )
+    drift.set_defaults(run=lambda options: _drift(drift, options))
+
+    ui = drift.add_subparsers(metavar="ui", prog="masd drift").add_parser(
+        "ui", help="show the history of checks in a browser"
+    )
+    ui.add_argument("--workspace", type=Path, required=True, metavar="DIR")
+    ui.add_argument("--port", type=int, default=8000, help="on 127.0.0.1 (default 8000)")
+    ui.set_defaults(run=_drift_ui)
+
+
+def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    # checked here, because argparse would ask `masd drift ui` for them too
+    if options.log is None or options.out is None:
+        command.error("the following arguments are required: --log, --out")
+    if (options.bundle is None) == (options.registry is None or options.machines is None):
+        command.error("name either --bundle or --registry and --machines")
+    if options.labels is not None and options.bundle is None:
+        command.error("--labels needs --bundle: a request is one machine's")
+    if options.bundle is None:
+        monitoring = need("masd.lifecycle.monitoring", "monitoring")
+        drifted = monitoring.drifted_machines(
+            options.machines, options.log, options.registry, options.out, workspace=options.workspace
+        )
+        print(f"drift: {', '.join(drifted) or 'none'}\nverdicts: {options.out}/<machine>/verdict.json")
+        return REFUSED_OR_DRIFT if drifted else 0
+    drift = need("masd.lifecycle.drift", "monitoring")
+    with fetched(options.log) as log:
+        verdict = drift.check_drift(
+            options.bundle, log, options.out, workspace=options.workspace, labels=options.labels
+        )
+    print(verdict.sentence)
+    for name, clips in verdict.unusual.items():
+        print(f"  {name}: {'; '.join(map(str, clips[:3]))}")
+    if verdict.not_compared:
+        print(f"not compared, missing in the log or the reference: {', '.join(verdict.not_compared)}")
+    if verdict.live is not None:
+        print(verdict.live.describe())
+    print(f"verdict: {options.out / 'verdict.json'}")
+    return REFUSED_OR_DRIFT if verdict.verdict == "drift" else 0
+
+
+def _drift_ui(options: argparse.Namespace) -> int:
+    need("masd.lifecycle.drift_evidently", "monitoring").serve_workspace(options.workspace, options.port)
+    return 0
