@@ -77,14 +77,10 @@ class _Calls:
         self, kind: str, machine: str, version: str | None, clip: Path | bytes, fields: dict[str, Any]
     ) -> dict[str, Any]:
         """Arguments of httpx's ``request`` for a form with the clip and those of ``fields`` that are not None."""
-        try:
-            audio = clip.read_bytes() if isinstance(clip, Path) else clip
-        except OSError as error:
-            raise MasdError(f"cannot read {clip!s}: {error.strerror}") from error
         return {
             "method": "POST",
             "url": "/".join([self._url, kind, *(quote(part, safe="") for part in (machine, version) if part)]),
-            "files": {"data": ("clip", audio, "application/octet-stream")},
+            "files": {"data": ("clip", encoded(clip), "application/octet-stream")},
             "data": {name: str(value) for name, value in fields.items() if value is not None},
         }
 
@@ -108,6 +104,17 @@ class _Calls:
             message = f"{self._url}{path} answered {outcome.status_code}: {reason}"
             raise ScoringError(message, outcome.status_code, answer.get("error"))
         return answer
+
+
+def encoded(clip: Path | bytes) -> bytes:
+    """The bytes of a clip, an audio file or its bytes.
+
+    :raises MasdError: it cannot be read.
+    """
+    try:
+        return clip.read_bytes() if isinstance(clip, Path) else clip
+    except OSError as error:
+        raise MasdError(f"cannot read {clip!s}: {error.strerror}") from error
 
 
 class ScoringClient(_Calls):

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from masd.errors import MasdError
-from serving.client import ScoringError
+from serving.client import ScoringError, encoded
 
 PACKAGE = "org.pytorch.serve.grpc.inference"
 METHOD = f"/{PACKAGE}.InferenceAPIsService/Predictions"
@@ -52,10 +52,7 @@ class GrpcScoringClient:
         :raises ScoringError: the server cannot be reached, or its own words on what was wrong.
         :raises MasdError: the clip cannot be read.
         """
-        try:
-            fields = {"data": clip.read_bytes() if isinstance(clip, Path) else clip}
-        except OSError as error:
-            raise MasdError(f"cannot read {clip!s}: {error.strerror}") from error
+        fields = {"data": encoded(clip)}
         given = {"threshold": threshold, "request_id": request_id, "top_segments": top_segments}
         fields |= {name: str(value).encode() for name, value in given.items() if value is not None}
         request = self._request(model_name=machine, model_version=version or "", input=fields)
