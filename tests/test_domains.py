@@ -188,7 +188,9 @@ def clip(seed: int, centre: float = 0.0, windows: int = 4) -> ClipFeatures:
         own = np.array([centre, 0, 0, 0, 0]) + rng.normal(0, 0.1, (1, 5))
         views[name] = own.astype(np.float32)
         window_views[name] = (own + rng.normal(0, 0.05, (windows, 5))).astype(np.float32)
-    return ClipFeatures(z, errors, views, window_views)
+    frames = np.array([centre, 0, 0, 0, 0]) + rng.normal(0, 0.1, (10 * windows, 5))
+    spans = np.arange(windows)[:, None] * 10 + np.array([0, 10])
+    return ClipFeatures(z, errors, frames.astype(np.float32), spans, views, window_views)
 
 
 def machine(n_source: int = 30, n_target: int = 6) -> tuple[list[ClipFeatures], np.ndarray]:
@@ -231,6 +233,7 @@ class TestDetectors:
             "knn-feature.source.references",
             "fused.threshold",
             "fused.latent.typical",
+            "fused.frames.axes",
             "fused.band-peak.whitening",
         ):
             with pytest.raises(KeyError):
@@ -276,8 +279,9 @@ class TestDetectors:
         detectors, _ = fit_detectors(*machine(), DetectionSettings(**options), seed=0)
         usual = clip(1)
         views: Views = {name: view + np.float32(1.0) for name, view in usual.views.items()}
-        strange = replace(usual, embeddings=-usual.embeddings, views=views)
-        loud = replace(usual, errors=usual.errors + 50, views=views)
+        frames = usual.log_mel + np.float32(1.0)
+        strange = replace(usual, embeddings=-usual.embeddings, log_mel=frames, views=views)
+        loud = replace(usual, errors=usual.errors + 50, log_mel=frames, views=views)
         for anomaly in (strange, loud):
             for name, scores in detectors.score(anomaly).items():
                 assert scores.score > 1.5 * abs(detectors.thresholds[name]), name

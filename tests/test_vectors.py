@@ -16,6 +16,10 @@ def log_mel(frames: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(-40, 5, (frames, 16)).astype(np.float32)
 
 
+REST = (np.zeros((1, 4), np.float32), np.zeros((1, 2), np.int64), {}, {})
+"""What a :class:`ClipFeatures` has besides: frames, spans and views."""
+
+
 def unit(*rows: tuple[float, ...]) -> np.ndarray:
     vectors = np.array(rows, dtype=np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -81,21 +85,21 @@ def test_overlapping_residuals_are_averaged(small_extractor: FeatureExtractor) -
 
 
 def test_feature_aggregation_is_the_mean_direction_and_the_mean_error() -> None:
-    clip = ClipFeatures(unit((1, 0), (0, 1)), np.array([1.0, 4.0], np.float32), {}, {})
+    clip = ClipFeatures(unit((1, 0), (0, 1)), np.array([1.0, 4.0], np.float32), *REST)
     embedding, error = clip.mean()
     np.testing.assert_allclose(embedding, [np.sqrt(0.5), np.sqrt(0.5)], rtol=1e-6)
     assert error == 2.5
 
 
 def test_opposite_embeddings_have_no_mean_direction_but_a_finite_mean() -> None:
-    embedding, _ = ClipFeatures(unit((1, 0), (-1, 0)), np.zeros(2, np.float32), {}, {}).mean()
+    embedding, _ = ClipFeatures(unit((1, 0), (-1, 0)), np.zeros(2, np.float32), *REST).mean()
     np.testing.assert_array_equal(embedding, [0, 0])
 
 
 def test_rows_of_both_levels() -> None:
     clips = [
-        ClipFeatures(unit((1, 0), (0, 1)), np.array([1.0, 3.0], np.float32), {}, {}),
-        ClipFeatures(unit((0, 1)), np.array([5.0], np.float32), {}, {}),
+        ClipFeatures(unit((1, 0), (0, 1)), np.array([1.0, 3.0], np.float32), *REST),
+        ClipFeatures(unit((0, 1)), np.array([5.0], np.float32), *REST),
     ]
     embeddings, errors, groups = rows_of(clips, "score")
     assert errors.tolist() == [1.0, 3.0, 5.0] and groups.tolist() == [0, 0, 1]

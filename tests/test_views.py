@@ -16,7 +16,6 @@ from masd.detection.views import (
     MODULATION_FLOOR,
     MODULATION_FRAMES,
     VIEWS,
-    WEIGHTS,
     ViewName,
     views_of,
 )
@@ -124,11 +123,6 @@ def test_an_offset_is_the_mean_and_a_single_moment_the_peak(rng: np.random.Gener
     np.testing.assert_array_equal(knocked["band-peak"][0, 0], usual["band-peak"][0, 0])
 
 
-def test_weights_are_shares_of_all_views() -> None:
-    assert set(WEIGHTS) == set(VIEWS)
-    assert sum(WEIGHTS.values()) == pytest.approx(1.0)
-
-
 @pytest.fixture(scope="module")
 def log_mel() -> np.ndarray:
     return np.random.default_rng(0).normal(-40, 5, (18, 16)).astype(np.float32)
@@ -183,6 +177,13 @@ class TestOfAClip:
                 views["latent"][number], self.latent(small_network, window.astype(np.float32)), rtol=1e-4, atol=1e-5
             )
 
+    def test_each_window_says_which_frames_it_covers(
+        self, small_extractor: FeatureExtractor, log_mel: np.ndarray, clip: ClipFeatures
+    ) -> None:
+        assert clip.log_mel is log_mel
+        assert clip.spans.tolist() == [[0, 8], [4, 12], [8, 16], [10, 18]]
+        assert small_extractor([log_mel[:5]])[0].spans.tolist() == [[0, 5]]
+
     def test_clips_of_a_store_come_without_those_of_windows(
         self, small_extractor: FeatureExtractor, log_mel: np.ndarray, clip: ClipFeatures
     ) -> None:
@@ -199,5 +200,6 @@ class TestOfAClip:
 
         (read,) = small_extractor.rows(Store(), np.array([0]))  # type: ignore[arg-type]
         assert read.window_views == {}
+        assert np.shares_memory(read.log_mel, log_mel)
         for name in VIEWS:
             np.testing.assert_array_equal(read.views[name], clip.views[name])

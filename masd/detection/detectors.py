@@ -101,14 +101,14 @@ class Detectors:
         return self.scalings[level].join(embeddings, errors)
 
     def _fused(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
-        views = _joined([clip.views for clip in clips])
+        log_mels, views = [clip.log_mel for clip in clips], _joined([clip.views for clip in clips])
         if not all(clip.window_views for clip in clips):  # clips of a store come without
-            scored = zip(*self.fused.score(views), strict=True)
+            scored = zip(*self.fused.score(log_mels, views), strict=True)
             return [SystemScores(float(score), np.empty(0), bool(target)) for score, target in scored]
-        windows, counts = _joined([clip.window_views for clip in clips]), [len(clip.errors) for clip in clips]
+        spans, windows = [clip.spans for clip in clips], _joined([clip.window_views for clip in clips])
         return [
             SystemScores(score, of_windows, target)
-            for score, target, of_windows in self.fused.score_with_windows(views, windows, counts)
+            for score, target, of_windows in self.fused.score_with_windows(log_mels, views, spans, windows)
         ]
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -167,8 +167,8 @@ def fit_detectors(
     if not is_target.any():
         log.info("no target training clips: the source detector stands alone")
     held_out: dict[SystemName, Scores] = {}
-    views = _joined([clip.views for clip in clips])
-    fused, held_out["fused"] = fit_fused(views, is_target, settings.held_out_folds, seed)
+    log_mels, views = [clip.log_mel for clip in clips], _joined([clip.views for clip in clips])
+    fused, held_out["fused"] = fit_fused(log_mels, views, is_target, settings.held_out_folds, seed)
     scalings: dict[Level, ErrorScaling] = {}
     systems: dict[ReportSystemName, DomainMinimum] = {}
     for level in LEVELS:

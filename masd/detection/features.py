@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from masd.audio import cut_windows
+from masd.audio import cut_windows, window_starts
 from masd.config import WindowSettings
 from masd.data.store import FeatureStore
 from masd.detection.runtime import NetworkRuntime
@@ -28,12 +28,15 @@ CLIPS_AT_ONCE = 16
 class ClipFeatures:
     """``embeddings`` ``[W, d]`` of unit length and ``errors`` ``[W]`` (``||X - X_hat||_2``) of one clip's windows.
 
-    ``views`` are those of the whole clip ``[1, D]``, ``window_views`` those of each window ``[W, D]``; detectors are
-    fitted without the latter, which training clips therefore do not carry.
+    ``log_mel`` are the clip's frames ``[T, F]`` in dB, of which each window covers those from the first to before the
+    second of its ``spans`` ``[W, 2]``. ``views`` are those of the whole clip ``[1, D]``, ``window_views`` those of each
+    window ``[W, D]``; detectors are fitted without the latter, which training clips therefore do not carry.
     """
 
     embeddings: Array
     errors: Array
+    log_mel: Array
+    spans: npt.NDArray[np.int64]
     views: Views
     window_views: Views
 
@@ -58,6 +61,11 @@ class FeatureExtractor:
     def _cut(self, standardised: Array) -> Array:
         return cut_windows(standardised, self._windows.frames, self._windows.hop_frames)
 
+    def _spans(self, log_mel: Array) -> npt.NDArray[np.int64]:
+        frames, hop = self._windows.frames, self._windows.hop_frames
+        starts = window_starts(max(len(log_mel), frames), frames, hop)
+        return np.stack([starts, np.minimum(starts + frames, len(log_mel))], axis=1)
+
     def __call__(self, log_mels: Sequence[Array]) -> list[ClipFeatures]:
         """One :class:`ClipFeatures` per clip; the windows of all clips share the passes of the network."""
         standardised = [self._normalisation(log_mel) for log_mel in log_mels]
@@ -65,8 +73,8 @@ class FeatureExtractor:
         cuts = np.cumsum([len(windows) for windows in per_clip])[:-1]
         parts = [np.split(part, cuts) for part in self.run(np.concatenate(per_clip))]
         return [
-            ClipFeatures(z, e, _clip_views(frames, latent), views_of(windows, latent))
-            for frames, windows, z, e, latent in zip(standardised, per_clip, *parts, strict=True)
+            ClipFeatures(z, e, log_mel, self._spans(log_mel), _clip_views(frames, latent), views_of(windows, latent))
+            for log_mel, frames, windows, z, e, latent in zip(log_mels, standardised, per_clip, *parts, strict=True)
         ]
 
     def run(self, windows: Array) -> tuple[Array, Array, Array]:
@@ -75,8 +83,8 @@ class FeatureExtractor:
         return np.concatenate(embeddings), np.concatenate(errors), np.concatenate(latents)
 
     def rows(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> list[ClipFeatures]:
-        """:class:`ClipFeatures` of some clips of a store, a few clips at a time, without ``window_views``: memory stays
-        flat.
+        """:class:`ClipFeatures` of some clips of a store, a few clips at a time, without ``window_views``, and with
+        ``log_mel`` where the store has it: memory stays flat.
         """
         clips: list[ClipFeatures] = []
         for start in range(0, len(rows), CLIPS_AT_ONCE):

@@ -1,16 +1,31 @@
-"""The default detector: whitened nearest-neighbour distances of several views, each domain in its own unit."""
+"""The default detector: distances of single frames and of several views of a clip, each domain in its own unit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from masd.detection.views import VIEWS, WEIGHTS, ViewName, Views
+from masd.detection.frame_residuals import FrameResiduals, fit_frame_residuals, runs_of
+from masd.detection.views import VIEWS, ViewName, Views
 from masd.detection.whitened import Mask, WhitenedNeighbours
 
+Array = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float64]
+Spans = npt.NDArray[np.int64]
+FRAMES: Literal["frames"] = "frames"
+MemberName = Literal["frames"] | ViewName
+
+WEIGHTS: dict[MemberName, float] = {
+    FRAMES: 0.4,
+    "band-mean": 0.2,
+    "band-peak": 0.05,
+    "band-change": 0.05,
+    "modulation": 0.25,
+    "latent": 0.05,
+}
+"""Share of each in the score: on no machine of the development fleets is the sum below the challenge's baseline."""
 
 LEAST_RATIO = 1e-6
 """A copy of a training clip is at distance 0, whose logarithm would outweigh every other view and be minus infinity."""
@@ -18,76 +33,87 @@ LEAST_RATIO = 1e-6
 
 @dataclass(frozen=True)
 class FusedDetector:
-    """Score of a clip: ``min over domains of exp(weighted mean over views of log(distance / typical distance))``.
+    """Score of a clip: ``min over domains of exp(weighted mean over members of log(distance / typical distance))``.
 
-    ``typical`` ``[2]`` of a view is the geometric mean distance of a domain's training clips, each held out of the
-    fit, to the nearest other clip of their domain. So a score of 1 means "as far from the known normal clips as these
-    are from each other" in either domain, however few clips the target has; 2 means twice as far.
+    Members are the frame residuals and a nearest neighbour for each view. ``typical`` ``[2]`` of a member is the
+    geometric mean distance of a domain's training clips, each held out of the fit, to the nearest other clip (frames:
+    to the other clips' frames) of their domain. So a score of 1 means "as far from the known normal clips as these are
+    from each other" in either domain, however few clips the target has; 2 means twice as far.
     """
 
+    frames: FrameResiduals
     neighbours: dict[ViewName, WhitenedNeighbours]
-    typical: dict[ViewName, Scores]
+    typical: dict[MemberName, Scores]
 
-    def score(self, views: Views) -> tuple[Scores, Mask]:
-        """Views of ``n`` clips ``[n, D]`` -> scores ``[n]``, and whether the target gave the minimum ``[n]``."""
-        return _minimum(self._log_ratios(views))
-
-    def score_windows(self, windows: Views, score: float, from_target: bool) -> Scores:
-        """How a clip's score spreads over its windows, ``[W]``, larger where it is less like the known clips.
-
-        Their geometric mean is the clip's score: a window is shorter than the clips it is compared with, so its own
-        distance says where, not how much.
+    def score(self, log_mels: Sequence[Array], views: Views) -> tuple[Scores, Mask]:
+        """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
+        gave the minimum ``[n]``.
         """
-        return _spread(self._log_ratios(windows)[:, int(from_target)], score)
+        return _minimum(self._log_ratios(map(self.frames.squares, log_mels), views))
 
     def score_with_windows(
-        self, clips: Views, windows: Views, counts: Sequence[int]
+        self, log_mels: Sequence[Array], views: Views, spans: Sequence[Spans], window_views: Views
     ) -> list[tuple[float, bool, Scores]]:
-        """:meth:`score` of ``n`` clips and :meth:`score_windows` of each, of ``counts`` ``[n]`` windows.
+        """:meth:`score` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``, larger where it is
+        less like the known clips.
 
-        One pass for all: the megabytes they are compared with are read from memory once.
+        ``spans`` ``[W, 2]`` are the windows' frames, ``window_views`` ``[all windows, D]``. The geometric mean of a
+        clip's windows is its score: a window is shorter than the clips it is compared with, so its own distance says
+        where, not how much. One pass for all: the megabytes they are compared with are read from memory once.
         """
-        ratios = self._log_ratios({name: np.concatenate([clips[name], windows[name]]) for name in self.neighbours})
-        scores, from_target = _minimum(ratios[: len(counts)])
-        of_windows = np.split(ratios[len(counts) :], np.cumsum(counts)[:-1])
+        squares = [self.frames.squares(log_mel) for log_mel in log_mels]
+        of_windows = [runs_of(span, runs) for runs, own in zip(squares, spans, strict=True) for span in own]
+        together: Views = {name: np.concatenate([views[name], window_views[name]]) for name in self.neighbours}
+        ratios = self._log_ratios(iter(squares + of_windows), together)
+        scores, from_target = _minimum(ratios[: len(squares)])
+        parts = np.split(ratios[len(squares) :], np.cumsum([len(own) for own in spans])[:-1])
         return [
             (float(score), bool(target), _spread(own[:, int(target)], float(score)))
-            for score, target, own in zip(scores, from_target, of_windows, strict=True)
+            for score, target, own in zip(scores, from_target, parts, strict=True)
         ]
 
-    def _log_ratios(self, views: Views) -> Scores:
-        """``[n, 2]``: weighted mean over the views, for the source and the target."""
-        distances = {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
+    def _log_ratios(self, squares: Iterator[Array], views: Views) -> Scores:
+        """``[n, 2]``: weighted mean over the members, for the source and the target."""
+        distances: dict[MemberName, Scores] = {FRAMES: self.frames.distances(squares)}
+        distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
         return _log_ratios(distances, self.typical)
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        out: dict[str, npt.NDArray[np.generic]] = {}
+        out = {f"{FRAMES}.{key}": value for key, value in self.frames.tensors().items()}
         for name, neighbours in self.neighbours.items():
             out |= {f"{name}.{key}": value for key, value in neighbours.tensors().items()}
-            out[f"{name}.typical"] = self.typical[name]
-        return out
+        return out | {f"{name}.typical": typical for name, typical in self.typical.items()}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
         """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
-        neighbours, typical = {}, {}
-        for name in VIEWS:
-            own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
-            typical[name] = own["typical"].astype(np.float64)
-            neighbours[name] = WhitenedNeighbours.from_tensors(own)
-        return cls(neighbours, typical)
+
+        def own(name: MemberName) -> dict[str, npt.NDArray[np.generic]]:
+            return {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
+
+        return cls(
+            FrameResiduals.from_tensors(own(FRAMES)),
+            {name: WhitenedNeighbours.from_tensors(own(name)) for name in VIEWS},
+            {name: tensors[f"{name}.typical"].astype(np.float64) for name in WEIGHTS},
+        )
 
 
-def fit_fused(views: Views, is_target: Mask, folds: int, seed: int) -> tuple[FusedDetector, Scores]:
-    """Fit on the training clips' views ``[n, D]``; returns the detector and each clip's held-out score ``[n]``.
+def fit_fused(
+    log_mels: Sequence[Array], views: Views, is_target: Mask, folds: int, seed: int
+) -> tuple[FusedDetector, Scores]:
+    """Fit on the training clips' frames ``[T, F]`` and views ``[n, D]``; returns the detector and each clip's held-out
+    score ``[n]``.
 
     Folds hold clips of both domains, and whitening is fitted without them too: with more coordinates than clips,
     distances of clips that shaped the covariance are far too small.
     """
     rng = np.random.default_rng(seed)
     groups = [np.array_split(rng.permutation(np.flatnonzero(domain)), folds) for domain in (~is_target, is_target)]
-    held_out = {name: np.full((len(is_target), 2), np.inf) for name in views}
-    for fold in (np.concatenate(parts) for parts in zip(*groups, strict=True)):
+    parts = [np.concatenate(both) for both in zip(*groups, strict=True)]
+    frames, of_frames = fit_frame_residuals(log_mels, is_target, parts)
+    held_out: dict[MemberName, Scores] = {FRAMES: of_frames}
+    held_out |= {name: np.full((len(is_target), 2), np.inf) for name in views}
+    for fold in parts:
         rest = np.setdiff1d(np.arange(len(is_target)), fold)
         if len(fold) == 0 or len(rest) < 2:
             continue
@@ -95,9 +121,9 @@ def fit_fused(views: Views, is_target: Mask, folds: int, seed: int) -> tuple[Fus
             fitted = WhitenedNeighbours.fit(vectors[rest], is_target[rest])
             held_out[name][fold] = fitted.distances(vectors[fold])
     typical = {name: _typical(distances, is_target) for name, distances in held_out.items()}
-    detector = FusedDetector({n: WhitenedNeighbours.fit(v, is_target) for n, v in views.items()}, typical)
+    neighbours = {name: WhitenedNeighbours.fit(vectors, is_target) for name, vectors in views.items()}
     scores, _ = _minimum(_log_ratios(held_out, typical))
-    return detector, scores
+    return FusedDetector(frames, neighbours, typical), scores
 
 
 def _typical(held_out: Scores, is_target: Mask) -> Scores:
@@ -111,7 +137,7 @@ def _typical(held_out: Scores, is_target: Mask) -> Scores:
     return np.where(np.isfinite(means), means, known)
 
 
-def _log_ratios(distances: dict[ViewName, Scores], typical: dict[ViewName, Scores]) -> Scores:
+def _log_ratios(distances: dict[MemberName, Scores], typical: dict[MemberName, Scores]) -> Scores:
     logs = {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
     mean: Scores = np.sum([WEIGHTS[name] * values for name, values in logs.items()], axis=0)
     return mean

@@ -18,15 +18,6 @@ ViewName = Literal["band-mean", "band-peak", "band-change", "modulation", "laten
 VIEWS: tuple[ViewName, ...] = get_args(ViewName)
 Views = dict[ViewName, Array]
 
-WEIGHTS: dict[ViewName, float] = {
-    "band-mean": 0.3,
-    "band-peak": 0.15,
-    "band-change": 0.15,
-    "modulation": 0.25,
-    "latent": 0.15,
-}
-"""Share of each view in the fused score. The mean spectrum tells most on its own, so it counts twice."""
-
 PEAK_QUANTILE = 0.95
 
 MODULATION_BANDS = 8

@@ -12,7 +12,7 @@ import masd
 from masd.errors import MasdError
 from masd.files import sha256, write_text
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 UNREGISTERED = "0"
 MACHINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
