@@ -10,6 +10,7 @@ def featurize(
     data: str,
     machines: list[str],
     config: str,
+    fingerprint: str,
     features: dsl.Output[dsl.Dataset],
     only: str = "",
 ) -> None:
@@ -19,6 +20,7 @@ def featurize(
         data: URL of what holds one folder per machine type.
         machines: The machine types of this run.
         config: Settings as YAML.
+        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
         features: A folder per machine: its feature store.
         only: The one machine to read, inside a loop over machines.
     """

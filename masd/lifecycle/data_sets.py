@@ -84,10 +84,11 @@ def fingerprint(url: str | Path, machines: Sequence[str] = ()) -> str:
     if path is not None and path.is_file():
         return _digest(sha256(path))
     store = open_store(str(url))
-    prefixes = [f"{machine}/" for machine in machines] or [""]
+    prefixes = [prefix for machine in machines for prefix in _prefixes(path, check_machine_name(machine))] or [""]
     found = [item for prefix in sorted(prefixes) for item in store.list(prefix)]
     if not found:
-        raise MasdError(f"{url}: nothing is there")
+        of = f" of {', '.join(machines)}" if machines else ""
+        raise MasdError(f"{url}: nothing is there{of}")
     # An ETag stands for the bytes; a folder has none, and its times change with every copy.
     return _digest([[item.key, item.size, item.etag or sha256(folder_of(str(url)) / item.key)] for item in found])
 
@@ -96,6 +97,12 @@ def glance(url: str | Path) -> str:
     """A cheap look at what is below ``url``: names, sizes and times. Empty where nothing is there yet."""
     found = list(open_store(str(url)).list())
     return _digest([[item.key, item.size, item.etag or item.modified.isoformat()] for item in found]) if found else ""
+
+
+def _prefixes(data: Path | None, machine: str) -> list[str]:
+    """Where a machine's files are listed: a folder of it that is a link is read too, but not listed with the others."""
+    found = [] if data is None or not (data / machine).is_dir() else sorted((data / machine).iterdir())
+    return [f"{machine}/", *(f"{machine}/{item.name}/" for item in found if item.is_symlink() and item.is_dir())]
 
 
 def _bytes_below(folder: Path) -> int:

@@ -1,0 +1,25 @@
+"""Recordings -> a string that changes with them."""
+
+from components.base import component
+
+
+@component
+def fingerprint(data: str, machines: list[str], only: str = "") -> str:
+    """Answer what the cached steps have in their cache keys in place of the recordings.
+
+    Never cached itself: its own key would hold the path of the recordings, which stays when they change.
+
+    Args:
+        data: URL of what holds one folder per machine type.
+        machines: The machine types of this run.
+        only: The one machine to look at, inside a loop over machines.
+
+    Returns:
+        Changes when a file of these machines comes, goes or changes its bytes.
+    """
+    from components.step import step
+
+    with step("fingerprint", only or "the fleet"):
+        from masd.lifecycle import data_sets
+
+        return data_sets.fingerprint(data, [only] if only else machines)
