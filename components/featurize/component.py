@@ -18,7 +18,7 @@ def featurize(
 
     Args:
         data: URL of what holds one folder per machine type.
-        machines: The machine types of this run.
+        machines: The machine types of this run; none where ``only`` names one.
         config: Settings as YAML.
         fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
         features: A folder per machine: its feature store.

@@ -11,7 +11,7 @@ def fingerprint(data: str, machines: list[str], only: str = "") -> str:
 
     Args:
         data: URL of what holds one folder per machine type.
-        machines: The machine types of this run.
+        machines: The machine types of this run; none where ``only`` names one.
         only: The one machine to look at, inside a loop over machines.
 
     Returns:

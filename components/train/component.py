@@ -18,7 +18,7 @@ def train(
 
     Args:
         features: Feature stores of the machines.
-        machines: The machine types of this run, trained on together.
+        machines: The machine types of this run, trained on together; none where ``only`` names one.
         config: Settings as YAML.
         fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
         network: The trained network and its history.

@@ -16,6 +16,7 @@ from components.fingerprint import fingerprint
 from masd.config import Settings
 from masd.errors import MasdError
 from pipelines.compile import compile_pipelines
+from pipelines.training import default_config
 
 DIGEST = f"registry.example/masd@sha256:{'ab' * 32}"
 CACHED = {"featurize", "train", "fit-detectors", "evaluate"}
@@ -128,6 +129,12 @@ def test_a_forgotten_fingerprint_is_no_default(name: str) -> None:
     assert {"fingerprint", "config"} <= {
         key for key, spec in component.component_spec.inputs.items() if not spec.optional
     }
+
+
+def test_a_comment_behind_the_settings_makes_another_key_of_the_same_settings() -> None:
+    """As docs/scaling.md advises for a run's page: the text is in every key, compared as it stands."""
+    settings = Settings.load(None, ["training.scope=fleet", "seed=7"])
+    assert Settings.from_yaml(f"{default_config(settings)} # again", "config") == settings
 
 
 def _fingerprint(data: Path, machines: list[str], only: str = "") -> str:
