@@ -21,5 +21,6 @@ def fingerprint(data: str, machines: list[str], only: str = "") -> str:
 
     with step("fingerprint", only or "the fleet"):
         from masd.lifecycle import data_sets
+        from masd.lifecycle.manifest import check_machine_name
 
-        return data_sets.fingerprint(data, [only] if only else machines)
+        return data_sets.fingerprint(data, [check_machine_name(name) for name in ([only] if only else machines)])
