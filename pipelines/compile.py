@@ -3,17 +3,25 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from components.base import IMAGE
 from masd.config import Settings
 from pipelines.monitoring import monitoring_pipeline
-from pipelines.placement import on_cluster
+from pipelines.placement import by_digest, on_cluster
+from pipelines.process import Say, say_on_stderr
 from pipelines.training import training_pipeline
 
 GOLDEN = Path(__file__).parent / "golden"
-GOLDEN_IMAGE = "masd/pipeline:golden"
+GOLDEN_IMAGE = f"masd/pipeline@sha256:{0:064}"
 
 
 def compile_pipelines(
-    out: Path, settings: Settings, *, image: str | None = None, volume: str = "masd", gpu: bool = True
+    out: Path,
+    settings: Settings,
+    *,
+    image: str | None = None,
+    volume: str = "masd",
+    gpu: bool = True,
+    say: Say = say_on_stderr,
 ) -> list[Path]:
     """Write ``training.yaml`` and ``monitoring.yaml`` below ``out``; answers their paths.
 
@@ -21,9 +29,15 @@ def compile_pipelines(
     :param image: image of all tasks, best by digest; default ``MASD_IMAGE`` of the environment.
     :param volume: the claim with recordings, logs and registry, see :func:`~pipelines.placement.on_cluster`.
     :param gpu: whether training asks for a GPU.
+    :param say: is told that no task is cached, where ``image`` is not named by digest.
     """
     from kfp.compiler import Compiler
 
+    if not by_digest(image or IMAGE):
+        say(
+            f"warning: image {image or IMAGE} is not named by digest, so no task uses Kubeflow's cache; "
+            "set MASD_IMAGE to repository@sha256:..."
+        )
     out.mkdir(parents=True, exist_ok=True)
     place = on_cluster(image=image, volume=volume, gpu=gpu)
     pipelines = {

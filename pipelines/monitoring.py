@@ -30,7 +30,7 @@ def monitoring_pipeline(settings: Settings, place: Place) -> Any:
         with dsl.If(found.outputs["Output"] == True, name="drifted"):  # noqa: E712 - kfp records it
             again = found.outputs["machines"] if scope == "machine" else machines
             task = training(machines=again, data=data, registry=registry, config=config)
-            task.set_caching_options(False)  # as all its tasks are
+            task.set_caching_options(False)  # its tasks have their own, see placement
 
     name = "masd-monitoring" if scope == "machine" else "masd-fleet-monitoring"
     return dsl.pipeline(name=name, description="Retrain where the sound has drifted.")(monitoring)

@@ -22,27 +22,38 @@ class _Size:
     hours: int
     reads_volume: bool = False
     uses_bucket: bool = False
+    cached: bool = False
 
 
 _SIZES = {
-    "featurize": _Size(cpu=2, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
-    "train": _Size(cpu=4, memory="16Gi", hours=24),
-    "fit-detectors": _Size(cpu=2, memory="8Gi", hours=2),
-    "evaluate": _Size(cpu=2, memory="8Gi", hours=2, reads_volume=True, uses_bucket=True),
+    "fingerprint": _Size(cpu=1, memory="1Gi", hours=2, reads_volume=True, uses_bucket=True),
+    "featurize": _Size(cpu=2, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True, cached=True),
+    "train": _Size(cpu=4, memory="16Gi", hours=24, cached=True),
+    "fit-detectors": _Size(cpu=2, memory="8Gi", hours=2, cached=True),
+    "evaluate": _Size(cpu=2, memory="8Gi", hours=2, reads_volume=True, uses_bucket=True, cached=True),
     "gate": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
     "package": _Size(cpu=1, memory="4Gi", hours=1, reads_volume=True, uses_bucket=True),
     "report": _Size(cpu=1, memory="4Gi", hours=1),
     "drift": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
 }
-"""``hours`` is when a task that hangs is ended, many times what one should take."""
+"""``hours`` is when a task that hangs is ended, many times what one should take. ``cached`` is for steps whose outputs
+follow from the image and the step's parameters, the recordings' fingerprint among them, and that do nothing else:
+docs/scaling.md has the reason for each."""
 
 BUCKET_SECRET = "masd-s3"  # noqa: S105 - its name
 BUCKET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "MASD_S3_ENDPOINT")
 """Keys of the secret, each the environment variable of the same name."""
 
 
+def by_digest(image: str) -> bool:
+    """Whether an image's name is in a cache key as good as its content: a tag can be moved, and the key would stay."""
+    return "@sha256:" in image
+
+
 def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = True) -> Place:
     """Requests, limits, retries, timeout, labels, volumes and environment of every task on a Kubernetes cluster.
+
+    Only the cached steps of :data:`_SIZES`, and only of an image that is named by digest, use Kubeflow's cache.
 
     The secret :data:`BUCKET_SECRET` of the runs' namespace, if there, gives the tasks that use a bucket their access.
 
@@ -64,8 +75,8 @@ def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = Tr
         task.set_env_variable("HOME", "/tmp")  # noqa: S108 - for whatever user the image is run as
         task.set_env_variable("MASD_ACTOR", "pipeline")  # who promotes, in the registry's records
         task.set_retry(2, backoff_duration="30s", backoff_factor=2.0)
-        # The cache knows paths, not what is under them: it would answer new recordings with the old model.
-        task.set_caching_options(False)
+        if not (size.cached and by_digest(task.container_spec.image)):
+            task.set_caching_options(False)  # the others keep kfp's default, which its own variable turns off
         kubernetes.set_timeout(task, size.hours * 3600)
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "masd")
         kubernetes.add_pod_label(task, "app.kubernetes.io/component", task_name)

@@ -7,6 +7,7 @@ from kfp import dsl
 
 from components.evaluate import evaluate
 from components.featurize import featurize
+from components.fingerprint import fingerprint
 from components.fit_detectors import fit_detectors
 from components.gate import gate
 from components.package import package
@@ -49,9 +50,12 @@ def _machine_scope(settings: Settings, place: Place) -> Any:
         config: str = default_config(settings),
     ) -> None:
         with dsl.ParallelFor(machines, name="machines") as machine:
-            features = place(featurize(data=data, machines=machines, only=machine, config=config)).output
-            network = place(train(features=features, machines=machines, only=machine, config=config)).output
-            judged = _judge_and_ship(place, features, network, machine, data, registry, config)
+            # No list of machines: it would be in the cache's key, and the same machine of another run be new.
+            recordings = place(fingerprint(data=data, machines=[], only=machine)).output
+            made_of = {"machines": [], "only": machine, "config": config, "fingerprint": recordings}
+            features = place(featurize(data=data, **made_of)).output
+            network = place(train(features=features, **made_of)).output
+            judged = _judge_and_ship(place, features, network, machine, data, registry, config, recordings)
         _report(place, *judged)
 
     return dsl.pipeline(name="masd-training", description="One network per machine.")(training)
@@ -64,21 +68,24 @@ def _fleet_scope(settings: Settings, place: Place) -> Any:
         registry: str = REGISTRY,
         config: str = default_config(settings),
     ) -> None:
-        features = place(featurize(data=data, machines=machines, config=config), alone=True).output
-        network = place(train(features=features, machines=machines, config=config), alone=True).output
+        recordings = place(fingerprint(data=data, machines=machines), alone=True).output
+        made_of = {"machines": machines, "config": config, "fingerprint": recordings}
+        features = place(featurize(data=data, **made_of), alone=True).output
+        network = place(train(features=features, **made_of), alone=True).output
         with dsl.ParallelFor(machines, name="machines") as machine:
-            judged = _judge_and_ship(place, features, network, machine, data, registry, config)
+            judged = _judge_and_ship(place, features, network, machine, data, registry, config, recordings)
         _report(place, *judged)
 
     return dsl.pipeline(name="masd-fleet-training", description="One network for all machines.")(training)
 
 
 def _judge_and_ship(
-    place: Place, features: Any, network: Any, machine: Any, data: Any, registry: Any, config: Any
+    place: Place, features: Any, network: Any, machine: Any, data: Any, registry: Any, config: Any, recordings: Any
 ) -> tuple[Any, Any, Any]:
     """The part of the loop both shapes share; answers the evaluation, the verdict and the comparison."""
-    bundle = place(fit_detectors(features=features, network=network, machine=machine, config=config)).output
-    evaluation = place(evaluate(bundle=bundle, data=data, machine=machine)).outputs["evaluation"]
+    made_of = {"machine": machine, "config": config, "fingerprint": recordings}
+    bundle = place(fit_detectors(features=features, network=network, **made_of)).output
+    evaluation = place(evaluate(bundle=bundle, data=data, **made_of)).outputs["evaluation"]
     judgement = place(gate(evaluation=evaluation, data=data, registry=registry, machine=machine, config=config))
     verdict = judgement.outputs["verdict"]
     candidate = {

@@ -15,7 +15,8 @@ def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run
 
     It is promoted, or kept as the candidate: with a record that it awaits approval, or of why it was refused. The
     archive is built whatever the verdict: a version never changes, and a person may still promote one that was
-    refused. Called again for the same bundle, as a retried task does, it goes on with the version it has registered.
+    refused. Called again for the same bundle, as a retried task does and a run that was answered from Kubeflow's cache,
+    it goes on with the version it has registered.
 
     :param evaluation: the bundle's evaluation folder; its values go into the version's manifest and the
     records.
@@ -43,6 +44,9 @@ def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run
     elif models.channel(machine, "production") != version:
         act = models.ask if decided["decision"] == "ask" else models.promote
         act(machine, version, reason=reason, metrics=metrics)
+    elif not any(record["reason"] == reason for record in models.audit(machine, "promote")):
+        # Kubeflow's cache has answered with the bundle that serves: this run leaves its record like any other.
+        models.promote(machine, version, reason=reason, metrics=metrics)
     return version
 
 

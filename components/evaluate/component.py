@@ -10,6 +10,8 @@ def evaluate(
     bundle: dsl.Input[dsl.Model],
     data: str,
     machine: str,
+    config: str,
+    fingerprint: str,
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -19,6 +21,8 @@ def evaluate(
         bundle: The machine's bundle.
         data: URL of what holds one folder per machine type.
         machine: The machine type.
+        config: Settings as YAML. Not read, the bundle has its own: it is part of the key of Kubeflow's cache.
+        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
         evaluation: metrics.json, result files of every system, scores.parquet, report.html.
         metrics: The harmonic mean of every system, for the run's page and for comparing runs.
     """

@@ -10,6 +10,7 @@ def featurize(
     data: str,
     machines: list[str],
     config: str,
+    fingerprint: str,
     features: dsl.Output[dsl.Dataset],
     only: str = "",
 ) -> None:
@@ -17,8 +18,9 @@ def featurize(
 
     Args:
         data: URL of what holds one folder per machine type.
-        machines: The machine types of this run.
+        machines: The machine types of this run; none where ``only`` names one.
         config: Settings as YAML.
+        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
         features: A folder per machine: its feature store.
         only: The one machine to read, inside a loop over machines.
     """

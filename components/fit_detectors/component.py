@@ -11,6 +11,7 @@ def fit_detectors(
     network: dsl.Input[dsl.Model],
     machine: str,
     config: str,
+    fingerprint: str,
     bundle: dsl.Output[dsl.Model],
 ) -> None:
     """Fit the detectors and thresholds of one machine behind a trained network.
@@ -20,6 +21,7 @@ def fit_detectors(
         network: A trained network.
         machine: The machine type.
         config: Settings as YAML.
+        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
         bundle: Everything scoring needs: settings, network, detectors, thresholds, digests.
     """
     from pathlib import Path

@@ -10,6 +10,7 @@ def train(
     features: dsl.Input[dsl.Dataset],
     machines: list[str],
     config: str,
+    fingerprint: str,
     network: dsl.Output[dsl.Model],
     only: str = "",
 ) -> None:
@@ -17,8 +18,9 @@ def train(
 
     Args:
         features: Feature stores of the machines.
-        machines: The machine types of this run, trained on together.
+        machines: The machine types of this run, trained on together; none where ``only`` names one.
         config: Settings as YAML.
+        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
         network: The trained network and its history.
         only: The one machine to train on, inside a loop over machines.
     """

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from masd.config import Settings
-from pipelines.compile import GOLDEN, compile_golden, compile_pipelines
+from pipelines.compile import GOLDEN, GOLDEN_IMAGE, compile_golden, compile_pipelines
 from pipelines.placement import BUCKET_VARIABLES
 
 RENEW = "if the change is meant, run: python -m pipelines.compile"
@@ -46,13 +46,13 @@ def _tasks(spec: dict[str, Any], component: str | None = None) -> set[str]:
 def test_machine_scope_trains_inside_the_loop(compiled: Path) -> None:
     spec, _ = _load(compiled / "machine" / "training.yaml")
     assert _tasks(spec) == {"for-loop-1", "report"}
-    loop = {"featurize", "train", "fit-detectors", "evaluate", "gate", "condition-branches-2"}
+    loop = {"fingerprint", "featurize", "train", "fit-detectors", "evaluate", "gate", "condition-branches-2"}
     assert _tasks(spec, "comp-for-loop-1") == loop
 
 
 def test_fleet_scope_trains_before_the_loop(compiled: Path) -> None:
     spec, _ = _load(compiled / "fleet" / "training.yaml")
-    assert _tasks(spec) == {"featurize", "train", "for-loop-1", "report"}
+    assert _tasks(spec) == {"fingerprint", "featurize", "train", "for-loop-1", "report"}
     assert _tasks(spec, "comp-for-loop-1") == {"fit-detectors", "evaluate", "gate", "condition-branches-2"}
 
 
@@ -86,7 +86,7 @@ def test_every_task_has_limits_image_and_a_home(compiled: Path) -> None:
     for path in compiled.glob("**/*.yaml"):
         for name, executor in _executors(path).items():
             container = executor["container"]
-            assert container["image"] == "masd/pipeline:golden", name
+            assert container["image"] == GOLDEN_IMAGE, name
             resources = container["resources"]
             assert {
                 "resourceCpuLimit",
@@ -113,6 +113,7 @@ def test_training_alone_asks_for_a_gpu_and_shared_memory(compiled: Path) -> None
     assert {name for name, executor in platform.items() if "pvcMount" in executor} == {
         "exec-evaluate",
         "exec-featurize",
+        "exec-fingerprint",
         "exec-gate",
         "exec-package",
         "exec-package-2",
@@ -143,7 +144,7 @@ def test_credentials_of_the_bucket_come_from_a_secret_that_need_not_be_there(com
         name: executor["secretAsEnv"] for name, executor in _platform(path).items() if "secretAsEnv" in executor
     }
     steps = {re.sub(r"^exec-|-\d+$", "", name) for name in with_secret}
-    assert steps == {"drift", "featurize", "evaluate", "gate", "package"}
+    assert steps == {"drift", "fingerprint", "featurize", "evaluate", "gate", "package"}
     for (secret,) in with_secret.values():
         assert secret["secretName"] == "masd-s3"
         assert secret["optional"] is True
@@ -174,9 +175,3 @@ def test_without_gpu_with_own_volume_and_settings(tmp_path: Path) -> None:
         '{"seed": 7, "training": {"scope": "machine"}}'
     )
     assert text.count("image: registry.example/masd@sha256:0") == len(_executors(training))
-
-
-def test_nothing_is_cached(compiled: Path) -> None:
-    """A cache key has the path of the recordings, not the recordings: a hit would be a stale model."""
-    for path in compiled.glob("**/*.yaml"):
-        assert "enableCache: true" not in path.read_text(encoding="utf-8")

@@ -27,7 +27,9 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _data(tmp_path: Path, machines: list[str]) -> Path:
     for machine in machines:
-        (tmp_path / "data" / machine / "train").mkdir(parents=True, exist_ok=True)
+        folder = tmp_path / "data" / machine / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "clip.wav").write_bytes(b"a recording")
     return tmp_path / "data"
 
 
@@ -65,7 +67,7 @@ def test_both_verdicts_end_in_the_registry_and_the_report(tmp_path: Path) -> Non
         "refused-valve": False,
     }
     assert all(record["run"].startswith("pipeline run masd-training-") for record in records.values())
-    steps = ["featurize", "train", "fit_detectors", "evaluate", "gate", "package"]
+    steps = ["fingerprint", "featurize", "train", "fit_detectors", "evaluate", "gate", "package"]
     assert [line for line in said if "fan" in line and "started" in line] == [
         f"{step} of fan started" for step in steps
     ]
@@ -116,6 +118,7 @@ def test_a_failed_step_is_named_and_can_be_looked_at(tmp_path: Path) -> None:
     )
     assert list(out.glob("steps/masd-training-*/for-loop-*-iteration-0/featurize/features/broken-fan"))
     assert "Traceback" in (out / "pipeline.log").read_text(encoding="utf-8")
+    assert not list(out.glob("steps/**/.kfp_cache"))  # nothing is cached on one machine
     assert (out / "pump" / "metrics.json").is_file()
 
 

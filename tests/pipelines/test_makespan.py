@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from masd.errors import MasdError
 from pipelines.makespan import CHAIN, Cluster, main, simulate, step_seconds
 
-STEPS = {"featurize": 20.0, "train": 100.0, "fit_detectors": 10.0, "evaluate": 30.0, "gate": 5.0, "package": 1.0}
+STEPS = {
+    "fingerprint": 3.0,
+    "featurize": 20.0,
+    "train": 100.0,
+    "fit_detectors": 10.0,
+    "evaluate": 30.0,
+    "gate": 5.0,
+    "package": 1.0,
+}
 ALONE = sum(STEPS.values())
 
 
@@ -32,7 +40,9 @@ def test_step_times_are_means_over_the_machines_of_a_run(tmp_path: Path) -> None
 
 def test_a_log_without_a_step_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.log"
-    path.write_text("[masd] featurize of fan done: 1.0 s\n[masd] train of fan failed: no\n")
+    path.write_text(
+        "[masd] fingerprint of fan done: 0.1 s\n[masd] featurize of fan done: 1.0 s\n[masd] train of fan failed: no\n"
+    )
     with pytest.raises(MasdError, match="no step train, fit_detectors"):
         step_seconds(path)
     with pytest.raises(MasdError, match=r"give the pipeline\.log of a run"):
@@ -41,7 +51,7 @@ def test_a_log_without_a_step_is_refused(tmp_path: Path) -> None:
 
 def test_one_machine_takes_its_steps_one_after_the_other() -> None:
     assert simulate(1, STEPS, Cluster(overhead_s=0.0)).seconds == ALONE
-    assert simulate(1, STEPS, Cluster(overhead_s=7.0)).seconds == ALONE + 6 * 7.0
+    assert simulate(1, STEPS, Cluster(overhead_s=7.0)).seconds == ALONE + 7 * 7.0
 
 
 def test_with_room_for_all_a_fleet_takes_as_long_as_one_machine() -> None:
@@ -53,9 +63,9 @@ def test_one_machine_at_a_time() -> None:
 
 
 def test_where_gpus_are_short_they_never_rest_between_first_and_last() -> None:
-    """By hand: the first training starts after one featurize, the last one is followed by three short steps."""
+    """By hand: two short steps before the first training, three behind the last one."""
     result = simulate(40, STEPS, Cluster(gpus=4, cpu_slots=40, overhead_s=0.0))
-    assert result.seconds == 20.0 + 10 * 100.0 + 46.0
+    assert result.seconds == 23.0 + 10 * 100.0 + 46.0
     assert result.gpu_hours == pytest.approx(40 * 100.0 / 3600)
 
 

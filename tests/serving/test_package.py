@@ -94,6 +94,26 @@ def test_a_retried_task_makes_no_second_version(tiny_bundle: Path, evaluation: P
     assert [record["event"] for record in Registry.open(registry).audit("fan")] == ["register", "promote"]
 
 
+@pytest.mark.parametrize("decision", ["promote", "ask"])
+def test_a_bundle_that_a_cache_has_answered_stays_one_version_and_every_run_has_its_record(
+    tiny_bundle: Path, evaluation: Path, tmp_path: Path, decision: str
+) -> None:
+    """What a run made is handed to another run of the same recordings, when it is in production already."""
+    registry = str(tmp_path / "registry")
+    package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), registry, run="run 7")
+    verdict = _verdict(tmp_path, passed=True, decision=decision)
+    for _ in range(2):  # the second time as a retried task
+        assert package(tiny_bundle, evaluation, verdict, registry, run="run 8") == "1"
+
+    models = Registry.open(registry)
+    assert models.versions("fan") == ["1"] and models.channel("fan", "production") == "1"
+    records = [(record["event"], record["version"], record["previous"]) for record in models.audit("fan")]
+    assert records == [("register", "1", None), ("promote", "1", None), ("promote", "1", "1")]
+    assert models.audit("fan")[-1]["reason"] == "fan passes. (run 8)"
+    assert models.history("fan") == ["1"]  # nothing that a rollback could go back to
+    assert models.verify() == []
+
+
 def test_a_verdict_on_another_machine_is_not_acted_on(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
     verdict = _verdict(tmp_path, passed=True, machine="valve")
     with pytest.raises(MasdError, match="is about valve, the bundle is a model of fan"):

@@ -1,0 +1,3 @@
+from components.fingerprint.component import fingerprint
+
+__all__ = ["fingerprint"]

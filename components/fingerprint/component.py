@@ -1,0 +1,26 @@
+"""Recordings -> a string that changes with them."""
+
+from components.base import component
+
+
+@component
+def fingerprint(data: str, machines: list[str], only: str = "") -> str:
+    """Answer what the cached steps have in their cache keys in place of the recordings.
+
+    Never cached itself: its own key would hold the path of the recordings, which stays when they change.
+
+    Args:
+        data: URL of what holds one folder per machine type.
+        machines: The machine types of this run; none where ``only`` names one.
+        only: The one machine to look at, inside a loop over machines.
+
+    Returns:
+        Changes when a file of these machines comes, goes or changes its bytes.
+    """
+    from components.step import step
+
+    with step("fingerprint", only or "the fleet"):
+        from masd.lifecycle import data_sets
+        from masd.lifecycle.manifest import check_machine_name
+
+        return data_sets.fingerprint(data, [check_machine_name(name) for name in ([only] if only else machines)])
