@@ -82,20 +82,32 @@ def fingerprint(url: str | Path, machines: Sequence[str] = ()) -> str:
     """
     path = None if str(url).startswith("s3://") else folder_of(str(url))
     if path is not None and path.is_file():
-        return _digest(sha256(path))
+        return _digest(_content(path))
     store = open_store(str(url))
     prefixes = [f"{machine}/" for machine in machines] or [""]
+    if path is not None:  # a listing does not follow links, and recordings often lie on another disk
+        parts = [part for machine in machines for part in (path / machine).glob("*")]
+        prefixes += [f"{part.parent.name}/{part.name}/" for part in parts if part.is_symlink() and part.is_dir()]
     found = [item for prefix in sorted(prefixes) for item in store.list(prefix)]
     if not found:
-        raise MasdError(f"{url}: nothing is there")
+        places = ", ".join(f"{url}/{machine}" for machine in machines)
+        expected = f"{places}: nothing is there; expected a machine's folder with train/*.wav"
+        raise MasdError(expected if machines else f"{url}: nothing is there")
     # An ETag stands for the bytes; a folder has none, and its times change with every copy.
-    return _digest([[item.key, item.size, item.etag or sha256(folder_of(str(url)) / item.key)] for item in found])
+    return _digest([[item.key, item.size, item.etag or _content(folder_of(str(url)) / item.key)] for item in found])
 
 
 def glance(url: str | Path) -> str:
     """A cheap look at what is below ``url``: names, sizes and times. Empty where nothing is there yet."""
     found = list(open_store(str(url)).list())
     return _digest([[item.key, item.size, item.etag or item.modified.isoformat()] for item in found]) if found else ""
+
+
+def _content(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:  # training passes such a recording over, within data.max_unreadable_share
+        return type(error).__name__
 
 
 def _bytes_below(folder: Path) -> int:
