@@ -44,6 +44,7 @@ class HeldBack:
 
     @classmethod
     def read(cls, file: Path) -> Self:
+        """Parse what :func:`worth_training` wrote."""
         return cls(**json.loads(file.read_text(encoding="utf-8")))
 
 
