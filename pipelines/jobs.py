@@ -12,13 +12,15 @@ from masd.config import Settings
 from masd.lifecycle.data_sets import fingerprint, glance, training_bytes
 from masd.lifecycle.object_store import absolute_url, open_store
 from masd.lifecycle.registry import Registry
+from masd.lifecycle.retraining import HeldBack
 from masd.lifecycle.triggers import Outcome, once
 from pipelines.process import Runner, Say, say_on_stderr
-from pipelines.run import TrainingRun, run_monitoring, run_training
+from pipelines.run import MachineVerdict, TrainingRun, run_monitoring, run_training
 
 PipelineName = Literal["training", "monitoring"]
 REFUSED = 3
-"""Exit code where the gate refused a machine."""
+"""Exit code where the gate refused a machine, now or when it was last trained and nothing has changed since: what has
+drifted still serves."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,22 @@ class Job:
             return _told(run_training(*where, self.settings, self.out, **how), self.registry, [])
         ran = run_monitoring(*where, self.log, self.settings, self.out, **how)
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
-        return _told(
-            ran.training,
-            self.registry,
-            [f"{ran.drift}: {len(found)} machines looked at"] + [verdict["sentence"] for verdict in found],
-        )
+        lines = [f"{ran.drift}: {len(found)} machines looked at"] + [verdict["sentence"] for verdict in found]
+        return _told(ran.training, self.registry, lines, ran.held_back)
 
     def once(self, say: Say = say_on_stderr) -> Outcome:
-        """:meth:`run`, unless that was done for the same recordings (monitoring: the same window of the log and the
-        same versions in production) with the same settings.
+        """:meth:`run`, unless that was done for the same recordings (monitoring: also the same window of the log and
+        the same versions in production) with the same settings.
         """
         chosen = list(self.machines) or list(training_bytes(self.data))
-        about: dict[str, Any] = {"pipeline": self.pipeline, "machines": sorted(chosen), "settings": self._settings()}
+        about: dict[str, Any] = {
+            "pipeline": self.pipeline,
+            "machines": sorted(chosen),
+            "settings": self._settings(),
+            "recordings": fingerprint(self.data, chosen),
+        }
         if self.log is None:
-            return self._once("recordings", about | {"recordings": fingerprint(self.data, chosen)}, say)
+            return self._once("recordings", about, say)
         models = Registry.open(self.registry)
         production = {machine: models.channel(machine, "production") for machine in chosen}
         window = fingerprint(absolute_url(self.log))
@@ -101,9 +105,11 @@ def told(outcome: Outcome) -> str:
     return f"nothing started: the same {record.kind} had its run {by}, which said:\n{record.outcome}"
 
 
-def _told(training: TrainingRun | None, registry: str, lines: list[str]) -> tuple[int, str]:
-    if training is None:
-        return 0, "\n".join(lines)
-    lines += [verdict.sentence for verdict in training.verdicts]
-    lines += [f"report: {training.report}", f"registry: {registry}"]
-    return (REFUSED if any(verdict.refused for verdict in training.verdicts) else 0), "\n".join(lines)
+def _told(
+    training: TrainingRun | None, registry: str, lines: list[str], held_back: Sequence[HeldBack] = ()
+) -> tuple[int, str]:
+    told: list[HeldBack | MachineVerdict] = [*held_back, *(training.verdicts if training else ())]
+    lines += [one.sentence for one in told]
+    if training is not None:
+        lines += [f"report: {training.report}", f"registry: {registry}"]
+    return (REFUSED if any(one.refused for one in told) else 0), "\n".join(lines)

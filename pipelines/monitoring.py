@@ -1,4 +1,4 @@
-"""The monitoring pipeline: look for drift, and retrain what has drifted."""
+"""The monitoring pipeline: look for drift, and retrain what has drifted where that is worth it."""
 
 from typing import Any
 
@@ -14,7 +14,8 @@ def monitoring_pipeline(settings: Settings, place: Place) -> Any:
     """A pipeline ``(machines, log, data, registry, config)``: look for drift, then train where needed.
 
     With scope "machine" the machines that have drifted are trained again; with scope "fleet" all machines of
-    the run, because they share one network.
+    the run, because they share one network. Not where another training would end like the last one: see
+    :mod:`masd.lifecycle.retraining`.
     """
     scope = settings.training.scope
     training = training_pipeline(settings, place)
@@ -26,7 +27,8 @@ def monitoring_pipeline(settings: Settings, place: Place) -> Any:
         registry: str = REGISTRY,
         config: str = default_config(settings),
     ) -> None:
-        found = place(drift(machines=machines, log=log, registry=registry), alone=True)
+        looked = drift(machines=machines, log=log, data=data, registry=registry, config=config)
+        found = place(looked, alone=True)
         with dsl.If(found.outputs["Output"] == True, name="drifted"):  # noqa: E712 - kfp records it
             again = found.outputs["machines"] if scope == "machine" else machines
             task = training(machines=again, data=data, registry=registry, config=config)

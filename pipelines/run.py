@@ -12,6 +12,7 @@ from masd.config import Settings
 from masd.errors import MasdError
 from masd.lifecycle.data_sets import training_bytes
 from masd.lifecycle.object_store import absolute_url
+from masd.lifecycle.retraining import HELD_BACK, HeldBack
 from pipelines.containers import check_engine
 from pipelines.process import LOG, STEPS, Runner, Say, run_pipeline, say_on_stderr, working_folder
 
@@ -49,9 +50,13 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class MonitoringRun:
-    """A monitoring pipeline that has run to its end; ``training`` is there if anything had drifted."""
+    """A monitoring pipeline that has run to its end; ``training`` is there if anything was trained again.
+
+    ``held_back`` are the machines that have drifted and were not.
+    """
 
     drift: Path
+    held_back: tuple[HeldBack, ...]
     training: TrainingRun | None
     log: Path
     seconds: float
@@ -109,11 +114,12 @@ def run_monitoring(
     runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
-    """Look for drift in an inference log; train what has drifted as :func:`run_training` does.
+    """Look for drift in an inference log; train what has drifted as :func:`run_training` does, unless that would end
+    like the last time (:mod:`masd.lifecycle.retraining`).
 
     ``log`` is a file, a folder or ``s3://bucket/prefix``.
 
-    ``out/drift/<machine>`` gets the drift reports.
+    ``out/drift/<machine>`` gets the drift reports, and ``held_back.json`` where nothing was trained.
 
     :raises MasdError: as :func:`run_training`, and for a log that cannot be used.
     """
@@ -134,7 +140,8 @@ def run_monitoring(
         _output(steps, "drift").replace(out / "drift")
         retrained = any(steps.glob("masd-*/report"))
         training = _publish(steps, root, start) if retrained else None
-    return MonitoringRun(out / "drift", training, out / LOG, time.monotonic() - start)
+    held_back = tuple(map(HeldBack.read, sorted((out / "drift").glob(f"*/{HELD_BACK}"))))
+    return MonitoringRun(out / "drift", held_back, training, out / LOG, time.monotonic() - start)
 
 
 def _order(pipeline: str, runner: Runner, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from masd.errors import MasdError
+from masd.files import sha256
 from masd.lifecycle import triggers
 from masd.lifecycle.data_sets import fingerprint, glance
 from masd.lifecycle.object_store import open_store
@@ -145,4 +146,36 @@ def test_a_fingerprint_is_of_the_bytes_not_of_when_they_were_copied(tmp_path: Pa
     assert fingerprint(clip) != fingerprint(tmp_path / "data" / "valve" / "b.wav")
     with pytest.raises(MasdError, match="nothing is there"):
         fingerprint(tmp_path / "nowhere")
+    with pytest.raises(MasdError, match="nowhere/fan: nothing is there; expected a machine's folder with train"):
+        fingerprint(tmp_path / "nowhere", ["fan"])
     assert glance(tmp_path / "nowhere") == ""
+
+
+def test_a_fingerprint_follows_a_link_to_training_clips(tmp_path: Path) -> None:
+    """Test clips beside the link must not be taken for all there is."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.wav").write_bytes(b"one")
+    (tmp_path / "data" / "fan" / "test").mkdir(parents=True)
+    (tmp_path / "data" / "fan" / "test" / "b.wav").write_bytes(b"two")
+    (tmp_path / "data" / "fan" / "train").symlink_to(tmp_path / "disk")
+    before = fingerprint(tmp_path / "data", ["fan"])
+    (tmp_path / "disk" / "c.wav").write_bytes(b"three")
+    assert fingerprint(tmp_path / "data", ["fan"]) != before
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_a_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fan").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "fan" / name).write_bytes(b"one")
+    before = fingerprint(tmp_path, ["fan"])
+
+    def sha256_of_a(path: Path) -> str:
+        if path.name == "b.wav":  # a mode of 000 does not keep root out
+            raise PermissionError(path)
+        return sha256(path)
+
+    monkeypatch.setattr("masd.lifecycle.data_sets.sha256", sha256_of_a)
+    unreadable = fingerprint(tmp_path, ["fan"])
+    assert unreadable == fingerprint(tmp_path, ["fan"]) != before

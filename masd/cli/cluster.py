@@ -36,6 +36,8 @@ def submit(options: argparse.Namespace) -> int:
         return 0
     if options.pipeline == "training":
         rooms.require(found, options.machines, options.registry, run_id)
+    if not found:
+        print("nothing was trained: the drift task's log and reports say what has drifted, and if it was held back")
     for record in found:
         print(f"{record['event']} {record['machine_type']} {record['version']}: {record['reason']}")
     return REFUSED_OR_DRIFT if any(record["event"] == "refuse" for record in found) else 0

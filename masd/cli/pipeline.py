@@ -22,7 +22,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     monitor = actions.add_parser("monitor", help="look for drift on this machine, and retrain what has drifted")
     _add_places(monitor, data=True, out=True, registry=True)
     monitor.add_argument("--log", required=True, metavar="LOG", help="a file or folder of the inference log")
-    _add_once(monitor, "this window of the log")
+    _add_once(monitor, "this window of the log and these recordings")
     _add_runner(monitor)
     monitor.set_defaults(run=_run, pipeline="monitoring")
 

@@ -32,7 +32,8 @@ class FeatureStore:
 
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
-    level, clipping, spectral centroid and octave levels.
+    level, clipping, spectral centroid and octave levels. ``fingerprint`` is of its training data; ``recordings`` is
+    what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class FeatureStore:
     skipped: tuple[str, ...]
     clips: pd.DataFrame
     frames: npt.NDArray[np.float32]
+    recordings: str = ""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -61,6 +63,7 @@ class FeatureStore:
                 skipped=tuple(about["skipped"]),
                 clips=pd.read_parquet(folder / "clips.parquet"),
                 frames=frames,
+                recordings=about.get("recordings", ""),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MasdError(f"{folder}: not a log-mel store ({' '.join(str(error).split())[:160]})") from error
@@ -92,6 +95,7 @@ def build_store(
     out: Path,
     *,
     high_pass_hz: float | None = None,
+    recordings: str = "",
     progress: Progress | None = None,
 ) -> FeatureStore:
     """Decode every clip once and write its log-mel frames to ``out`` (replaced as a whole when complete).
@@ -140,6 +144,7 @@ def build_store(
             "format": FORMAT,
             "machine_type": data.machine_type,
             "fingerprint": digest.hexdigest(),
+            "recordings": recordings,
             "audio": settings.audio.model_dump(mode="json"),
             "high_pass_hz": cutoff,
             "skipped": skipped,

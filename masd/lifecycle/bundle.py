@@ -51,6 +51,7 @@ def save_bundle(
     settings: Settings,
     machine_type: str,
     data_fingerprint: str,
+    recordings: str,
     trained: TrainedNetwork,
     detectors: Detectors,
     reference: pd.DataFrame,
@@ -71,6 +72,7 @@ def save_bundle(
         manifest = Manifest(
             machine_type=machine_type,
             data_fingerprint=data_fingerprint,
+            recordings=recordings,
             classes=trained.class_names,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             code_version=code_version(),

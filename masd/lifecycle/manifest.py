@@ -20,11 +20,16 @@ FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "referen
 
 @dataclass(frozen=True)
 class Manifest:
-    """``manifest.json``: what the bundle is, where it came from, and the SHA-256 of every other file."""
+    """``manifest.json``: what the bundle is, where it came from, and the SHA-256 of every other file.
+
+    ``data_fingerprint`` is of the training data; ``recordings`` of all recordings, tests too, of the machines that it
+    was trained together with (:func:`masd.lifecycle.data_sets.fingerprint`), empty where that was not noted.
+    """
 
     machine_type: str
     data_fingerprint: str
     classes: list[str]
+    recordings: str = ""
     schema_version: int = SCHEMA_VERSION
     version: str = UNREGISTERED
     created: str = ""

@@ -33,6 +33,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from masd.config import Settings
 from masd.errors import MasdError
 from masd.lifecycle.audit import MOVES, AuditTrail, Event, now, productions
 from masd.lifecycle.folder_store import FolderStore
@@ -78,6 +79,14 @@ class Registry:
         :raises MasdError: there is no such version, or its manifest is damaged.
         """
         return parse_manifest(self._manifest(machine, version), f"{self.url}/{place_of(machine)}/{version}")
+
+    def settings(self, machine: str, version: str) -> Settings:
+        """What a version was trained and judged with.
+
+        :raises MasdError: there is no such version, or its settings cannot be read.
+        """
+        key = f"{place_of(machine)}/{version}/config.yaml"
+        return Settings.from_yaml(self.store.read(key).decode("utf-8", "replace"), f"{self.url}/{key}")
 
     def manifest_sha256(self, machine: str, version: str) -> str:
         """Digest of a version's manifest, as pointers have it.

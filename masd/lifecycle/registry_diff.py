@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from masd.config import Settings
 from masd.lifecycle.registry import Registry
 
 
@@ -34,13 +33,15 @@ def diff(registry: Registry, machine: str, before: str, after: str) -> list[Diff
 
 def _described(registry: Registry, machine: str, version: str) -> dict[str, dict[str, Any]]:
     manifest = registry.manifest(machine, version)
-    key = f"models/{machine}/{version}/config.yaml"
-    settings = Settings.from_yaml(registry.store.read(key).decode("utf-8", "replace"), f"{registry.url}/{key}")
     return {
-        "settings": _flat(settings.model_dump(mode="json")),
+        "settings": _flat(registry.settings(machine, version).model_dump(mode="json")),
         "metrics": manifest.metrics,
         "code": {"version": manifest.code_version},
-        "data": {"fingerprint": manifest.data_fingerprint, "classes": manifest.classes},
+        "data": {
+            "fingerprint": manifest.data_fingerprint,
+            "recordings": manifest.recordings,
+            "classes": manifest.classes,
+        },
         "library": dict(manifest.libraries),
     }
 

@@ -23,17 +23,22 @@ if TYPE_CHECKING:
 
 
 def featurize(data: str | Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
-    """Recordings below ``data/<machine>``, in a folder or a bucket -> a log-mel store ``out/<machine>`` each."""
+    """Recordings below ``data/<machine>``, in a folder or a bucket -> a log-mel store ``out/<machine>`` each.
+
+    ``machines`` are those that are trained together.
+    """
     from masd.data.folders import read_machine
     from masd.data.store import build_store
-    from masd.lifecycle.data_sets import local_data
+    from masd.lifecycle.data_sets import fingerprint, local_data
     from masd.lifecycle.manifest import check_machine_name
 
     for machine in machines:
         check_machine_name(machine)
+    recordings = fingerprint(data, machines)  # before they are read: those that come meanwhile are then new ones
+    for machine in machines:
         clips = read_machine(local_data(data, [machine]) / machine, settings.data)
         with ConsoleProgress(f"featurize {machine}") as progress:
-            build_store(clips, settings, out / machine, progress=progress)
+            build_store(clips, settings, out / machine, recordings=recordings, progress=progress)
 
 
 def train(
@@ -112,6 +117,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         settings=settings,
         machine_type=machine,
         data_fingerprint=store.fingerprint,
+        recordings=store.recordings,
         trained=trained,
         detectors=replace(detectors, embeddings=embeddings),
         reference=frame,

@@ -28,14 +28,16 @@ def data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (out / "fan" / "test").glob("*anomaly*.wav"):
         length = soundfile.info(path).frames
         soundfile.write(path, rng.normal(scale=0.3, size=length).clip(-1.0, 1.0), 16_000, subtype="PCM_16")
+    _make_anomalies_normal(out / "bearing" / "test")
+    return out
+
+
+def _make_anomalies_normal(test: Path) -> None:
+    """Nothing can then be told from anything: no model passes the gate."""
     for domain in ("source", "target"):
-        normal, anomalous = (
-            sorted((out / "bearing" / "test").glob(f"*{domain}*{condition}*.wav"))
-            for condition in ("normal", "anomaly")
-        )
+        normal, anomalous = (sorted(test.glob(f"*{domain}*{condition}*.wav")) for condition in ("normal", "anomaly"))
         for clean, path in zip(normal, anomalous, strict=True):
             shutil.copyfile(clean, path)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +114,11 @@ def test_monitoring_without_drift(trained: TrainingRun, data: Path, tiny_setting
     assert json.loads((run.drift / "fan" / "verdict.json").read_text(encoding="utf-8"))["verdict"] == "no drift"
 
 
-def test_drift_names_the_machine(trained: TrainingRun, tmp_path: Path) -> None:
+def test_drift_names_the_machine(trained: TrainingRun, data: Path, tiny_settings: Settings, tmp_path: Path) -> None:
     log = _log(trained, tmp_path / "fan.jsonl", louder_by=20.0)
     report = SimpleNamespace(path=str(tmp_path / "drift"))
-    found = drift.python_func(["fan", "bearing"], str(log), trained.registry, report)
+    config = tiny_settings.to_yaml()
+    found = drift.python_func(["fan", "bearing"], str(log), str(data), trained.registry, config, report)
     assert found == (True, ["fan"])
     assert (tmp_path / "drift" / "fan" / "drift.html").is_file()
 
@@ -139,6 +142,43 @@ def test_drift_ends_in_a_new_version_beside_the_champion(
     assert "Side by side" in page
     assert (outcome.started, outcome.record.code) == (True, 0)
     assert verdict["sentence"] in outcome.record.outcome
+    assert models.verify() == []
+
+
+def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
+    trained: TrainingRun, data: Path, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    """A log that grows from check to check, as a plant's does, and a test set on which no model can pass at first."""
+    plant = shutil.copytree(data, tmp_path / "data")
+    _make_anomalies_normal(plant / "fan" / "test")
+    registry = str(shutil.copytree(trained.registry, tmp_path / "registry"))
+    (tmp_path / "log").mkdir()
+    log = _log(trained, tmp_path / "log" / "monday.jsonl", louder_by=20.0)
+    job = Job(str(plant), [], tiny_settings, tmp_path / "out", registry, str(log.parent))
+    models = Registry.open(registry)
+
+    first = job.once(say=list[str]().append)
+    assert (first.started, first.record.code) == (True, 3)
+    assert "fan is refused: " in first.record.outcome
+    assert models.audit("fan")[-1]["event"] == "refuse" and models.channel("fan", "production") == "1"
+
+    shutil.copyfile(log, log.parent / "tuesday.jsonl")
+    second = job.once(say=list[str]().append)
+    assert (second.started, second.record.code) == (True, 3)  # what has drifted still serves
+    looked, drifted, held = second.record.outcome.splitlines()
+    assert looked.endswith("/out/drift: 1 machines looked at") and drifted.startswith("fan: drift in ")
+    assert held.startswith("fan has drifted, but was not trained again: version 2 was refused on 20")
+    assert held.endswith(
+        f"add recordings of the new condition to {plant}/fan/train, change settings, or train by hand with masd "
+        "pipeline run"
+    )
+    assert models.versions("fan") == ["1", "2"]
+    assert held in (tmp_path / "out" / "pipeline.log").read_text(encoding="utf-8")
+
+    shutil.copytree(data / "fan" / "test", plant / "fan" / "test", dirs_exist_ok=True)
+    third = job.once(say=list[str]().append)  # of the same window
+    assert (third.started, third.record.code) == (True, 0)
+    assert models.versions("fan") == ["1", "2", "3"] and models.channel("fan", "production") == "3"
     assert models.verify() == []
 
 

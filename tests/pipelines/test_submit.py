@@ -119,12 +119,15 @@ def test_the_same_commit_with_the_same_settings_is_one_version(server: StandIn) 
     assert len(server.versions) == 3 and len(server.runs) == 3
 
 
-def test_monitoring_without_drift_leaves_no_verdict(server: StandIn, tmp_path: Path) -> None:
+def test_monitoring_without_drift_leaves_no_verdict(
+    server: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "registry").mkdir()
     options = ("--log", "s3://plant/log", "--registry", str(tmp_path / "registry"), "--wait")
     assert _submit(server, *options, pipeline="monitoring") == 0
     assert server.runs[0]["runtime_config"]["parameters"]["log"] == "s3://plant/log"
     assert server.pipelines[0]["display_name"] == "masd-monitoring"
+    assert "nothing was trained: the drift task's log and reports say" in capsys.readouterr().out
 
 
 def test_a_registry_that_the_run_did_not_write_to(

@@ -14,5 +14,8 @@ class Registry:
     def channel(self, machine: str, name: str) -> str | None:
         return None if machine.startswith("new") else "1"
 
+    def audit(self, machine: str, *events: str) -> list[dict[str, str]]:
+        return []
+
     def fetch(self, machine: str, version: str) -> Path:
         return self.root / "models" / machine / version
