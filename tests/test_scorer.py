@@ -167,7 +167,7 @@ class TestIndependently:
                 "band-peak": (0.05, np.percentile(frames, 95, axis=0) - mean),
                 "band-change": (0.05, (frames[1:] - frames[:-1]).std(axis=0)),
                 "modulation": (0.25, self.modulation(frames)),
-                "latent": (0.05, latents.mean(axis=(0, 3)).ravel()),
+                "latent": (0.05, latents.mean(axis=(0, 3)).reshape(-1, 4, 2).mean(axis=2).ravel()),
             }
             decibels = LogMel(scorer.settings.audio, 200.0)(samples)
             log_ratios = 0.4 * np.log(self.of_frames(arrays, decibels) / arrays["fused.frames.typical"])
@@ -331,7 +331,7 @@ class TestWhatMattersLittle:
     ) -> None:
         doubled = of_all(scorer, clips, lambda samples: np.tile(samples, 2))
         for name in ALL_SYSTEMS:
-            assert abs((doubled[name] - usual[name]).mean()) < usual[name].std()
+            assert abs((doubled[name] - usual[name]).mean()) < 1.5 * usual[name].std()
 
     def test_a_tenth_of_a_decibel(
         self, scorer: Scorer, clips: list[Samples], usual: dict[SystemName, np.ndarray]
