@@ -122,7 +122,8 @@ def test_containers_leave_files_of_the_caller_and_no_containers(runs: dict[str, 
 def test_a_step_that_fails_is_named(data: Path, tmp_path: Path) -> None:
     machine = list_machines(data)[0]
     shutil.copytree(data / machine, tmp_path / "data" / machine)
-    next((tmp_path / "data" / machine / "train").glob("*.wav")).write_bytes(b"not a recording")
+    for clip in (tmp_path / "data" / machine / "train").glob("*.wav"):  # a single one of many would be skipped
+        clip.write_bytes(b"not a recording")
     with pytest.raises(MasdError, match=rf"^featurize of {machine} failed: "):
         run_training(tmp_path / "data", [], Settings.model_validate(SHORT), tmp_path / "out", runner="docker")
 
