@@ -27,7 +27,7 @@ REPORT_SYSTEMS: tuple[ReportSystemName, ...] = get_args(ReportSystemName)
 
 SystemName = Literal["fused", ReportSystemName]
 ALL_SYSTEMS: tuple[SystemName, ...] = ("fused", *REPORT_SYSTEMS)
-"""Ours first: whitened nearest neighbours of several views of a clip."""
+"""Ours first: distances of frames, and whitened nearest neighbours of several views of a clip."""
 
 LossName = Literal["reconstruction", "classification", "contrastive"]
 
