@@ -20,7 +20,7 @@ def featurize(
         data: URL of what holds one folder per machine type.
         machines: The machine types of this run; none where ``only`` names one.
         config: Settings as YAML.
-        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
+        fingerprint: Of the recordings: noted with what is made of them, and part of the key of Kubeflow's cache.
         features: A folder per machine: its feature store.
         only: The one machine to read, inside a loop over machines.
     """
@@ -33,4 +33,4 @@ def featurize(
         from masd.lifecycle import steps
 
         settings = Settings.from_yaml(config, "config")
-        steps.featurize(data, [only] if only else machines, settings, Path(features.path))
+        steps.featurize(data, [only] if only else machines, settings, Path(features.path), recordings=fingerprint)

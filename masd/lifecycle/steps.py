@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 # scikit-learn and matplotlib.
 
 
-def featurize(data: str | Path, machines: Sequence[str], settings: Settings, out: Path) -> None:
+def featurize(
+    data: str | Path, machines: Sequence[str], settings: Settings, out: Path, recordings: str | None = None
+) -> None:
     """Recordings below ``data/<machine>``, in a folder or a bucket -> a log-mel store ``out/<machine>`` each.
 
-    ``machines`` are those that are trained together.
+    ``machines`` are those that are trained together; ``recordings`` is the fingerprint of theirs, where it was taken
+    already.
     """
     from masd.data.folders import read_machine
     from masd.data.store import build_store
@@ -34,7 +37,8 @@ def featurize(data: str | Path, machines: Sequence[str], settings: Settings, out
 
     for machine in machines:
         check_machine_name(machine)
-    recordings = fingerprint(data, machines)  # before they are read: those that come meanwhile are then new ones
+    if recordings is None:
+        recordings = fingerprint(data, machines)  # before they are read: those that come meanwhile are then new ones
     for machine in machines:
         clips = read_machine(local_data(data, [machine]) / machine, settings.data)
         with ConsoleProgress(f"featurize {machine}") as progress:

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 
 from masd.config import Settings
 from masd.errors import MasdError
+from masd.lifecycle.data_sets import fingerprint
 
 
-def featurize(data: str, machines: Sequence[str], settings: Settings, out: Path) -> None:
+def featurize(data: str, machines: Sequence[str], settings: Settings, out: Path, recordings: str) -> None:
+    assert recordings == fingerprint(data, machines)
     for machine in machines:
         assert (Path(data) / machine / "train").is_dir()
         (out / machine).mkdir(parents=True)
