@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from masd.cli.common import need
 from masd.errors import MasdError
@@ -63,9 +64,7 @@ def _serve(options: argparse.Namespace) -> int:
         grpc_port=options.grpc_port,
         auth=options.auth,
         registry=registry,
-        poll_seconds=options.poll,
-        log_url=options.log,
-        log_folder=_spool(options),
+        **_following(options),
     )
     return 0
 
@@ -78,11 +77,14 @@ def _agent(options: argparse.Namespace) -> int:
         inference_url=options.inference_url,
         probe_host=options.probe_host,
         probe_port=options.probe_port,
-        poll_seconds=options.poll,
-        log_url=options.log,
-        log_folder=_spool(options),
+        **_following(options),
     )
     return 0
+
+
+def _following(options: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`_add_following` has asked for, as the server and the agent take it."""
+    return {"poll_seconds": options.poll, "log_url": options.log, "log_folder": _spool(options)}
 
 
 def _spool(options: argparse.Namespace) -> Path | None:
