@@ -49,6 +49,11 @@ def only(views: dict[MemberName, list[float]]) -> tuple[Frames, Views]:
     return frames, {name: np.array(views[name], np.float32)[:, None] for name in VIEWS}
 
 
+def test_weights_are_shares_of_all_members() -> None:
+    assert set(WEIGHTS) == {"frames", *VIEWS}
+    assert sum(WEIGHTS.values()) == pytest.approx(1.0)
+
+
 class TestByHand:
     """Clips at 0 (source) and at 10 (target) on a line, no whitening."""
 
