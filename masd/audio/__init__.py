@@ -2,7 +2,7 @@
 
 from masd.audio.decode import AudioError, Encoded, LongRecording, Recording, decode, decode_or_stream
 from masd.audio.log_mel import LogMel
-from masd.audio.windows import cut_windows, pad_by_repetition, window_starts
+from masd.audio.windows import cut_windows, frame_runs, pad_by_repetition, window_spans, window_starts
 
 __all__ = [
     "AudioError",
@@ -13,6 +13,8 @@ __all__ = [
     "cut_windows",
     "decode",
     "decode_or_stream",
+    "frame_runs",
     "pad_by_repetition",
+    "window_spans",
     "window_starts",
 ]

@@ -22,6 +22,23 @@ def pad_by_repetition(log_mel: npt.NDArray[np.float32], frames: int) -> npt.NDAr
     return np.pad(log_mel, ((0, short_by), (0, 0)), mode="wrap") if short_by > 0 else log_mel
 
 
+def window_spans(n_frames: int, frames: int, hop: int) -> npt.NDArray[np.int64]:
+    """The frames of a clip that each of its windows covers, ``[W, 2]``: the first, and the first that is not covered.
+
+    Frames that :func:`pad_by_repetition` adds are not the clip's.
+    """
+    starts = window_starts(max(n_frames, frames), frames, hop)
+    return np.stack([starts, np.minimum(starts + frames, n_frames)], axis=1)
+
+
+def frame_runs(log_mel: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """``[T, F]`` -> every run of ``count`` consecutive frames, ``[T - count + 1, count, F]`` (a view); a shorter clip
+    is repeated from its beginning.
+    """
+    padded = pad_by_repetition(log_mel, count)
+    return np.lib.stride_tricks.sliding_window_view(padded, count, axis=0).transpose(0, 2, 1)
+
+
 def cut_windows(log_mel: npt.NDArray[np.float32], frames: int, hop: int) -> npt.NDArray[np.float32]:
     """``[T, F]`` -> windows ``[W, F, frames]`` (a copy), mel bands first as the report's ``X_i`` in ``R^(F x T)``."""
     padded = pad_by_repetition(log_mel, frames)

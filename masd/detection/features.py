@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from masd.audio import cut_windows, window_starts
+from masd.audio import cut_windows, window_spans
 from masd.config import WindowSettings
 from masd.data.store import FeatureStore
 from masd.detection.runtime import NetworkRuntime
@@ -62,9 +62,7 @@ class FeatureExtractor:
         return cut_windows(standardised, self._windows.frames, self._windows.hop_frames)
 
     def _spans(self, log_mel: Array) -> npt.NDArray[np.int64]:
-        frames, hop = self._windows.frames, self._windows.hop_frames
-        starts = window_starts(max(len(log_mel), frames), frames, hop)
-        return np.stack([starts, np.minimum(starts + frames, len(log_mel))], axis=1)
+        return window_spans(len(log_mel), self._windows.frames, self._windows.hop_frames)
 
     def __call__(self, log_mels: Sequence[Array]) -> list[ClipFeatures]:
         """One :class:`ClipFeatures` per clip; the windows of all clips share the passes of the network."""

@@ -6,7 +6,7 @@ auto-encoder is linear: its optimum is known, the principal axes, so that it nee
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Self
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from masd.audio import frame_runs, pad_by_repetition
 from masd.detection.whitened import Distances, Mask
 
 Array = npt.NDArray[np.float32]
@@ -52,7 +53,7 @@ class FrameResiduals:
         ``sum_k (z_k - c - U_k a)^T P (z_k - c - U_k a)`` with ``a = U^T z``, multiplied out: frames are in five runs
         each, and so go through a matrix once.
         """
-        frames = _at_least_five(log_mel) - self.mean
+        frames = pad_by_repetition(log_mel, CONTEXT) - self.mean
         product = (torch.from_numpy(frames) @ self._factors[0]).numpy() - self._factors[1]
         kept, *of_domains = np.split(product, self._columns, axis=1)
         codes = self._over_runs(kept)
@@ -129,47 +130,40 @@ def fit_frame_residuals(
     frames, know little of a single clip.
     """
     mean, axes = _principal_axes(log_mels)
-    domains = [np.flatnonzero(domain) for domain in (~is_target, is_target) if domain.any()]
-    sums = [[_Sums(len(mean)) for _ in folds] for _ in domains]
+    bands, domains = len(mean), is_target.astype(np.int64)
+    counts, sums = np.zeros((2, len(folds))), np.zeros((2, len(folds), bands))
+    products = np.zeros((2, len(folds), bands, bands))
     for number, fold in enumerate(folds):
-        for of_domain, rows in zip(sums, domains, strict=True):
-            for row in np.intersect1d(fold, rows):
-                of_domain[number].add(_residual(log_mels[int(row)], mean, axes))
+        for row in np.sort(fold):
+            residual = _residual(log_mels[int(row)], mean, axes)
+            counts[domains[row], number] += len(residual)
+            sums[domains[row], number] += residual.sum(axis=0, dtype=np.float64)
+            products[domains[row], number] += residual.T @ residual
+
+    def fitted(used: Mask) -> FrameResiduals:
+        known = counts[:, used].sum(axis=1) > 0
+        moments = (moment[known][:, used].sum(axis=1) for moment in (counts, sums, products))
+        return _model(mean, axes, *moments)
+
     held_out = np.full((len(log_mels), 2), np.inf)
     for number, fold in enumerate(folds):
-        rest = [[part for other, part in enumerate(parts) if other != number] for parts in sums]
-        known = [domain for domain, parts in enumerate(rest) if sum(part.count for part in parts)]
-        if known and len(fold):
-            fitted = _model(mean, axes, [rest[domain] for domain in known])
-            distances = fitted.distances(fitted.squares(log_mels[int(row)]) for row in fold)
+        others = np.arange(len(folds)) != number
+        known = np.flatnonzero(counts[:, others].sum(axis=1))
+        if len(known) and len(fold):
+            model = fitted(others)
+            distances = model.distances(model.squares(log_mels[int(row)]) for row in fold)
             held_out[fold[:, None], known] = distances[:, : len(known)]
-    return _model(mean, axes, sums), held_out
+    return fitted(np.ones(len(folds), dtype=np.bool_)), held_out
 
 
-@dataclass
-class _Sums:
-    """Of residual frames: their number, sum ``[F]`` and sum of products ``[F, F]``."""
-
-    bands: int
-    count: int = 0
-    first: npt.NDArray[np.float64] = field(init=False)
-    second: npt.NDArray[np.float64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.first, self.second = np.zeros(self.bands), np.zeros((self.bands, self.bands))
-
-    def add(self, frames: Array) -> None:
-        self.count += len(frames)
-        self.first += frames.sum(axis=0, dtype=np.float64)
-        self.second += frames.T @ frames
-
-
-def _model(mean: Array, axes: Array, domains: Sequence[Sequence[_Sums]]) -> FrameResiduals:
+def _model(mean: Array, axes: Array, counts: Distances, sums: Distances, products: Distances) -> FrameResiduals:
+    """From the number ``[d]`` of residual frames of each domain, their sum ``[d, F]`` and the sum of their products
+    ``[d, F, F]``.
+    """
     centres, precisions = [], []
-    for parts in domains:
-        count = sum(part.count for part in parts)
-        centre = np.sum([part.first for part in parts], axis=0) / count
-        covariance = np.sum([part.second for part in parts], axis=0) / count - np.outer(centre, centre)
+    for count, total, squared in zip(counts, sums, products, strict=True):
+        centre = total / count
+        covariance = squared / count - np.outer(centre, centre)
         level = max(float(np.trace(covariance)) / len(centre), SILENCE)
         shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * level * np.eye(len(centre))
         centres.append(centre)
@@ -184,7 +178,7 @@ def _principal_axes(log_mels: Sequence[Array]) -> tuple[Array, Array]:
     size = CONTEXT * len(mean)
     products = np.zeros((size, size))
     for log_mel in log_mels:
-        runs = _runs(_at_least_five(log_mel) - mean).reshape(-1, size)
+        runs = frame_runs(log_mel - mean, CONTEXT).reshape(-1, size)
         products += runs.T @ runs
     _, vectors = np.linalg.eigh(products)
     return mean, vectors[:, -min(AXES, size // 2) :].astype(np.float32).reshape(CONTEXT, len(mean), -1)
@@ -193,16 +187,6 @@ def _principal_axes(log_mels: Sequence[Array]) -> tuple[Array, Array]:
 def _residual(log_mel: Array, mean: Array, axes: Array) -> Array:
     """``[T, F]`` -> ``[5 (T - 4), F]``: all frames of all runs, without what the axes keep."""
     flat = axes.reshape(-1, axes.shape[2])
-    runs = _runs(_at_least_five(log_mel) - mean).reshape(-1, len(flat))
+    runs = frame_runs(log_mel - mean, CONTEXT).reshape(-1, len(flat))
     kept = np.asarray((runs @ flat) @ flat.T, np.float32)
     return (runs - kept).reshape(-1, len(mean))
-
-
-def _at_least_five(log_mel: Array) -> Array:
-    """A shorter clip is repeated from its beginning."""
-    return log_mel if len(log_mel) >= CONTEXT else np.resize(log_mel, (CONTEXT, log_mel.shape[1]))
-
-
-def _runs(frames: Array) -> Array:
-    """``[T, F]`` -> ``[T - 4, 5, F]``."""
-    return np.lib.stride_tricks.sliding_window_view(frames, CONTEXT, axis=0).transpose(0, 2, 1)

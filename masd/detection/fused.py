@@ -1,6 +1,6 @@
 """The default detector: distances of single frames and of several views of a clip, each domain in its own unit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -64,7 +64,7 @@ class FusedDetector:
         squares = [self.frames.squares(log_mel) for log_mel in log_mels]
         of_windows = [runs_of(span, runs) for runs, own in zip(squares, spans, strict=True) for span in own]
         together: Views = {name: np.concatenate([views[name], window_views[name]]) for name in self.neighbours}
-        ratios = self._log_ratios(iter(squares + of_windows), together)
+        ratios = self._log_ratios(squares + of_windows, together)
         scores, from_target = _minimum(ratios[: len(squares)])
         parts = np.split(ratios[len(squares) :], np.cumsum([len(own) for own in spans])[:-1])
         return [
@@ -72,7 +72,7 @@ class FusedDetector:
             for score, target, own in zip(scores, from_target, parts, strict=True)
         ]
 
-    def _log_ratios(self, squares: Iterator[Array], views: Views) -> Scores:
+    def _log_ratios(self, squares: Iterable[Array], views: Views) -> Scores:
         """``[n, 2]``: weighted mean over the members, for the source and the target."""
         distances: dict[MemberName, Scores] = {FRAMES: self.frames.distances(squares)}
         distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}

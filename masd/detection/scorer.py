@@ -98,23 +98,19 @@ class Scorer:
         log_mels = [self.log_mel(recording.samples) for recording in recordings]
         features = self.extract(log_mels)
         scores = self.detectors.score_clips(features, systems)
-        return [self._result(*clip) for clip in zip(recordings, log_mels, features, scores, thresholds, strict=True)]
+        return [self._result(*clip) for clip in zip(recordings, features, scores, thresholds, strict=True)]
 
-    def segments(self, system: SystemScores, n_frames: int, duration_s: float) -> tuple[Segment, ...]:
-        """The window scores of a clip of ``n_frames`` frames with the time each window covers."""
-        audio, windows = self.settings.audio, self.settings.windows
-        seconds = audio.hop_length / audio.sample_rate
-        last = max(n_frames - windows.frames, 0)
-        starts = [min(number * windows.hop_frames, last) for number in range(len(system.window_scores))]
+    def _segments(self, features: ClipFeatures, system: SystemScores, duration_s: float) -> tuple[Segment, ...]:
+        """The window scores of a clip with the time each window covers."""
+        seconds = self.settings.audio.hop_length / self.settings.audio.sample_rate
         return tuple(
-            Segment(start * seconds, min((start + windows.frames) * seconds, duration_s), float(score))
-            for start, score in zip(starts, system.window_scores, strict=True)
+            Segment(start * seconds, min(end * seconds, duration_s), float(score))
+            for (start, end), score in zip(features.spans.tolist(), system.window_scores, strict=True)
         )
 
     def _result(
         self,
         recording: Recording,
-        log_mel: Array,
         features: ClipFeatures,
         scores: dict[SystemName, SystemScores],
         threshold: float | None,
@@ -128,15 +124,15 @@ class Scorer:
             threshold=self.detectors.thresholds[self.system] if threshold is None else threshold,
             domain="target" if system.from_target else "source",
             duration_s=recording.duration_s,
-            segments=self.segments(system, len(log_mel), recording.duration_s),
+            segments=self._segments(features, system, recording.duration_s),
             reconstruction_error=float(features.errors.mean()),
             systems={name: of_system.score for name, of_system in scores.items()},
             signals=Signals(
                 recording.level_dbfs,
                 recording.clipped_share,
-                spectral_centroid_hz(log_mel, self.log_mel.centres_hz),
+                spectral_centroid_hz(features.log_mel, self.log_mel.centres_hz),
                 recording.sample_rate_in,
-                octave_levels_db(log_mel, self.log_mel.centres_hz),
+                octave_levels_db(features.log_mel, self.log_mel.centres_hz),
             ),
             embedding_distance=self.detectors.embedding_distance(features),
         )

@@ -16,6 +16,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from masd.audio import frame_runs
 from masd.data.store import FeatureStore
 from masd.progress import Progress
 
@@ -29,13 +30,9 @@ Rows = npt.NDArray[np.int64]
 
 
 def frame_vectors(log_mel: npt.NDArray[np.float32]) -> Tensor:
-    """``[T, F]`` -> ``[T - 4, 5F]``: every run of 5 consecutive frames; a shorter clip is repeated from its
-    beginning.
-    """
-    if len(log_mel) < FRAMES:
-        log_mel = np.resize(log_mel, (FRAMES, log_mel.shape[1]))
-    frames = torch.tensor(log_mel)
-    return frames.unfold(0, FRAMES, 1).transpose(1, 2).flatten(1)
+    """``[T, F]`` -> ``[T - 4, 5F]``: every run of 5 consecutive frames (:func:`~masd.audio.frame_runs`)."""
+    runs = frame_runs(np.ascontiguousarray(log_mel), FRAMES)
+    return torch.from_numpy(np.array(runs, order="C")).flatten(1)
 
 
 @dataclass(frozen=True)
