@@ -12,7 +12,10 @@ from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
 from masd.files import sha256, write_text
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+OLDEST_SCHEMA = 4
+"""Read as before: of its training clips nothing is known but the recordings' fingerprint."""
+
 UNREGISTERED = "0"
 FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
 
@@ -33,6 +36,7 @@ class Manifest:
     version: str = UNREGISTERED
     created: str = ""
     code_version: str = ""
+    trained_on: dict[str, Any] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -51,9 +55,9 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
             raise MasdError(
                 f"{where}: bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
             )
-        if schema < SCHEMA_VERSION:
+        if schema < OLDEST_SCHEMA:
             raise MasdError(
-                f"{where}: bundle schema {schema} is older than this masd reads ({SCHEMA_VERSION}); train it again"
+                f"{where}: bundle schema {schema} is older than this masd reads ({OLDEST_SCHEMA}); train it again"
             )
         manifest = Manifest(**content)
         check_machine_name(manifest.machine_type)

@@ -34,4 +34,4 @@ def _readable(scorer: Scorer, clips: Sequence[Clip]) -> Iterator[tuple[Clip, npt
         except AudioError as error:
             log.warning("left out of the report's pictures: %s", error)
         else:
-            yield clip, scorer.log_mel(recording.samples)
+            yield clip, scorer.frames(recording)

@@ -35,7 +35,7 @@ def choose_examples(scorer: Scorer, results: Results, usual: UsualResidual, each
 def _example(scorer: Scorer, usual: UsualResidual, caption: str, clip: Clip, score: ClipScore) -> ExampleClip:
     part = excerpt(scorer.decode(clip.path), score, lambda block: scorer.score([block])[0])
     recording = part.recording
-    log_mel = scorer.log_mel(recording.samples)
+    log_mel = scorer.frames(recording)
     rate = scorer.settings.audio.sample_rate
     return ExampleClip(
         name=clip.name,
