@@ -18,9 +18,9 @@ from masd.detection.scorer import Scorer
 from masd.errors import MasdError
 from masd.evaluation.controls import ControlScores
 from masd.evaluation.embedding_map import map_embeddings
-from masd.evaluation.examples import choose_examples
 from masd.evaluation.metrics import official_metrics
-from masd.evaluation.report import ReportData, write_report
+from masd.evaluation.pages.examples import choose_examples
+from masd.evaluation.pages.report import ReportData, write_report
 from masd.evaluation.residuals import UsualResidual
 from masd.evaluation.results import write_results
 from masd.evaluation.scoring import fits, score_stored

@@ -32,10 +32,10 @@ def featurize(
     ``machines`` are those that are trained together; ``recordings`` is the fingerprint of theirs, where it was taken
     already.
     """
+    from masd.data.data_sets import fingerprint, local_data
     from masd.data.folders import read_machine
+    from masd.data.machine_name import check_machine_name
     from masd.data.store import build_store
-    from masd.lifecycle.data_sets import fingerprint, local_data
-    from masd.lifecycle.manifest import check_machine_name
 
     for machine in machines:
         check_machine_name(machine)
@@ -70,6 +70,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     import numpy as np
     import pandas as pd
 
+    from masd.bundle.bundle import save_bundle
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.embedding_distance import fit_embedding_distance
@@ -77,7 +78,6 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.detection.result import ClipScore, Signals
     from masd.evaluation.residuals import usual_residual
     from masd.learning.trained import load_network
-    from masd.lifecycle.bundle import save_bundle
 
     store, trained = FeatureStore.open(features / machine), load_network(network)
     if machine not in trained.normalisations:
@@ -144,12 +144,12 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
 
     ``data/<machine>`` is where the clips of the report's players are taken from.
     """
+    from masd.bundle.bundle import load_bundle
+    from masd.data.data_sets import local_data
     from masd.data.folders import read_machine
     from masd.data.store import FeatureStore
     from masd.evaluation.controls import ControlScores
     from masd.evaluation.evaluate import evaluate_scorer
-    from masd.lifecycle.bundle import load_bundle
-    from masd.lifecycle.data_sets import local_data
 
     loaded = load_bundle(bundle)
     _check_machine(bundle, loaded.manifest.machine_type, machine)
@@ -169,7 +169,7 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
 
 def evaluate_recordings(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
     """The steps from recordings to an evaluation of a bundle that is there, with the bundle's settings."""
-    from masd.lifecycle.bundle import load_bundle
+    from masd.bundle.bundle import load_bundle
 
     loaded = load_bundle(bundle)
     _check_machine(bundle, loaded.manifest.machine_type, machine)
@@ -200,12 +200,12 @@ def gate(
     """
     import pandas as pd
 
+    from masd.data.data_sets import local_data
     from masd.data.store import FeatureStore
     from masd.evaluation.comparison import Contender
-    from masd.evaluation.comparison_page import write_comparison
     from masd.evaluation.gate import decide
-    from masd.lifecycle.data_sets import local_data
-    from masd.lifecycle.registry import Registry
+    from masd.evaluation.pages.comparison import write_comparison
+    from masd.registry.registry import Registry
 
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     machine, system = metrics["machine_type"], settings.detection.system
@@ -240,12 +240,12 @@ def gate(
 
 def _champion(bundle: Path, store: "FeatureStore", folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
     """What the production model says of every test clip of the *new* data, and these clips to listen to."""
+    from masd.bundle.bundle import load_bundle
     from masd.data.folders import read_machine
     from masd.detection.streaming import excerpt
     from masd.evaluation.comparison import Contender
-    from masd.evaluation.examples import wav_of
+    from masd.evaluation.pages.examples import wav_of
     from masd.evaluation.scoring import scores_by_name
-    from masd.lifecycle.bundle import load_bundle
 
     scorer = load_bundle(bundle).scorer
     clips = read_machine(folder, scorer.settings.data).split("test")
