@@ -58,7 +58,7 @@ def by_digest(image: str) -> bool:
 
 
 def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = True) -> Place:
-    """Requests, limits, retries, timeout, labels, annotations, volumes and environment of every task on a Kubernetes cluster.
+    """Requests, limits, retries, timeout, labels, annotations, volumes and environment of every task on a cluster.
 
     Only the cached steps of :data:`_SIZES`, and only of an image that is named by digest, use Kubeflow's cache.
 
