@@ -19,8 +19,9 @@ from typing import Any
 import pandas as pd
 
 from masd.errors import MasdError
-from masd.lifecycle.object_store import ObjectStore, StoreError, folder_of
-from serving.inference_log import locked
+from masd.storage.opening import folder_of
+from masd.storage.protocol import ObjectStore, StoreError
+from serving.worker.inference_log import locked
 
 SEALED = ".sealed"
 ROTATE_BYTES = 8 * 2**20

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from masd.lifecycle.manifest import REVISION
+from masd.bundle.manifest import REVISION
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -29,8 +29,8 @@ from masd.config import Settings
 from masd.data.folders import list_machines
 from masd.data.simulation import simulate
 from masd.errors import MasdError
-from pipelines.containers import RUN_LABEL, run_container
-from pipelines.run import run_training
+from pipelines.local.containers import RUN_LABEL, run_container
+from pipelines.local.run import run_training
 
 DOCKER = os.environ.get("DOCKER", "docker")
 PIPELINE, SERVE = f"masd/pipeline:{version('masd')}", f"masd/serve:{version('masd')}"
@@ -82,7 +82,7 @@ def test_nobody_in_an_image_is_root_or_can_build(image: str) -> None:
     assert about["Labels"]["org.opencontainers.image.title"]
     revision = about["Labels"]["org.opencontainers.image.revision"]
     assert re.fullmatch(r"[0-9a-f]{40}", revision)
-    ask = "from masd.lifecycle.manifest import code_version; print(code_version())"
+    ask = "from masd.bundle.manifest import code_version; print(code_version())"
     said = docker("run", "--rm", "--network", "none", "--entrypoint", "python3", image, "-c", ask)
     assert said.strip() == f"{version('masd')}+g{revision[:12]}"
     assert about["Healthcheck"]["Test"]

@@ -18,14 +18,15 @@ import pytest
 from clip_score import SCORE
 from s3_gateway import running_gateway
 
+from masd.drift.log import read_log
 from masd.errors import MasdError
-from masd.lifecycle.drift_log import read_log
-from masd.lifecycle.folder_store import FolderStore
-from masd.lifecycle.object_store import StoreError, open_store
+from masd.storage.folder import FolderStore
+from masd.storage.opening import open_store
+from masd.storage.protocol import StoreError
 from serving import log_shipper
-from serving.inference_log import InferenceLog
 from serving.log_shipper import LogShipper, check_writable
 from serving.server import Health
+from serving.worker.inference_log import InferenceLog
 
 
 class AwayStore(FolderStore):
@@ -195,11 +196,9 @@ def test_no_line_is_lost_to_a_rename_in_the_middle_of_a_write(tmp_path: Path) ->
 
 KILLED = """
 import json, os, pathlib, random, signal, sys, time
-from serving import log_shipper
-from serving.inference_log import InferenceLog
-from serving.log_shipper import LogShipper, check_writable
-from serving.server import Health
-from masd.lifecycle.object_store import open_store
+from serving.worker.inference_log import InferenceLog
+from serving.log_shipper import LogShipper
+from masd.storage.opening import open_store
 from test_log_shipper import SCORE
 
 folder, url, rounds = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
