@@ -98,7 +98,9 @@ def _judge_and_ship(
         "verdict": verdict,
         "registry": registry,
         "machine": machine,
-        "run": f"pipeline run {dsl.PIPELINE_JOB_NAME_PLACEHOLDER}, id {dsl.PIPELINE_JOB_ID_PLACEHOLDER}",
+        # Each a parameter of its own: the back-end replaces a placeholder only where it is the whole value.
+        "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     }
     decision = judgement.outputs["Output"]
     with dsl.If(decision == "promote", name="passed"):
