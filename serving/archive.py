@@ -14,7 +14,17 @@ from masd.errors import MasdError
 from masd.files import replacing_file
 from masd.lifecycle.manifest import Manifest, load_manifest
 
-CODE_OF_SERVING = ("__init__.py", "batch.py", "explain.py", "inference_log.py", "metrics.py", "requests.py")
+CODE_OF_SERVING = (
+    "__init__.py",
+    "batch.py",
+    "encodings.py",
+    "explain.py",
+    "forms.py",
+    "inference_log.py",
+    "metrics.py",
+    "open_inference.py",
+    "requests.py",
+)
 """What ``handler.py`` needs of this package; the handler itself stands at the archive's root."""
 
 MODEL_CONFIG: dict[str, Any] = {

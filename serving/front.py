@@ -16,6 +16,7 @@ import httpx
 import uvicorn
 
 from serving.auth import StaticToken
+from serving.content_type import LOOKED_AT, is_multipart, known_type
 from serving.torchserve_config import listen
 
 Message = MutableMapping[str, Any]
@@ -83,10 +84,16 @@ class Front:
 
     async def _pass_on(self, scope: Message, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         url = httpx.URL(self._inference_url).copy_with(raw_path=scope["raw_path"] + _query(scope))
-        passed = [(name, value) for name, value in headers.items() if name in PASSED_HEADERS]
-        content = self._body(receive) if scope["method"] in ("POST", "PUT") else None
-        request = self._http.build_request(scope["method"], url, headers=passed, content=content)
+        passed = {name: value for name, value in headers.items() if name in PASSED_HEADERS}
+        content: AsyncIterator[bytes] | bytes | None = None
         try:
+            if scope["method"] in ("POST", "PUT"):
+                content = self._body(receive)
+                content_type, form = headers.get(b"content-type", b""), b""
+                if is_multipart(content_type) and 0 < int(headers.get(b"content-length", b"0")) <= LOOKED_AT:
+                    content = form = b"".join([piece async for piece in content])
+                passed[b"content-type"] = known_type(content_type, form)
+            request = self._http.build_request(scope["method"], url, headers=list(passed.items()), content=content)
             response = await self._http.send(request)
         except TooLargeError:
             await _error(send, 413, "too_large", f"the body is larger than {self._max_bytes} bytes")

@@ -23,6 +23,7 @@ from serving.front import Front, listening
 from serving.log_shipper import FINAL_SECONDS, LogShipper
 from serving.management import KeyFile, Management
 from serving.readiness import POLL_SECONDS, StoppedError, wait_until_ready
+from serving.relay import relaying
 from serving.torchserve import TorchServe
 from serving.torchserve_config import LOOPBACK, Access, Addresses
 
@@ -131,9 +132,7 @@ def running_server(
     if log_folder is not None:
         _check_writable(log_folder)
     store = open_store(log_url) if log_url is not None else None
-    behind = token is not None  # TorchServe itself then listens for the front only
-    claimed = (LOOPBACK, 0) if behind else (host, port)
-    addresses = Addresses.claim(*claimed, management_port, metrics_port, grpc_port)
+    addresses = Addresses.claim(host, port, management_port, metrics_port, grpc_port)
     with ExitStack() as running:
         work = running.enter_context(tempfile.TemporaryDirectory(prefix="masd-serve-", ignore_cleanup_errors=True))
         folder = Path(work)
@@ -150,8 +149,9 @@ def running_server(
         running.callback(management.close)
         running.callback(client.close)
         health = Health(torchserve)
-        url = addresses.url
-        if token is not None:
+        if token is None:
+            url = running.enter_context(relaying(addresses.url, host, port))
+        else:
             front = Front(health.status, token, addresses.url, addresses.metrics_url, max_bytes)
             url = running.enter_context(listening(front, host, port))
 
