@@ -5,7 +5,6 @@ all of its addresses are loopback addresses, and this small application is the o
 is answered before its body is read, and what it may reach is a short list.
 """
 
-import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from masd.files import json_text
 from serving.auth import StaticToken
 from serving.content_type import LOOKED_AT, is_multipart, known_type
 from serving.torchserve_config import listen
@@ -174,7 +174,7 @@ async def _error(send: Send, code: int, error: str, detail: str) -> None:
 
 
 async def _reply(send: Send, status: int, body: dict[str, Any]) -> None:
-    await _send(send, status, "application/json", json.dumps(body).encode())
+    await _send(send, status, "application/json", json_text(body).encode())
 
 
 async def _send(send: Send, status: int, content_type: str, body: bytes) -> None:

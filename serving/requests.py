@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from masd.errors import MasdError
+from masd.files import json_text
 from serving import open_inference
 from serving.encodings import NotBase64Error, base64_bytes
 from serving.forms import FormError, form_fields
@@ -74,7 +75,7 @@ class Request:
                 "name": "answers",
                 "shape": [len(answers)],
                 "datatype": "BYTES",
-                "data": [json.dumps(answer) for answer in answers],
+                "data": [json_text(answer) for answer in answers],
             }
             head = {} if self.request_id is None else {"id": self.request_id}
             return {**head, "model_name": model, "model_version": version, "outputs": [output]}

@@ -11,6 +11,7 @@ import pandas as pd
 from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.errors import MasdError
+from masd.files import json_text
 from masd.lifecycle.drift import check_drift
 from masd.lifecycle.registry import Registry
 from masd.progress import ConsoleProgress
@@ -49,7 +50,7 @@ def demo(out: Path) -> None:
         clips = sorted((data / machine / "test").glob("*.wav"))
         for name in _extremes(out / "run" / machine):
             answer = client.score(machine, data / machine / "test" / name)
-            print(json.dumps({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
+            print(json_text({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
         for clip in clips:
             client.score(machine, clip)
     _say("    server stopped")

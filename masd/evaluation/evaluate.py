@@ -1,6 +1,5 @@
 """Score a machine's test clips with its model and with the controls, and write all results into one folder."""
 
-import json
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from masd.evaluation.metrics import official_metrics
 from masd.evaluation.report import ReportData, write_report
 from masd.evaluation.residuals import usual_residual
 from masd.evaluation.results import write_results
+from masd.files import json_text
 from masd.progress import ConsoleProgress, Progress
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def evaluate_scorer(
     for name in (*ALL_SYSTEMS, *CONTROLS):
         write_results(out / name, data.machine_type, scores, scores[name], thresholds[name])
     scores.to_parquet(out / "scores.parquet", index=False)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
     if broken := [name for name in ALL_SYSTEMS if not np.isfinite(scores[name]).all()]:
         log.warning("%s: no report, %s gives scores that are no numbers", data.machine_type, ", ".join(broken))
         return metrics

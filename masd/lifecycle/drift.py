@@ -4,7 +4,6 @@ Compares an inference log with the bundle's reference (the normal training clips
 The tests are in :mod:`masd.lifecycle.drift_statistics`.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 
 from masd.config import DriftSettings, Settings
 from masd.errors import MasdError
-from masd.files import write_text
+from masd.files import json_text, write_text
 from masd.lifecycle.drift_clips import unusual_clips
 from masd.lifecycle.drift_evidently import add_to_workspace, run_report, write_report
 from masd.lifecycle.drift_labels import live_performance, read_labels
@@ -86,7 +85,7 @@ def check_drift(
         if workspace is not None:
             add_to_workspace(report, manifest.machine_type, workspace)
         write_page(reference, rows, verdict, out / "drift.html")
-    write_text(out / "verdict.json", json.dumps(asdict(verdict), indent=2) + "\n")
+    write_text(out / "verdict.json", json_text(asdict(verdict), indent=2) + "\n")
     return verdict
 
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from masd.config import Settings
 from masd.errors import MasdError
-from masd.files import write_text
+from masd.files import json_text, write_text
 from masd.lifecycle.data_sets import fingerprint
 from masd.lifecycle.manifest import code_version
 from masd.lifecycle.registry import Registry
@@ -71,7 +71,7 @@ def worth_training(
         return list(drifted)
     for one in held:
         log.warning("%s", one.sentence)
-        write_text(out / one.machine_type / HELD_BACK, json.dumps(asdict(one), indent=2) + "\n")
+        write_text(out / one.machine_type / HELD_BACK, json_text(asdict(one), indent=2) + "\n")
     return [machine for machine in drifted if machine not in {one.machine_type for one in held}]
 
 
