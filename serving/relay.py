@@ -96,7 +96,8 @@ async def _requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
                     caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     head = _EXPECT.sub(b"", head)
                 form = await _read(reader, length)
-            head = _TYPE.sub(lambda found, form=form: b" " + known_type(found[0], form).strip(), head, count=1)
+            if found := _TYPE.search(head):  # once more, as the head may have changed
+                head = head[: found.start()] + b" " + known_type(found[0], form).strip() + head[found.end() :]
             writer.write(head + form)
             await _copy(reader, writer, (length or 0) - len(form))
         await _copy(reader, writer)
