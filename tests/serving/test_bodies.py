@@ -10,9 +10,9 @@ from urllib.parse import quote_from_bytes
 import pytest
 from raw_http import Answer, call, form_of, machine_of
 
-from masd.lifecycle.bundle import load_bundle
-from serving.auth import StaticToken
-from serving.front import Front, listening
+from masd.bundle.bundle import load_bundle
+from serving.front.auth import StaticToken
+from serving.front.proxy import Front, listening
 from serving.server import RunningServer
 
 pytestmark = pytest.mark.slow

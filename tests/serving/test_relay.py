@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from masd.errors import MasdError
-from serving.relay import LARGEST_HEAD, relaying
+from serving.front.relay import LARGEST_HEAD, relaying
 
 FORM = b"application/x-www-form-urlencoded"
 

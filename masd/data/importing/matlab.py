@@ -21,7 +21,7 @@ _TIME_NAMES = ("t", "time", "times", "zeit")
 def read_matlab(path: Path) -> list[Channel]:
     """Vectors, and the columns of matrices. Structures and cells are left out.
 
-    Of ``X097_DE_time`` the channel is ``DE``, and ``X097RPM`` is its attribute ``rpm``. A number named ``fs`` or the like
+    Of ``X097_DE_time`` the channel is ``DE``; ``X097RPM`` is its attribute ``rpm``. A number named ``fs`` or the like
     is the sample rate, a vector named ``t`` or ``time`` says it too.
     """
     from scipy.io import loadmat, whosmat
