@@ -25,13 +25,18 @@ SPLITS = ("train", "test")
 
 @dataclass
 class Imported:
-    """What was written and what was not: ``channels`` maps names to the number of clips."""
+    """What was written and what was not.
+
+    ``channels`` maps names to the number of clips, ``snapped`` rates as stated to those that were written, and
+    ``left_over_s`` are the seconds at the ends of recordings that did not fill a clip.
+    """
 
     folders: list[Path] = field(default_factory=list)
     channels: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     snapped: dict[float, int] = field(default_factory=dict)
+    left_over_s: float = 0.0
 
 
 def import_recordings(
@@ -73,9 +78,10 @@ def import_recordings(
             if progress:
                 progress(number, len(files), path.name)
         if not notes:
-            raise MasdError(f"no file could be imported; the first: {result.failed[0]}")
+            raise MasdError(f"nothing could be imported: {'; '.join(result.failed)}")
         for channel, clips in notes.items():
             result.channels[channel] += len(clips)
+            result.left_over_s += sum(clip.get("left_over_s", 0.0) for clip in clips)
             stated = {clip["stated_rate_hz"]: clip["rate_hz"] for clip in clips if clip["stated_rate_hz"] is not None}
             result.snapped |= {before: after for before, after in stated.items() if before != after}
         if alone:

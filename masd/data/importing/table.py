@@ -27,7 +27,8 @@ def read_table(path: Path) -> list[Channel]:
         raise ImportRefusedError(f"larger than {MAX_BYTES >> 30} GiB: cut it")
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     start = text[:LOOKED_AT].splitlines()
-    separator = max(";\t,", key=lambda mark: max((line.count(mark) for line in start[-20:]), default=0))
+    rows = [line for line in start[-20:-1] if line.strip()]  # the last one may be cut off
+    separator = next((mark for mark in ";\t" if rows and all(mark in line for line in rows)), ",")
     comma = separator != "," and any(re.search(r"\d,\d", line) for line in start)
     first = _first_row(start, separator, comma)
     names, units = _titles(start[:first], separator, len(start[first].split(separator)))

@@ -36,10 +36,12 @@ def write_clips(channel: Channel, folder: Path, name: str, hertz: int, seconds: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = None if seconds is None else max(1, round(seconds * hertz))
-    return [
+    clips = [
         _write(channel, samples, folder / f"{name}{part}.wav", hertz, start)
         for part, start, samples in _cut(channel.samples, size)
     ]
+    clips[-1]["left_over_s"] = (len(channel.samples) - sum(clip["samples"] for clip in clips)) / hertz
+    return clips
 
 
 def _cut(samples: Any, size: int | None) -> Iterator[tuple[str, int, Any]]:
