@@ -21,7 +21,7 @@ from masd.detection.detectors import Detectors
 from masd.detection.scorer import Scorer
 from masd.errors import MasdError
 from masd.evaluation.residuals import UsualResidual
-from masd.files import replacing_folder, sha256
+from masd.files import json_text, replacing_folder, sha256
 from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
 
 CLIP_SECONDS = "clip_seconds"
@@ -69,7 +69,7 @@ def save_bundle(
             arrays |= {f"{USUAL}mean": usual.mean, f"{USUAL}spread": usual.spread}
         save_arrays(arrays, staged / "detectors.safetensors")
         reference.to_parquet(staged / "reference.parquet", index=False)
-        (staged / "history.json").write_text(json.dumps(trained.history), encoding="utf-8")
+        (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
         manifest = Manifest(
             machine_type=machine_type,
             data_fingerprint=data_fingerprint,

@@ -12,7 +12,7 @@ from typing import Any
 import masd
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
-from masd.files import sha256, write_text
+from masd.files import json_text, sha256, write_text
 
 SCHEMA_VERSION = 4
 UNREGISTERED = "0"
@@ -117,4 +117,4 @@ def code_version() -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest whole or not at all."""
-    write_text(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
+    write_text(folder / "manifest.json", json_text(asdict(manifest), indent=2) + "\n")

@@ -165,7 +165,7 @@ class DriftSettings(_Section):
 class Settings(_Section):
     """All settings of one model."""
 
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)  # as far as scikit-learn takes one
     audio: AudioSettings = AudioSettings()
     windows: WindowSettings = WindowSettings()
     data: DataSettings = DataSettings()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from masd.config import Settings
 from masd.errors import MasdError
-from masd.files import replacing_folder, write_text
+from masd.files import json_text, replacing_folder, write_text
 from masd.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def gate(
         write_comparison(
             verdict, scores, candidate, champion, settings.gate, page, recording=recording, seed=settings.seed
         )
-    write_text(out, json.dumps(asdict(verdict), indent=2) + "\n")
+    write_text(out, json_text(asdict(verdict), indent=2) + "\n")
     return verdict
 
 
