@@ -18,11 +18,13 @@ from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
 from masd.config import AudioSettings, Settings
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
+from masd.data.recordings import add_recordings, copies_note
+from masd.data.waveform_print import WaveformPrint
 from masd.errors import MasdError
 from masd.files import replacing_folder
 from masd.progress import Progress
 
-FORMAT = 2
+FORMAT = 3
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,8 @@ class FeatureStore:
 
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
-    level, clipping, spectral centroid and octave levels. ``fingerprint`` is of its training data; ``recordings`` is
+    level, clipping, spectral centroid and octave levels, and what :func:`~masd.data.recordings.add_recordings` says of
+    it. ``fingerprint`` is of its training data; ``recordings`` is
     what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
     """
 
@@ -73,6 +76,10 @@ class FeatureStore:
         offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
         return np.asarray(self.frames[offset : offset + count])
 
+    def normal_rows(self) -> npt.NDArray[np.int64]:
+        """Rows of the machine's own (noisy) training clips; those that are there more than once, once."""
+        return self.rows(split="train", kind="noisy", copy_of="")
+
     def release(self) -> None:
         """Let go of the pages that reading has mapped: they stay in the system's file cache, but whoever reads a large
         store through does not end up holding all of it.
@@ -108,6 +115,7 @@ def build_store(
     log_mel = LogMel(settings.audio, cutoff)
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
     rows: list[dict[str, Any]] = []
+    prints: list[WaveformPrint] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     total = 0
@@ -128,6 +136,7 @@ def build_store(
                 frames = log_mel(recording.samples)
                 file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
                 rows.append(_row(clip, recording, total, len(frames), frames, log_mel))
+                prints.append(WaveformPrint.of(recording.samples, settings.audio.sample_rate))
                 total += len(frames)
                 if clip.split != "test":
                     about_clip = f"{clip.split}/{clip.name}/{clip.domain}/{clip.kind}/{clip.attributes}\0"
@@ -139,6 +148,9 @@ def build_store(
         clips = pd.DataFrame(rows)
         if clips.empty or not ((clips["split"] == "train") & (clips["kind"] == "noisy")).any():
             raise MasdError(f"{data.folder / 'train'}: no readable training clips; first problem: {skipped[0]}")
+        clips = add_recordings(clips, prints, settings.data)
+        if note := copies_note(clips):
+            log.warning("%s: %s", data.machine_type, note)
         clips.to_parquet(staged / "clips.parquet", index=False)
         about = {
             "format": FORMAT,

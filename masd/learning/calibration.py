@@ -19,7 +19,7 @@ def calibration_rows(store: FeatureStore, settings: Settings) -> npt.NDArray[np.
     above them: thresholds and drift references measured on remembered clips would flag most normal clips. Target
     clips are too few to set any aside; theirs stay leave-one-out scores of the detectors alone.
     """
-    rows = store.rows(split="train", kind="noisy")
+    rows = store.normal_rows()
     source = rows[store.clips["domain"].to_numpy()[rows] != "target"]
     share = settings.training.calibration_share
     if share == 0 or len(source) < LEAST_CLIPS:

@@ -81,7 +81,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     if machine not in trained.normalisations:
         raise MasdError(f"{network}: was trained on {', '.join(trained.normalisations)}, not on {machine}")
     extract = FeatureExtractor(trained.network, trained.normalisations[machine], settings.windows)
-    rows = store.rows(split="train", kind="noisy")
+    rows = store.normal_rows()
     clips = extract.rows(store, rows)
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()

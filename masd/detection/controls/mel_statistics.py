@@ -32,7 +32,7 @@ class MelStatistics:
         """On the noisy training clips; the threshold is a percentile of scores of clips that were held out of the
         fit.
         """
-        rows = store.rows(split="train", kind="noisy")
+        rows = store.normal_rows()
         vectors = cls.vectors(store, rows)
         is_target = store.clips["domain"].to_numpy()[rows] == "target"
         held_out = np.empty(len(rows))
