@@ -85,8 +85,9 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     clips = extract.rows(store, rows)
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
-    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen)
-    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed)
+    recordings = store.clips["recording"].to_numpy()[rows]
+    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen, recordings)
+    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed, recordings)
     reference = []
     for row, features_of_clip, score, distance in zip(
         rows, clips, held_out[settings.detection.system], distances, strict=True

@@ -76,7 +76,13 @@ def _network(
     extract = FeatureExtractor(trained.network, trained.normalisations[store.machine_type], settings.windows)
     rows = store.normal_rows()
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
-    detectors, _ = fit_detectors(extract.rows(store, rows), is_target, settings.detection, settings.seed)
+    detectors, _ = fit_detectors(
+        extract.rows(store, rows),
+        is_target,
+        settings.detection,
+        settings.seed,
+        recordings=store.clips["recording"].to_numpy()[rows],
+    )
     results = [detectors.score(clip) for clip in extract.rows(store, store.rows(split="test"))]
     methods: dict[str, SystemName] = {f"{cell.part}/{system}": system for system in REPORT_SYSTEMS}
     if cell.part == SHIPPED:
