@@ -103,11 +103,11 @@ class Detectors:
         return self.scalings[level].join(embeddings, errors)
 
     def _fused(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
-        log_mels, views = [clip.log_mel for clip in clips], _joined([clip.views for clip in clips])
+        log_mels, views = [clip.log_mel for clip in clips], joined_views([clip.views for clip in clips])
         if not all(clip.window_views for clip in clips):  # clips of a store come without
             scored = zip(*self.fused.score(log_mels, views), strict=True)
             return [SystemScores(float(score), np.empty(0), bool(target)) for score, target in scored]
-        spans, windows = [clip.spans for clip in clips], _joined([clip.window_views for clip in clips])
+        spans, windows = [clip.spans for clip in clips], joined_views([clip.window_views for clip in clips])
         return [
             SystemScores(score, of_windows, target)
             for score, target, of_windows in self.fused.score_with_windows(log_mels, views, spans, windows)
@@ -149,7 +149,7 @@ class Detectors:
         return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds, embeddings, calibrations)
 
 
-def _joined(views: Sequence[Views]) -> Views:
+def joined_views(views: Sequence[Views]) -> Views:
     return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS}
 
 
@@ -180,7 +180,7 @@ def fit_detectors(
         log.info("no target training clips: the source detector stands alone")
     recordings = np.arange(len(clips)) if recordings is None else recordings
     held_out: dict[SystemName, Scores] = {}
-    log_mels, views = [clip.log_mel for clip in clips], _joined([clip.views for clip in clips])
+    log_mels, views = [clip.log_mel for clip in clips], joined_views([clip.views for clip in clips])
     fused, held_out["fused"] = fit_fused(log_mels, views, is_target, settings.held_out_folds, seed, recordings, unseen)
     scalings: dict[Level, ErrorScaling] = {}
     systems: dict[ReportSystemName, DomainMinimum] = {}

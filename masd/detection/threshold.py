@@ -36,6 +36,29 @@ class Calibration:
         threshold, low, high, clips, recordings, rate = numbers.astype(np.float64).tolist()
         return cls(threshold, low, high, int(clips), int(recordings), rate)
 
+    def to_dict(self) -> dict[str, float]:
+        """As the manifest of a bundle has it."""
+        return {
+            "threshold": self.threshold,
+            "threshold_low": self.low,
+            "threshold_high": self.high,
+            "clips": self.clips,
+            "recordings": self.recordings,
+            "rate": self.rate,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, float]) -> Self:
+        """The reverse of :meth:`to_dict`."""
+        return cls(
+            values["threshold"],
+            values["threshold_low"],
+            values["threshold_high"],
+            int(values["clips"]),
+            int(values["recordings"]),
+            values["rate"],
+        )
+
     @property
     def recordings_needed(self) -> int:
         """So many recordings hold one above the threshold with a probability of 95 %."""
@@ -44,6 +67,25 @@ class Calibration:
     @property
     def too_few(self) -> bool:
         return self.recordings < self.recordings_needed
+
+    @property
+    def sentence(self) -> str:
+        """What the threshold is and what it rests on, in one line."""
+        return (
+            f"threshold {self.threshold:.3f} (90 % interval {self.low:.3f} to {self.high:.3f}) for {self.rate:.0%} false "
+            f"alarms, from held-out scores of {self.clips} training clips from {self.recordings} recordings"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """One line where the recordings are :attr:`too_few`."""
+        if not self.too_few:
+            return None
+        return (
+            f"{self.recordings} independent recordings are few for a false-alarm rate of {self.rate:.0%}: the threshold "
+            f"may be far off; record at least {self.recordings_needed}, or ask for a higher rate "
+            "(detection.threshold_percentile)"
+        )
 
 
 def calibrate(scores: Scores, recordings: Indexes, is_target: Mask, percentile: float, seed: int) -> Calibration:

@@ -15,6 +15,7 @@ from masd.audio import AudioError
 from masd.config import ALL_SYSTEMS, Settings
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
+from masd.data.recordings import heard_in_training_note
 from masd.data.store import FeatureStore, build_store
 from masd.detection.controls import CONTROLS, score_controls
 from masd.detection.features import CLIPS_AT_ONCE
@@ -62,7 +63,13 @@ def evaluate_scorer(
             for clip, result in results
         ]
     )
-    controls, control_thresholds = _score_controls(data, scorer.settings, scores["name"])
+    controls, control_thresholds, store_clips = _score_controls(data, scorer.settings, scores["name"])
+    if note := heard_in_training_note(store_clips):
+        log.warning("%s: %s", data.machine_type, note)
+        notes.append(note)
+    calibration = scorer.detectors.calibrations.get(scorer.system)
+    if calibration is not None:
+        notes += [f"The {calibration.sentence}.", *([calibration.warning] if calibration.warning else [])]
     scores = pd.concat([scores, controls], axis=1)
     thresholds: dict[str, float] = {name: scorer.detectors.thresholds[name] for name in ALL_SYSTEMS}
     thresholds |= control_thresholds
@@ -72,6 +79,8 @@ def evaluate_scorer(
         "systems": {name: official_metrics(scores, scores[name], thresholds[name]) for name in ALL_SYSTEMS},
         "controls": {name: official_metrics(scores, scores[name], thresholds[name]) for name in CONTROLS},
         "seed": scorer.settings.seed,
+        "calibration": None if calibration is None else calibration.to_dict(),
+        "clips_heard_in_training": store_clips.loc[store_clips["in_training"] != "", "name"].tolist(),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name in (*ALL_SYSTEMS, *CONTROLS):
@@ -128,8 +137,10 @@ def score_clips(
     return results, notes
 
 
-def _score_controls(data: MachineData, settings: Settings, names: pd.Series) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Scores of the controls in the order of ``names``, and their thresholds. Controls hear no high-pass, as
+def _score_controls(
+    data: MachineData, settings: Settings, names: pd.Series
+) -> tuple[pd.DataFrame, dict[str, float], pd.DataFrame]:
+    """Scores of the controls in the order of ``names``, their thresholds, and the clip table. Controls hear no high-pass, as
     published.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +149,7 @@ def _score_controls(data: MachineData, settings: Settings, names: pd.Series) -> 
         rows = names.map(row_of).to_numpy()
         with ConsoleProgress(f"baseline {data.machine_type}") as progress:
             scores, thresholds = score_controls(store, rows, settings.seed, progress)
-    return pd.DataFrame(scores), thresholds
+    return pd.DataFrame(scores), thresholds, store.clips
 
 
 def _notes(scores: pd.DataFrame) -> list[str]:

@@ -3,6 +3,7 @@ these.
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from masd.config import Settings
 from masd.errors import MasdError
 from masd.files import replacing_folder, write_text
 from masd.progress import ConsoleProgress
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from masd.evaluation.comparison import Contender
@@ -87,6 +90,9 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
     recordings = store.clips["recording"].to_numpy()[rows]
     detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen, recordings)
+    calibration = detectors.calibrations[settings.detection.system]
+    if calibration.warning:
+        log.warning("%s: %s", machine, calibration.warning)
     embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed, recordings)
     reference = []
     for row, features_of_clip, score, distance in zip(
