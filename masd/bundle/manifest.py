@@ -25,8 +25,9 @@ class Manifest:
     """``manifest.json``: what the bundle is, where it came from, and the SHA-256 of every other file.
 
     ``data_fingerprint`` is of the training data; ``recordings`` of all recordings, tests too, of the machines that it
-    was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted. ``calibration`` says what the threshold of the model's system
-    rests on: ``threshold``, ``clips``, ``recordings``, ``rate``, ``threshold_low``, ``threshold_high``.
+    was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted.
+    ``calibration`` says what the threshold of the model's system rests on: ``threshold``, ``threshold_low``,
+    ``threshold_high``, ``clips``, ``recordings``, ``rate``.
     """
 
     machine_type: str

@@ -72,8 +72,8 @@ class Calibration:
     def sentence(self) -> str:
         """What the threshold is and what it rests on, in one line."""
         return (
-            f"threshold {self.threshold:.3f} (90 % interval {self.low:.3f} to {self.high:.3f}) for {self.rate:.0%} false "
-            f"alarms, from held-out scores of {self.clips} training clips from {self.recordings} recordings"
+            f"threshold {self.threshold:.3f} (90 % interval {self.low:.3f} to {self.high:.3f}) for {self.rate:.0%} "
+            f"false alarms, from held-out scores of {self.clips} training clips from {self.recordings} recordings"
         )
 
     @property
@@ -82,8 +82,8 @@ class Calibration:
         if not self.too_few:
             return None
         return (
-            f"{self.recordings} independent recordings are few for a false-alarm rate of {self.rate:.0%}: the threshold "
-            f"may be far off; record at least {self.recordings_needed}, or ask for a higher rate "
+            f"{self.recordings} independent recordings are few for a false-alarm rate of {self.rate:.0%}: the "
+            f"threshold may be far off; record at least {self.recordings_needed}, or ask for a higher rate "
             "(detection.threshold_percentile)"
         )
 

@@ -140,8 +140,8 @@ def score_clips(
 def _score_controls(
     data: MachineData, settings: Settings, names: pd.Series
 ) -> tuple[pd.DataFrame, dict[str, float], pd.DataFrame]:
-    """Scores of the controls in the order of ``names``, their thresholds, and the clip table. Controls hear no high-pass, as
-    published.
+    """Scores of the controls in the order of ``names``, their thresholds, and the clip table. Controls hear no
+    high-pass, as published.
     """
     with tempfile.TemporaryDirectory() as folder:
         store: FeatureStore = build_store(data, settings, Path(folder) / "store", high_pass_hz=0.0)
