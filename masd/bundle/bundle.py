@@ -23,7 +23,7 @@ from masd.detection.scorer import Scorer
 from masd.detection.warning_codes import TrainedOn
 from masd.errors import MasdError
 from masd.evaluation.residuals import UsualResidual
-from masd.files import replacing_folder, sha256
+from masd.files import json_text, replacing_folder, sha256
 from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
 
 CLIP_SECONDS = "clip_seconds"
@@ -75,11 +75,12 @@ def save_bundle(
         arrays |= {f"{EXPECTED}{name}": array for name, array in expected.tensors().items()}
         save_arrays(arrays, staged / "detectors.safetensors")
         reference.to_parquet(staged / "reference.parquet", index=False)
-        (staged / "history.json").write_text(json.dumps(trained.history), encoding="utf-8")
+        (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
         manifest = Manifest(
             machine_type=machine_type,
             data_fingerprint=data_fingerprint,
             recordings=recordings,
+            calibration=_calibration(detectors, settings),
             classes=trained.class_names,
             trained_on=asdict(trained_on),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,6 +90,11 @@ def save_bundle(
         )
         write_manifest(staged, manifest)
     return manifest
+
+
+def _calibration(detectors: Detectors, settings: Settings) -> dict[str, float]:
+    found = detectors.calibrations.get(settings.detection.system)
+    return {} if found is None else found.to_dict()
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -1,6 +1,8 @@
 """``manifest.json``: what a bundle is and what every other file in it must be. Read without loading the model."""
 
 import json
+import os
+import re
 import subprocess
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -10,13 +12,16 @@ from typing import Any
 import masd
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
-from masd.files import sha256, write_text
+from masd.files import json_text, sha256, write_text
 
 SCHEMA_VERSION = 5
 OLDEST_SCHEMA = 4
-"""Read as before: of its training clips nothing is known but the recordings' fingerprint."""
+"""Of version 0.1.0: without ``calibration``."""
 
 UNREGISTERED = "0"
+REVISION = "MASD_REVISION"
+"""Environment variable with the git commit that an image was built from; the Dockerfile sets it."""
+COMMIT = re.compile(r"[0-9a-f]{12,64}")
 FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
 
 
@@ -26,12 +31,16 @@ class Manifest:
 
     ``data_fingerprint`` is of the training data; ``recordings`` of all recordings, tests too, of the machines that it
     was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted.
+    ``calibration`` says what the threshold of the model's system rests on: ``threshold``, ``threshold_low``,
+    ``threshold_high``, ``clips``, ``recordings``, ``rate``. ``trained_on`` are the sample rates, codecs, channels,
+    levels and clipping of the training clips (:class:`masd.detection.warning_codes.TrainedOn`).
     """
 
     machine_type: str
     data_fingerprint: str
     classes: list[str]
     recordings: str = ""
+    calibration: dict[str, float] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     version: str = UNREGISTERED
     created: str = ""
@@ -96,14 +105,15 @@ def stamp(folder: Path, *, version: str, metrics: dict[str, Any]) -> Manifest:
 
 
 def code_version() -> str:
-    """masd's version, with the git commit where masd runs from a checkout."""
+    """masd's version, with the git commit of the checkout it runs from, or else the one that :data:`REVISION` names."""
     try:
         own = version("masd")
     except PackageNotFoundError:  # the copy inside a model archive
         own = "unknown"
     root = Path(masd.__file__).parent.parent
     if not (root / ".git").exists():
-        return own
+        revision = os.environ.get(REVISION, "")
+        return f"{own}+g{revision[:12]}" if COMMIT.fullmatch(revision) else own
     commit = subprocess.run(
         ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
         capture_output=True,
@@ -115,4 +125,4 @@ def code_version() -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest whole or not at all."""
-    write_text(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
+    write_text(folder / "manifest.json", json_text(asdict(manifest), indent=2) + "\n")

@@ -38,8 +38,8 @@ OFF_DB = 20.0
 
 LEVEL_DB = 10.0
 
-ALIKE = 0.9
-"""Share of half the sample rate below which resamplers agree, most of them to a tenth of a decibel."""
+ALIKE = 0.9375
+"""Share of half the sample rate below which resamplers agree to two decibels, most of them to a tenth of one."""
 CLIPPED_SHARE = 1e-3
 
 
