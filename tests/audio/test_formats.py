@@ -78,7 +78,9 @@ def by_ffmpeg(options: str, rate: int) -> bytes:
 
 def rows(title: str) -> list[list[str]]:
     section = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    cells = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", section, re.M)]
+    cells = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", section, re.M)
+    ]
     return cells[2:]
 
 
