@@ -162,7 +162,8 @@ def test_a_form_as_it_was_sent() -> None:
     request = parse({"body": _form(("data", AUDIO), ("data", b""), ("request_id", b"r"))})
     assert (request.clips[0], request.request_id, request.shape) == (AUDIO, "r", "instances")
     assert isinstance(request.clips[1], RequestError)
-    assert parse({"body": b"data=%52IFF+x&threshold=1"}).clips == (b"RIFF x",)
+    request = parse({"body": b"request_id=k%C3%A4fer&data=%52IFF+%FFx"})
+    assert (request.clips, request.request_id) == ((b"RIFF \xffx",), "käfer")
 
 
 @pytest.mark.parametrize(
