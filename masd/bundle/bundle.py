@@ -74,6 +74,7 @@ def save_bundle(
             machine_type=machine_type,
             data_fingerprint=data_fingerprint,
             recordings=recordings,
+            calibration=_calibration(detectors, settings),
             classes=trained.class_names,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             code_version=code_version(),
@@ -82,6 +83,11 @@ def save_bundle(
         )
         write_manifest(staged, manifest)
     return manifest
+
+
+def _calibration(detectors: Detectors, settings: Settings) -> dict[str, float]:
+    found = detectors.calibrations.get(settings.detection.system)
+    return {} if found is None else found.to_dict()
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -49,7 +49,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _train(options: argparse.Namespace) -> int:
+    from masd.bundle.manifest import load_manifest
     from masd.data.data_sets import local_data, local_machine, training_bytes
+    from masd.detection.threshold import Calibration
 
     settings = settings_from(options)
     out: Path = options.out
@@ -81,6 +83,7 @@ def _train(options: argparse.Namespace) -> int:
     for machine, bundle in bundles.items():
         if not bundle.exists():
             steps.fit_detectors(work / "features", machine, network, settings, bundle)
+        print(Calibration.from_dict(load_manifest(bundle).calibration).sentence, file=sys.stderr)
         print(bundle)
     shutil.rmtree(work)
     return 0

@@ -3,6 +3,7 @@ these.
 """
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -13,6 +14,8 @@ from masd.config import Settings
 from masd.errors import MasdError
 from masd.files import json_text, replacing_folder, write_text
 from masd.progress import ConsoleProgress
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from masd.data.store import FeatureStore
@@ -83,12 +86,16 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     if machine not in trained.normalisations:
         raise MasdError(f"{network}: was trained on {', '.join(trained.normalisations)}, not on {machine}")
     extract = FeatureExtractor(trained.network, trained.normalisations[machine], settings.windows)
-    rows = store.rows(split="train", kind="noisy")
+    rows = store.normal_rows()
     clips = extract.rows(store, rows)
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
-    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen)
-    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed)
+    recordings = store.clips["recording"].to_numpy()[rows]
+    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen, recordings)
+    calibration = detectors.calibrations[settings.detection.system]
+    if calibration.warning:
+        log.warning("%s: %s", machine, calibration.warning)
+    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed, recordings)
     reference = []
     for row, features_of_clip, score, distance in zip(
         rows, clips, held_out[settings.detection.system], distances, strict=True
