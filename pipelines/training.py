@@ -94,7 +94,7 @@ def _judge_and_ship(
         "verdict": verdict,
         "registry": registry,
         "machine": machine,
-        "run": f"pipeline run {dsl.PIPELINE_JOB_NAME_PLACEHOLDER}, id {dsl.PIPELINE_JOB_ID_PLACEHOLDER}",
+        "run": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     }
     decision = judgement.outputs["Output"]
     with dsl.If(decision == "promote", name="passed"):

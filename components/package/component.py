@@ -22,7 +22,7 @@ def package(
         verdict: The gate's verdict on it.
         registry: URL of the model registry.
         machine: The machine type.
-        run: The pipeline run, for the audit record.
+        run: The pipeline run's id, for the audit records.
 
     Returns:
         The new version.

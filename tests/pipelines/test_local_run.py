@@ -66,7 +66,7 @@ def test_both_verdicts_end_in_the_registry_and_the_report(tmp_path: Path) -> Non
         "fan": True,
         "refused-valve": False,
     }
-    assert all(record["run"].startswith("pipeline run masd-training-") for record in records.values())
+    assert len({record["run"] for record in records.values()} - {""}) == 1
     steps = ["fingerprint", "featurize", "train", "fit_detectors", "evaluate", "gate", "package"]
     assert [line for line in said if "fan" in line and "started" in line] == [
         f"{step} of fan started" for step in steps

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from masd.config import REPORT_SYSTEMS
+from masd.detection.controls import BASELINES
 from masd.evaluation.benchmark.differences import Difference
 from masd.evaluation.benchmark.findings import CHANCE, STATISTICS_MARGIN
-from masd.evaluation.benchmark.scores import BASELINES, GROUPS, LOSSES, STATISTICS, label
+from masd.evaluation.benchmark.scores import GROUPS, LOSSES, STATISTICS, label
 from masd.evaluation.benchmark.table import BenchmarkTable, Spread
 from masd.evaluation.figures.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
 
