@@ -30,6 +30,7 @@ _SIZES = {
     "featurize": _Size(cpu=2, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True, cached=True),
     "train": _Size(cpu=4, memory="16Gi", hours=24, cached=True),
     "fit-detectors": _Size(cpu=2, memory="8Gi", hours=2, cached=True),
+    "controls": _Size(cpu=2, memory="8Gi", hours=2, cached=True),
     "evaluate": _Size(cpu=2, memory="8Gi", hours=2, reads_volume=True, uses_bucket=True, cached=True),
     "gate": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
     "package": _Size(cpu=1, memory="4Gi", hours=1, reads_volume=True, uses_bucket=True),

@@ -46,14 +46,15 @@ def _tasks(spec: dict[str, Any], component: str | None = None) -> set[str]:
 def test_machine_scope_trains_inside_the_loop(compiled: Path) -> None:
     spec, _ = _load(compiled / "machine" / "training.yaml")
     assert _tasks(spec) == {"for-loop-1", "report"}
-    loop = {"fingerprint", "featurize", "train", "fit-detectors", "evaluate", "gate", "condition-branches-2"}
-    assert _tasks(spec, "comp-for-loop-1") == loop
+    judged = {"fit-detectors", "controls", "evaluate", "gate", "condition-branches-2"}
+    assert _tasks(spec, "comp-for-loop-1") == {"fingerprint", "featurize", "train"} | judged
 
 
 def test_fleet_scope_trains_before_the_loop(compiled: Path) -> None:
     spec, _ = _load(compiled / "fleet" / "training.yaml")
     assert _tasks(spec) == {"fingerprint", "featurize", "train", "for-loop-1", "report"}
-    assert _tasks(spec, "comp-for-loop-1") == {"fit-detectors", "evaluate", "gate", "condition-branches-2"}
+    judged = {"fit-detectors", "controls", "evaluate", "gate", "condition-branches-2"}
+    assert _tasks(spec, "comp-for-loop-1") == judged
 
 
 @pytest.mark.parametrize("scope", ["machine", "fleet"])
