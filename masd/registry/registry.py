@@ -28,7 +28,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -122,6 +122,11 @@ class Registry:
         """The version a pointer names, or None where it was never set."""
         pointer = self.pointer(machine, name)
         return None if pointer is None else str(pointer["version"])
+
+    def in_production(self, machines: Iterable[str] | None = None) -> dict[str, str]:
+        """The version in production by machine, of those given or of all; one with nothing there is left out."""
+        found = {machine: self.channel(machine, "production") for machine in (self.machines() if machines is None else machines)}
+        return {machine: version for machine, version in found.items() if version is not None}
 
     def pointer(self, machine: str, name: Channel) -> dict[str, Any] | None:
         """All a pointer says: ``version``, ``manifest_sha256``, ``time``."""
