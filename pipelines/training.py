@@ -98,7 +98,8 @@ def _judge_and_ship(
         "verdict": verdict,
         "registry": registry,
         "machine": machine,
-        "run": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        # A parameter of its own: the back-end replaces a placeholder only where it is the whole value.
+        "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     }
     decision = judgement.outputs["Output"]
     with dsl.If(decision == "promote", name="passed"):

@@ -12,7 +12,7 @@ def package(
     verdict: dsl.Input[dsl.Artifact],
     registry: str,
     machine: str,
-    run: str,
+    run_id: str,
 ) -> str:
     """Register the bundle with its model archive; put it into production if the verdict says so.
 
@@ -22,7 +22,7 @@ def package(
         verdict: The gate's verdict on it.
         registry: URL of the model registry.
         machine: The machine type.
-        run: The pipeline run's id, for the audit records.
+        run_id: The pipeline run's id, by which its audit records are found again.
 
     Returns:
         The new version.
@@ -35,4 +35,4 @@ def package(
         from serving.package import package
 
         paths = Path(bundle.path), Path(evaluation.path), Path(verdict.path)
-        return str(package(*paths, registry, run=run))
+        return str(package(*paths, registry, run=run_id))

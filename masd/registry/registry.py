@@ -125,7 +125,10 @@ class Registry:
 
     def in_production(self, machines: Iterable[str] | None = None) -> dict[str, str]:
         """The version in production by machine, of those given or of all; one with nothing there is left out."""
-        found = {machine: self.channel(machine, "production") for machine in (self.machines() if machines is None else machines)}
+        found = {
+            machine: self.channel(machine, "production")
+            for machine in (self.machines() if machines is None else machines)
+        }
         return {machine: version for machine, version in found.items() if version is not None}
 
     def pointer(self, machine: str, name: Channel) -> dict[str, Any] | None:

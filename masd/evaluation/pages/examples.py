@@ -65,7 +65,8 @@ def _example(
 
 
 def wav_of(recording: Recording, sample_rate: int) -> bytes:
-    """A decoded recording as a small WAV file to listen to."""
+    """A decoded recording as a small WAV file to listen to, turned down to full scale where it is beyond that."""
     audio = io.BytesIO()
-    soundfile.write(audio, np.clip(recording.samples, -1.0, 1.0), sample_rate, format="WAV", subtype="PCM_16")
+    samples = recording.samples / max(float(np.abs(recording.samples).max()), 1.0)
+    soundfile.write(audio, samples, sample_rate, format="WAV", subtype="PCM_16")
     return audio.getvalue()
