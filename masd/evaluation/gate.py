@@ -8,6 +8,7 @@ import pandas as pd
 
 from masd.config import GateSettings, SystemName
 from masd.detection.controls import BASELINES, CONTROL_KINDS, CONTROLS
+from masd.detection.decision import flagged
 from masd.evaluation.bootstrap import draw_weights, weighted_metrics
 from masd.evaluation.comparison import Contender, Interval, compare
 from masd.evaluation.gate_texts import say
@@ -156,7 +157,8 @@ def _lower_bound(scores: pd.DataFrame, column: str, settings: GateSettings, seed
 def _specificity(clips: pd.DataFrame, scores: pd.Series, threshold: float) -> float:
     """The share of normal clips that are not flagged; 0 without any. Not of the target domain: a model knows few."""
     usual = (clips["condition"] == "normal") & (clips["domain"] != "target")
-    return float((scores[usual] <= threshold).mean()) if usual.any() else 0.0
+    own = scores[usual]  # those that the champion could not score count as flagged
+    return float((own.notna() & ~flagged(own, threshold)).mean()) if usual.any() else 0.0
 
 
 def _why(check: Check, difference: Interval | None, settings: GateSettings) -> str:
