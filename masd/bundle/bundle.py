@@ -21,7 +21,7 @@ from masd.detection.detectors import Detectors
 from masd.detection.scorer import Scorer
 from masd.errors import MasdError, one_line
 from masd.evaluation.residuals import UsualResidual
-from masd.files import replacing_folder, sha256
+from masd.files import json_text, replacing_folder, sha256
 from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
 
 CLIP_SECONDS = "clip_seconds"
@@ -69,11 +69,12 @@ def save_bundle(
             arrays |= {f"{USUAL}mean": usual.mean, f"{USUAL}spread": usual.spread}
         save_arrays(arrays, staged / "detectors.safetensors")
         reference.to_parquet(staged / "reference.parquet", index=False)
-        (staged / "history.json").write_text(json.dumps(trained.history), encoding="utf-8")
+        (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
         manifest = Manifest(
             machine_type=machine_type,
             data_fingerprint=data_fingerprint,
             recordings=recordings,
+            calibration=_calibration(detectors, settings),
             classes=trained.class_names,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             code_version=code_version(),
@@ -82,6 +83,11 @@ def save_bundle(
         )
         write_manifest(staged, manifest)
     return manifest
+
+
+def _calibration(detectors: Detectors, settings: Settings) -> dict[str, float]:
+    found = detectors.calibrations.get(settings.detection.system)
+    return {} if found is None else found.to_dict()
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
 from masd.cli.common import add_settings, settings_from
+from masd.cli.numbers import finite
+from masd.files import json_text
 from masd.lifecycle import steps
 
 
@@ -38,15 +41,18 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     score.add_argument("bundle", type=Path, metavar="BUNDLE")
     score.add_argument("clips", type=Path, nargs="+", metavar="CLIP")
     score.add_argument("--json", action="store_true", help="one JSON object per clip")
-    score.add_argument("--threshold", type=float, help="instead of the model's own")
+    score.add_argument("--threshold", type=finite, help="instead of the model's own")
     score.set_defaults(run=_score)
 
 
 def _train(options: argparse.Namespace) -> int:
+    from masd.bundle.manifest import load_manifest
+    from masd.detection.threshold import Calibration
     from masd.lifecycle.training import train
 
     settings = settings_from(options)
     for bundle in train(options.data, options.out, settings, device=options.device, resume=options.resume):
+        print(Calibration.from_dict(load_manifest(bundle).calibration).sentence, file=sys.stderr)
         print(bundle)
     return 0
 
@@ -79,8 +85,12 @@ def _score(options: argparse.Namespace) -> int:
             failed += 1
             continue
         result = scorer.score([recording], thresholds=[options.threshold])[0]
+        if not math.isfinite(result.score):  # no decision could be right
+            print(f"masd: {path}: its samples are too large to be scored", file=sys.stderr)
+            failed += 1
+            continue
         if options.json:
-            print(json.dumps({"file": str(path)} | result.to_dict()), flush=True)
+            print(json_text({"file": str(path)} | result.to_dict()), flush=True)
         else:
             verdict = "ANOMALOUS" if result.anomalous else "normal"
             warned = f"  warnings: {', '.join(result.warnings)}" if result.warnings else ""

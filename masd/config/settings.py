@@ -4,6 +4,7 @@
 they have the value they have. The settings travel inside every bundle as ``config.yaml``.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -16,6 +17,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -79,6 +81,23 @@ class DataSettings(_Section):
 
     supplemental: Literal["auto", "clean", "noise", "ignore"] = "auto"
     max_unreadable_share: float = Field(0.01, ge=0.0, le=1.0)
+    group_by: str | tuple[str, ...] = "auto"
+    """What tells the recordings that training clips were cut from: attributes by name, ``pattern:REGULAR_EXPRESSION``
+    on the file name, whose one group they share, ``none``, or ``auto``: all attributes, where their combinations are
+    many and of few clips each. Clips that share sound are of one recording in any case.
+    """
+
+    @field_validator("group_by")
+    @classmethod
+    def _a_pattern_has_one_group(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str) and value.startswith("pattern:"):
+            try:
+                groups = re.compile(value.removeprefix("pattern:")).groups
+            except re.error as error:
+                raise ValueError(f"{value}: is no regular expression ({error})") from error
+            if groups != 1:
+                raise ValueError(f"{value}: needs exactly one group (...), which clips of one recording share")
+        return value
 
 
 class NetworkSettings(_Section):
@@ -165,7 +184,7 @@ class DriftSettings(_Section):
 class Settings(_Section):
     """All settings of one model."""
 
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)  # as far as scikit-learn takes one
     audio: AudioSettings = AudioSettings()
     windows: WindowSettings = WindowSettings()
     data: DataSettings = DataSettings()

@@ -1,6 +1,5 @@
 """Recordings -> bundles, on this machine and without a registry: ``masd train``."""
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from masd.config import Settings
 from masd.errors import MasdError
-from masd.files import write_text
+from masd.files import json_text, write_text
 from masd.lifecycle import steps
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def _check_same_order(work: Path, machines: list[str], settings: Settings) -> No
 
     order = {"settings": settings.model_dump(mode="json")}
     order["data"] = {machine: FeatureStore.open(work / "features" / machine).fingerprint for machine in machines}
-    note, text = work / "order.json", json.dumps(order, indent=2)
+    note, text = work / "order.json", json_text(order, indent=2)
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise MasdError(f"{work}: was begun with other data or settings; train without --resume to start again")
     write_text(note, text)
