@@ -107,7 +107,7 @@ def _show(options: argparse.Namespace) -> int:
             continue
         print(
             f"{record['time']}  {record['event']}  {record['previous'] or '-'} -> {record['version']}  "
-            f"{record['actor']}  {record['reason']}"
+            f"{record['actor']}  {record['reason']}" + (f" (run {record['run']})" if record["run"] else "")
         )
     return 0
 

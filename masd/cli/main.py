@@ -12,7 +12,7 @@ from pathlib import Path
 
 from masd.cli import benchmark, data, dataset, drift, lifecycle, model, pipeline, recordings, serving
 from masd.cli.common import WORK_FAILED, need
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         return code
     except MasdError as error:
-        print(f"masd: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"masd: {one_line(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("masd: interrupted", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has gone, as in `masd score ... | head`

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 ReportSystemName = Literal["knn-feature", "knn-score", "lof-feature", "lof-score"]
 REPORT_SYSTEMS: tuple[ReportSystemName, ...] = get_args(ReportSystemName)
@@ -222,7 +222,7 @@ class Settings(_Section):
             try:
                 loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                raise MasdError(f"cannot read settings {file}: {' '.join(str(error).split())}") from error
+                raise MasdError(f"cannot read settings {file}: {one_line(error)}") from error
             if not isinstance(loaded, dict | None):
                 raise MasdError(
                     f"settings {file}: expected sections such as 'training:', found {type(loaded).__name__}"
@@ -238,7 +238,7 @@ class Settings(_Section):
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise MasdError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+            raise MasdError(f"{where}: not YAML: {one_line(error)}") from error
         if not isinstance(values, dict):
             raise MasdError(f"{where}: expected a mapping of settings")
         return cls._validated(values, where)

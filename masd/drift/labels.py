@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.evaluation.bootstrap import draw_weights, weighted_metrics
 from masd.evaluation.metrics import areas
 
@@ -65,7 +65,7 @@ def read_labels(file: Path) -> dict[str, str]:
         else:
             raise MasdError(f"labels {file}: give a .csv, .jsonl or .parquet file")
     except (OSError, ValueError) as error:
-        raise MasdError(f"labels {file}: cannot be read ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"labels {file}: cannot be read ({one_line(error, 160)})") from error
     if missing := ", ".join(name for name in ("request_id", "label") if name not in frame):
         raise MasdError(f"labels {file}: has no column {missing}; the columns are request_id and label")
     frame = frame.astype({"request_id": str, "label": str})
