@@ -20,7 +20,7 @@ SHIFTS = np.array([1.0, 2.0, 4.0])
 WEIGHTS = np.array([0.5, 0.2, 0.3])
 """How the stake is divided among :data:`SHIFTS`."""
 
-OVERSHOOT, SMALL_CALIBRATION = 0.7, 300.0
+OVERSHOOT, SMALL_CALIBRATION = 0.7, 225.0
 
 
 def level(clips: float, size: int | npt.NDArray[np.int64]) -> Array:
@@ -31,7 +31,7 @@ def level(clips: float, size: int | npt.NDArray[np.int64]) -> Array:
     second term keeps the mean for about 95 in 100 calibrations of 100 scores or more, not only on average over them.
     Both numbers are measured on the exact distribution of ranks (``python -m bench.alarms``).
     """
-    return np.asarray(clips * (OVERSHOOT + SMALL_CALIBRATION / np.maximum(size, 1)), dtype=np.float64)
+    return np.asarray(clips * (OVERSHOOT + (SMALL_CALIBRATION / np.maximum(size, 1)) ** 1.5), dtype=np.float64)
 
 
 def bets(rank: int | npt.NDArray[np.int64], size: int | npt.NDArray[np.int64]) -> Array:
