@@ -1,4 +1,4 @@
-"""Submitting to a cluster: the real kfp.Client against a stand-in for the API server (tests/kfp_stand_in.py)."""
+"""Submitting to a cluster: the real kfp.Client, the API server of tests/support/kfp_stand_in.py."""
 
 import json
 import shutil
@@ -12,9 +12,10 @@ from kfp_stand_in import StandIn, stand_in
 
 from masd.cli.main import main
 from masd.config import Settings
-from masd.lifecycle.audit import AuditTrail
-from masd.lifecycle.object_store import open_store
-from pipelines import cluster, submit
+from masd.registry.audit import AuditTrail
+from masd.storage.opening import open_store
+from pipelines import cluster
+from pipelines.cluster.client import submit
 from pipelines.compile import compile_pipelines
 
 TOKEN = "a-token-that-must-not-be-seen"
