@@ -24,11 +24,16 @@ def guaranteed_rate(clips: int, above: int = 0, confidence: float = CONFIDENCE) 
     return float(beta.ppf(confidence, above + 1, clips - above))
 
 
-def tolerance_threshold(scores: npt.NDArray[np.float64], rate: float, confidence: float = CONFIDENCE) -> float:
+def tolerance_threshold(
+    scores: npt.NDArray[np.float64], rate: float, confidence: float = CONFIDENCE, *, alike: int = 1
+) -> float:
     """The lowest of ``scores`` that at most ``rate`` of later normal clips exceed, with ``confidence``.
 
-    It is the highest score where even that cannot be promised (:func:`guaranteed_rate` says what can).
+    It is the highest score where even that cannot be promised (:func:`guaranteed_rate` says what can). So many clips
+    in a row as ``alike`` count as one.
     """
     ordered = np.sort(scores)[::-1]
-    promised = beta.ppf(confidence, np.arange(len(ordered)) + 1, len(ordered) - np.arange(len(ordered)))
+    clips, above = len(ordered) // alike, np.arange(len(ordered)) // alike
+    above = above[above < clips]
+    promised = beta.ppf(confidence, above + 1, clips - above)
     return float(ordered[max(int(np.searchsorted(promised, rate, side="right")) - 1, 0)])
