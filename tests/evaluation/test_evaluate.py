@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from test_metrics import mcclish, pairs_won
+from areas_by_hand import mcclish, pairs_won
 
 from masd.bundle.bundle import load_bundle
 from masd.config import ALL_SYSTEMS, Settings
