@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +10,12 @@ import pandas as pd
 
 from masd.alarms.blocks import block_length
 from masd.alarms.calibration import Calibration
+from masd.alarms.doubts import Doubt
 from masd.alarms.monitor import Clip, Monitor, Rule
 from masd.alarms.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
 from masd.drift.log import read_log
 from masd.drift.statistics import COLUMNS, compare, rounded
 from masd.errors import MasdError
-
-Doubt = Literal["silence", "drift", "alarms"]
-DOUBTS: tuple[Doubt, ...] = ("silence", "drift", "alarms")
-"""What in a window speaks against taking it as normal: silent clips, halves that differ, faults."""
 
 LEAST_CLIPS = 100
 SILENT_DBFS = -80.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -24,6 +25,12 @@ WAITING = 50
 
 REMEMBERED = 1000
 WORST = 3
+TINY = 1e-300
+
+
+@lru_cache(maxsize=20_000)
+def _bet(rank: int, size: int) -> Array:
+    return bets(rank, size)
 
 
 @dataclass(frozen=True)
@@ -89,12 +96,12 @@ class Monitor:
         self.last_heard = max(self.last_heard, clip.time)
         self._waiting.append(clip)
         rank, size = self.calibration.rank(clip.score, clip.domain)
-        bet = bets(rank, size)
+        bet = _bet(rank, size)
         self._follow_rise(bet, clip.time)
         self._block.append(bet.tolist())
         if len(self._block) >= self.rule.block:
             # the mean of bets is a bet, however much the clips of a block depend on each other
-            self._evidence = advance(self._evidence, np.mean(self._block, axis=0))
+            self._evidence = advance(self._evidence, np.array(self._block).sum(axis=0) / len(self._block))
             self._block = []
             yield from self._decide(float(level(self.rule.clips / self.rule.block, size)), size, clip)
         self._learn()
@@ -117,6 +124,10 @@ class Monitor:
         self._reset()
         return event
 
+    def replaced(self, time: str) -> Event:
+        """Another version takes over while there is an alarm: told as over, for the evidence was of this version."""
+        return self._event("normal", time, max(self.calibration.sizes().values()), self.since, reason="version-changed")
+
     def _decide(self, alarm: float, size: int, clip: Clip) -> Iterator[Event]:
         evidence = float(total(self._evidence))
         if evidence > MOST * alarm:
@@ -136,10 +147,10 @@ class Monitor:
 
     def _follow_rise(self, bet: Array, time: str) -> None:
         """Where each bet began to win, as a cumulative sum of its logarithm tells: the start of a change."""
-        for place in np.flatnonzero(self._rise <= 0.0):
-            self._rise_since[place] = time
-        with np.errstate(divide="ignore"):
-            self._rise = np.maximum(self._rise + np.log(bet), 0.0)
+        for place, risen in enumerate(self._rise.tolist()):
+            if risen <= 0.0:
+                self._rise_since[place] = time
+        self._rise = np.maximum(self._rise + np.log(np.maximum(bet, TINY)), 0.0)
 
     def _learn(self) -> None:
         if self.state != "normal":

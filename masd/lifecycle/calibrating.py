@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from masd.alarms.bundles import calibrated_bundle
-from masd.alarms.commissioning import Commissioning, Doubt, commission
+from masd.alarms.commissioning import Commissioning, commission
+from masd.alarms.doubts import Doubt
 from masd.drift.log import fetched
 from masd.errors import MasdError
 from masd.registry.registry import Registry
