@@ -41,9 +41,12 @@ class Found:
         return heard / max(found, 1), heard / high, heard / low
 
     def delay(self, start: int) -> float:
-        """Mean clips from ``start`` to the first alarm, over the streams that had none before."""
-        late = self.first[self.first > start]
-        return float(np.mean(late - start)) if len(late) else float("inf")
+        """Mean clips from ``start`` to the first alarm, over streams without one before; one that stays out counts as
+        the end of the run.
+        """
+        first = np.where(self.first == 0, self.clips, self.first)
+        late = first[first > start]
+        return float(np.mean(late - start)) if len(late) else float("nan")
 
 
 Draw = Callable[[int, int], Scores]

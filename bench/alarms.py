@@ -204,7 +204,7 @@ def _alike(alike: float, block: int, rng: np.random.Generator) -> None:
 
 def _real(data: Path, machine: str, rng: np.random.Generator) -> None:
     """Half of the test split's normal clips calibrate, the others are heard again and again; a new split a stream."""
-    normal, faulty, trained = _scores(data, machine)
+    normal, faulty, trained = real_scores(data, machine)
     print(
         f"\n{machine}: {len(normal)} normal test clips, {len(faulty)} faulty, {len(trained)} held-out training scores"
     )
@@ -256,7 +256,7 @@ def _real(data: Path, machine: str, rng: np.random.Generator) -> None:
     )
 
 
-def _scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
+def real_scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
     """Scores of the normal and the faulty test clips, and of training clips held out, of a small bundle."""
     import pandas as pd
 

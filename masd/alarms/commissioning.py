@@ -82,9 +82,10 @@ def commission(
             f"{LEAST_CLIPS}; wait, or make the window longer"
         )
     silent = (rows["level_dbfs"] < SILENT_DBFS).to_numpy() if "level_dbfs" in rows else np.zeros(len(rows), np.bool_)
+    columns = (rows[name].tolist() for name in ("time", "score", "domain", "request_id"))
     clips = [
-        Clip(str(row.time), float(row.score), _text(row.domain), _text(row.request_id))
-        for row in rows[["time", "score", "domain", "request_id"]].itertuples()
+        Clip(str(time), float(score), _text(domain), _text(request))
+        for time, score, domain, request in zip(*columns, strict=True)
     ]
     scores = rows["score"].to_numpy(np.float64)
     block = int(np.median([block_length(quarter) for quarter in np.array_split(scores, 4)]))
@@ -95,15 +96,11 @@ def commission(
             f"{machine}: only {int(kept.sum())} of {len(rows)} clips in the window are neither silent nor "
             f"part of an alarm, a calibration needs {LEAST_CLIPS}; choose another window"
         )
-    doubts: list[Doubt] = [
-        name
-        for name, is_so in (
-            ("silence", bool(silent.any())),
-            ("drift", _halves_differ(rows[kept], block)),
-            ("alarms", bool(alarmed.any())),
-        )
-        if is_so
-    ]
+    found: dict[Doubt, bool] = {
+        "silence": bool(silent.any()),
+        "drift": _halves_differ(rows[kept], block),
+        "alarms": bool(alarmed.any()),
+    }
     taken = [clip for clip, keep in zip(clips, kept, strict=True) if keep]
     threshold = tolerance_threshold(scores[kept], asked, alike=block)
     above = int((scores[kept] > threshold).sum())
@@ -124,7 +121,7 @@ def commission(
         promised=guaranteed_rate(len(taken) // block, above // block),
         needed=block * clips_needed(asked),
         block=block,
-        doubts=tuple(doubts),
+        doubts=tuple(doubt for doubt, is_so in found.items() if is_so),
         highest=tuple(clip.request_id for clip in highest if clip.request_id),
     )
 
