@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr
 from scipy.stats import binom, norm
 
@@ -260,7 +259,10 @@ def real_scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
     """Scores of the normal and the faulty test clips, and of training clips held out, of a small bundle."""
     import pandas as pd
 
+    from masd.bundle.bundle import load_bundle
     from masd.config import Settings
+    from masd.data.folders import read_machine
+    from masd.evaluation.evaluate import score_clips
     from masd.lifecycle import steps
 
     settings = Settings.load(None, OVERRIDES)
@@ -269,12 +271,12 @@ def real_scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
         steps.featurize(data, [machine], settings, folder / "features")
         steps.train(folder / "features", [machine], settings, folder / "network", device="cpu")
         steps.fit_detectors(folder / "features", machine, folder / "network", settings, folder / "bundle")
-        steps.evaluate(folder / "bundle", data, machine, folder / "evaluation")
-        clips = pd.read_parquet(folder / "evaluation" / "scores.parquet")
+        scorer = load_bundle(folder / "bundle").scorer
+        results, _ = score_clips(scorer, read_machine(data / machine, settings.data).split("test"))
         trained = pd.read_parquet(folder / "bundle" / "reference.parquet")["score"].dropna().to_numpy()
-    anomaly = (clips["condition"] == "anomaly").to_numpy()
-    scores: npt.NDArray[np.float64] = clips[settings.detection.system].to_numpy()
-    return scores[~anomaly], scores[anomaly], trained
+    scores = np.array([result.score for _, result in results])
+    faulty = np.array([clip.condition == "anomaly" for clip, _ in results])
+    return scores[~faulty], scores[faulty], trained
 
 
 if __name__ == "__main__":

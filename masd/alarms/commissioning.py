@@ -81,7 +81,9 @@ def commission(
             f"{machine}: version {version} has {len(rows)} scored clips in the window, a calibration needs at least "
             f"{LEAST_CLIPS}; wait, or make the window longer"
         )
-    silent = (rows["level_dbfs"] < SILENT_DBFS).to_numpy() if "level_dbfs" in rows else np.zeros(len(rows), np.bool_)
+    silent = np.array([is_silent(warnings) for warnings in rows["warnings"]])
+    if "level_dbfs" in rows:
+        silent |= (rows["level_dbfs"] < SILENT_DBFS).to_numpy()
     columns = (rows[name].tolist() for name in ("time", "score", "domain", "request_id"))
     clips = [
         Clip(str(time), float(score), _text(domain), _text(request))
@@ -151,6 +153,11 @@ def _halves_differ(rows: pd.DataFrame, block: int) -> bool:
     thinned = rounded(rows.iloc[::block])
     middle = len(thinned) // 2
     return any(column.drifted for column in compare(thinned[:middle], thinned[middle:], DRIFT_RATE).values())
+
+
+def is_silent(warnings: object) -> bool:
+    """Whether a record's warnings say that the clip is no sound of the machine."""
+    return "silence" in _text(warnings).split()
 
 
 def _text(value: object) -> str:

@@ -24,15 +24,15 @@ class Waiting:
 
 @dataclass
 class MachineState:
-    """``read`` as of :func:`masd.drift.new_records.new_records`; ``passed_over`` counts rows of other versions and
-    unreadable ones.
+    """``read`` as of :func:`masd.drift.new_records.new_records`; ``passed_over`` counts rows of other versions,
+    unreadable ones and those of silent clips.
     """
 
     machine: str
     monitor: Monitor | None = None
     hearing: Hearing = field(default_factory=Hearing)
     read: dict[str, list[int]] = field(default_factory=dict)
-    passed_over: dict[str, int] = field(default_factory=lambda: {"other_versions": 0, "unreadable": 0})
+    passed_over: dict[str, int] = field(default_factory=lambda: {"other_versions": 0, "unreadable": 0, "silent": 0})
     outbox: list[Waiting] = field(default_factory=list)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from masd.alarms.bundles import calibration_of
 from masd.alarms.calibration import Calibration
+from masd.alarms.commissioning import is_silent
 from masd.alarms.delivery import deliver, recipients_of, settle
 from masd.alarms.events import Event
 from masd.alarms.monitor import Clip, Monitor, Rule
@@ -144,6 +145,8 @@ class AlarmStep:
                 state.passed_over["other_versions"] += 1
             elif (clip := _clip(row)) is None:
                 state.passed_over["unreadable"] += 1
+            elif is_silent(row.get("warnings")):  # the machine or its microphone is off
+                state.passed_over["silent"] += 1
             elif clip.time >= self._since:
                 clips.append(clip)
         for clip in sorted(clips, key=lambda clip: clip.time):

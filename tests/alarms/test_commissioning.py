@@ -56,6 +56,9 @@ def test_silence_drift_and_alarms_are_doubts_and_alarms_are_left_out(tmp_path: P
     silent = heard(tmp_path, clips)
     assert "silence" in silent.doubts and silent.left_out == 5
     clips = normal()
+    clips.loc[20:22, "warnings"] = "silence"
+    assert heard(tmp_path, clips).left_out == 3
+    clips = normal()
     clips.loc[300:, "level_dbfs"] += 6.0
     assert heard(tmp_path, clips).doubts == ("drift",)
     clips = normal()

@@ -128,7 +128,7 @@ def test_several_servers_late_objects_and_a_growing_file_are_read_once_each(plac
     fan.run(now=NOW)
     state = load_state(open_store(str(place / "log-alarms")), "fan")
     assert state.monitor is not None and state.monitor.clips == 400
-    assert state.passed_over == {"other_versions": 0, "unreadable": 1}
+    assert state.passed_over == {"other_versions": 0, "unreadable": 1, "silent": 0}
     assert list(events_of(place / "log-alarms")["kind"]).count("alarm") == 1
 
 
@@ -206,6 +206,17 @@ def test_a_machine_that_is_not_heard_is_told_and_its_return(place: Path) -> None
     assert fan.run(now=datetime.fromisoformat(at(100)) + timedelta(minutes=30)).events == []
     ship(place / "log", records(scores(clips=10), start=1000), "20260105T030000-aa")
     assert [event.kind for event in fan.run(now=datetime.fromisoformat(at(1010))).events] == ["heard"]
+
+
+def test_silent_clips_are_no_sound_of_the_machine(place: Path) -> None:
+    rows = records(scores(200)).assign(warnings="")
+    rows.loc[200:229, "warnings"] = "level silence"
+    ship(place / "log", rows, "20260105T010000-aa")
+    fan = steps(place)
+    assert "alarm" not in [event.kind for event in fan.run(now=NOW).events]
+    state = load_state(open_store(str(place / "log-alarms")), "fan")
+    assert state.passed_over["silent"] == 30
+    assert state.monitor is not None and state.monitor.clips == 370
 
 
 def test_a_new_version_begins_anew_and_ends_the_alarm_of_the_old_one(place: Path) -> None:
