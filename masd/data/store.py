@@ -37,8 +37,8 @@ class FeatureStore:
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
     channels, codec, level, clipping, spectral centroid and octave levels, and what
-    :func:`~masd.data.recordings.add_recordings` says of it. The frames are those behind the machine's high-pass; :meth:`without_high_pass` has them all again without it.
-    ``fingerprint`` is of its training data; ``recordings`` is
+    :func:`~masd.data.recordings.add_recordings` says of it. The frames are those behind the machine's high-pass;
+    :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
     what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
     """
 
