@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from masd.data.clips import AUDIO_SUFFIXES
 from masd.data.folders import list_machines
+from masd.data.listing import AUDIO_SUFFIXES
 from masd.errors import MasdError
 from masd.files import replacing_file, sha256
 from masd.lifecycle.cache import cache_folder, filling

@@ -1,0 +1,38 @@
+"""What a look at recordings finds: for a person one line, for a program a code."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["problem", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("problem", "warning", "note")
+
+NAMED = 3
+"""Names given in one line; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``level`` is "problem" where nothing can be trained, "warning" where a result may mislead, and "note" where masd
+    only says what it did. ``clips`` are the names of the clips or files meant, all of them.
+    """
+
+    level: Level
+    code: str
+    text: str
+    clips: tuple[str, ...] = ()
+
+
+def some(names: Sequence[str]) -> str:
+    """``a.wav, b.wav, c.wav and 7 more``."""
+    named = ", ".join(names[:NAMED])
+    return f"{named} and {len(names) - NAMED} more" if len(names) > NAMED else named
+
+
+def counted(number: int, what: str) -> str:
+    """``1 clip``, ``7 clips``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def of_level(findings: Iterable[Finding], level: Level) -> list[Finding]:
+    return [finding for finding in findings if finding.level == level]
