@@ -434,7 +434,28 @@ def test_test_clips_without_a_condition_are_counted(tmp_path: Path) -> None:
     assert "1 test clip of unknown" in found(make(tmp_path / "p", "train/a.wav", "test/b.wav"))["unlabelled_test"].text
 
 
-SUFFIXES = "wav WAV w64 caf au oga opus rf64 bwf wave snd sph mp2 aifc aif aiff flac ogg mp3 voc".split()
+SUFFIXES = [
+    "wav",
+    "WAV",
+    "w64",
+    "caf",
+    "au",
+    "oga",
+    "opus",
+    "rf64",
+    "bwf",
+    "wave",
+    "snd",
+    "sph",
+    "mp2",
+    "aifc",
+    "aif",
+    "aiff",
+    "flac",
+    "ogg",
+    "mp3",
+    "voc",
+]
 
 
 def test_training_takes_what_scoring_takes(tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ class Finding:
     clips: tuple[str, ...] = ()
 
 
-def some(names: Sequence[str]) -> str:
-    """``a.wav, b.wav, c.wav and 7 more``."""
+def some(names: Sequence[str], total: int | None = None) -> str:
+    """``a.wav, b.wav, c.wav and 7 more``; ``total`` where ``names`` are not all there are."""
+    more = (len(names) if total is None else total) - len(names[:NAMED])
     named = ", ".join(names[:NAMED])
-    return f"{named} and {len(names) - NAMED} more" if len(names) > NAMED else named
+    return f"{named} and {more} more" if more else named
 
 
 def counted(number: int, what: str) -> str:
