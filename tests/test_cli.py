@@ -100,9 +100,11 @@ def test_simulate_train_evaluate_score(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(answer["threshold"] == 0 and answer["anomalous"] for answer in answers)
     assert "broken.wav" in err
     fields = (
-        "machine_type model_version system score threshold anomalous domain duration_s segments reconstruction_error"
+        "machine_type model_version system score threshold anomalous domain duration_s segments reconstruction_error "
+        "warnings"
     )
     assert list(answers[0]) == ["file", *fields.split()]
+    assert [answer["warnings"] for answer in answers] == [[], [], []]
 
 
 def test_fleet_training_makes_a_bundle_per_machine(tiny_data: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Decode, filter, log-mel frames and windows: everything between a recording and the network's input."""
 
 from masd.audio.decode import AudioError, Encoded, LongRecording, Recording, decode, decode_or_stream
+from masd.audio.heard import Heard
 from masd.audio.log_mel import LogMel
 from masd.audio.windows import cut_windows, frame_runs, pad_by_repetition, window_spans, window_starts
 
 __all__ = [
     "AudioError",
     "Encoded",
+    "Heard",
     "LogMel",
     "LongRecording",
     "Recording",

@@ -12,14 +12,13 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from masd.audio.heard import Channel, Heard, Listener
 from masd.errors import MasdError
 
 Samples = npt.NDArray[np.float32]
 
 MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 400_000
-CLIPPED = 0.999
-"""Magnitude from which a sample counts as clipped (16-bit full scale is 0.99997)."""
 
 MAX_MAGNITUDE = 1e12
 """Largest sample that is believed: beyond it the power of a frame overflows float32 and the log-mel is infinite."""
@@ -31,7 +30,6 @@ BLOCK = 1 << 18
 """Samples of all channels read at a time."""
 
 Reason = Literal["undecodable", "empty", "not_finite", "sample_rate", "channel", "too_long", "silent"]
-Channel = int | Literal["mean"]
 Encoded = bytes | bytearray | memoryview
 """An encoded recording in memory; it is read where it is, never copied."""
 
@@ -42,17 +40,6 @@ class AudioError(MasdError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-@dataclass(frozen=True, kw_only=True)
-class Heard:
-    """What is known of a recording as it came in, before it was resampled."""
-
-    sample_rate_in: int
-    channels_in: int
-    duration_s: float
-    level_dbfs: float
-    clipped_share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +67,10 @@ class LongRecording(Heard):
         """
         with _opened(self.source, self.channel) as stream:
             if stream.rate == self.sample_rate:
-                yield from stream.blocks()
+                yield from (mono for _, mono in stream.blocks())
                 return
             resampler = soxr.ResampleStream(stream.rate, self.sample_rate, 1, dtype="float32", quality="HQ")
-            for block in stream.blocks():
+            for _, block in stream.blocks():
                 yield resampler.resample_chunk(block)
             yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
 
@@ -117,37 +104,27 @@ def decode_or_stream(
     """:func:`decode`, except that a recording of more than ``long_from`` seconds comes as a :class:`LongRecording`."""
     name = _name(source)
     kept: list[Samples] | None = []
-    n, power, clipped = 0, 0.0, 0
     with _opened(source, channel) as stream:
-        rate, channels = stream.rate, stream.channels
-        for block in stream.blocks():
-            n += len(block)
+        rate = stream.rate
+        listener = Listener(stream.channels, channel, stream.codec)
+        for block, mono in stream.blocks():
+            if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
+                raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
+            listener.add(block, mono)
+            n = listener.samples
             if max_seconds is not None and n > max_seconds * rate:
                 raise AudioError("too_long", f"{name}: longer than {max_seconds:g} s")
-            magnitude = np.abs(block)
-            peak = magnitude.max()
-            if not peak <= MAX_MAGNITUDE:  # true for NaN too
-                raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
-            exact = block.astype(np.float64)
-            power += float(exact @ exact)
-            clipped += int((magnitude >= CLIPPED).sum()) if peak >= CLIPPED else 0
             if long_from is not None and n > long_from * rate:
                 kept = None
             if kept is not None:
-                kept.append(block)
-    if n == 0:
+                kept.append(mono)
+    if listener.samples == 0:
         raise AudioError("empty", f"{name}: holds no samples")
-    heard: dict[str, Any] = {
-        "sample_rate_in": rate,
-        "channels_in": channels,
-        "duration_s": n / rate,
-        "level_dbfs": 10.0 * float(np.log10(max(power / n, 1e-12))),
-        "clipped_share": clipped / n,
-    }
+    heard = vars(listener.heard(rate))
     if kept is None:
         return LongRecording(source=source, sample_rate=sample_rate, channel=channel, **heard)
-    mono = np.concatenate(kept)
-    samples = mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="HQ")
+    whole = np.concatenate(kept)
+    samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
         raise AudioError("empty", f"{name}: holds no samples at {sample_rate} Hz")
     return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **heard)
@@ -170,11 +147,16 @@ class _Stream:
         channels: int = self.file.channels
         return channels
 
-    def blocks(self) -> Iterator[Samples]:
-        """Mono ``[n]`` at the recording's own rate, until it ends."""
+    @property
+    def codec(self) -> str:
+        codec: str = self.file.subtype
+        return codec
+
+    def blocks(self) -> Iterator[tuple[Samples, Samples]]:
+        """All channels ``[n, channels]`` and what is listened to of them ``[n]``, at the recording's own rate."""
         frames = BLOCK // self.channels
         while len(block := self.file.read(frames, dtype="float32", always_2d=True)):
-            yield self._mono(block)
+            yield block, self._mono(block)
 
     def _mono(self, block: Samples) -> Samples:
         if self.channels == 1:

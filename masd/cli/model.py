@@ -131,7 +131,9 @@ def _score(options: argparse.Namespace) -> int:
             print(json.dumps({"file": str(path)} | result.to_dict()), flush=True)
         else:
             verdict = "ANOMALOUS" if result.anomalous else "normal"
-            print(f"{path}  {verdict}  score {result.score:.4f}  threshold {result.threshold:.4f}  {result.domain}")
+            warned = f"  warnings: {', '.join(result.warnings)}" if result.warnings else ""
+            numbers = f"score {result.score:.4f}  threshold {result.threshold:.4f}"
+            print(f"{path}  {verdict}  {numbers}  {result.domain}{warned}")
     return 1 if failed else 0
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from masd.audio.log_mel import OCTAVES_HZ
 from masd.config import SystemName
+from masd.detection.warning_codes import WarningCode
 
 OCTAVE_COLUMNS = tuple(f"octave_{low}_{high}_db" for low, high in zip(OCTAVES_HZ, (*OCTAVES_HZ[1:], "up"), strict=True))
 """Columns of :attr:`Signals.octave_levels_db` in the inference log: ``octave_0_250_db`` ... ``octave_4000_up_db``."""
@@ -52,7 +53,8 @@ class ClipScore:
     """The score of one clip, its decision and the reason (the fields of ``masd score --json`` and of the endpoint).
 
     ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it. ``blocks`` is
-    there for long recordings only (:mod:`masd.detection.streaming`), whose ``segments`` are the peaks.
+    there for long recordings only (:mod:`masd.detection.streaming`), whose ``segments`` are the peaks. ``warnings`` are
+    of :data:`masd.detection.warning_codes.WARNINGS`.
     """
 
     machine_type: str
@@ -68,6 +70,7 @@ class ClipScore:
     signals: Signals
     embedding_distance: float | None = None
     blocks: Blocks | None = None
+    warnings: tuple[WarningCode, ...] = ()
 
     @property
     def anomalous(self) -> bool:
@@ -96,6 +99,7 @@ class ClipScore:
             "duration_s": self.duration_s,
             "segments": [asdict(segment) for segment in self.highest(top_segments)],
             "reconstruction_error": self.reconstruction_error,
+            "warnings": list(self.warnings),
         }
         return answer if self.blocks is None else {**answer, "blocks": asdict(self.blocks)}
 
@@ -118,4 +122,5 @@ class ClipScore:
             "clipped_share": self.signals.clipped_share,
             "spectral_centroid_hz": self.signals.spectral_centroid_hz,
             **dict(zip(OCTAVE_COLUMNS, self.signals.octave_levels_db, strict=True)),
+            "warnings": " ".join(self.warnings),
         }

@@ -1,18 +1,20 @@
 """The Scorer: the only code that turns audio into a score, offline and online."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from masd.audio import AudioError, Encoded, LogMel, LongRecording, Recording, decode_or_stream
+from masd.audio import AudioError, Encoded, Heard, LogMel, LongRecording, Recording, decode_or_stream
 from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
 from masd.config import ALL_SYSTEMS, Settings, SystemName
 from masd.detection.detectors import Detectors, SystemScores
 from masd.detection.features import ClipFeatures, FeatureExtractor
 from masd.detection.result import ClipScore, Segment, Signals
 from masd.detection.streaming import long_from, score_long
+from masd.detection.warning_codes import TrainedOn, WarningCode, warnings_of
 from masd.learning.trained import TrainedNetwork
 
 Array = npt.NDArray[np.float32]
@@ -29,10 +31,15 @@ class Scorer:
         detectors: Detectors,
         model_version: str = "0",
         clip_seconds: float = 10.0,
+        trained_on: TrainedOn | None = None,
     ) -> None:
-        """``clip_seconds`` is how long the training clips are: longer stretches are scored in blocks of that length."""
+        """``clip_seconds`` is how long the training clips are: longer stretches are scored in blocks of that length.
+
+        ``trained_on`` is what else is known of them, for warnings.
+        """
         self.settings, self.machine_type, self.model_version = settings, machine_type, model_version
         self.detectors, self.clip_seconds = detectors, clip_seconds
+        self.trained_on = trained_on or TrainedOn()
         self.log_mel = LogMel(settings.audio, settings.audio.high_pass_for(machine_type))
         self.extract = FeatureExtractor(trained.network, trained.normalisations[machine_type], settings.windows)
 
@@ -86,7 +93,9 @@ class Scorer:
         return [
             next(clips)
             if isinstance(recording, Recording)
-            else score_long(recording, self.clip_seconds, override, score_block)
+            else replace(
+                score_long(recording, self.clip_seconds, override, score_block), warnings=self._warnings(recording)
+            )
             for recording, override in pairs
         ]
 
@@ -99,6 +108,9 @@ class Scorer:
         features = self.extract(log_mels)
         scores = self.detectors.score_clips(features, systems)
         return [self._result(*clip) for clip in zip(recordings, features, scores, thresholds, strict=True)]
+
+    def _warnings(self, recording: Heard) -> tuple[WarningCode, ...]:
+        return warnings_of(recording, self.trained_on, self.settings.audio.sample_rate)
 
     def _segments(self, features: ClipFeatures, system: SystemScores, duration_s: float) -> tuple[Segment, ...]:
         """The window scores of a clip with the time each window covers."""
@@ -135,4 +147,5 @@ class Scorer:
                 octave_levels_db(features.log_mel, self.log_mel.centres_hz),
             ),
             embedding_distance=self.detectors.embedding_distance(features),
+            warnings=self._warnings(recording),
         )

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.audio import LongRecording, Recording
-from masd.audio.decode import CLIPPED
 from masd.detection.result import Blocks, ClipScore, Segment, Signals
 
 Samples = npt.NDArray[np.float32]
@@ -151,6 +150,7 @@ def _blocks(recording: LongRecording, seconds: float) -> Iterator[tuple[float, R
                 channels_in=recording.channels_in,
                 duration_s=len(samples) / rate,
                 level_dbfs=10.0 * float(np.log10(max(power, 1e-12))),
-                clipped_share=float(np.mean(np.abs(samples) >= CLIPPED)),
+                clipped_share=recording.clipped_share,
+                codec=recording.codec,
             ),
         )

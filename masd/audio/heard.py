@@ -1,0 +1,127 @@
+"""What is known of a recording as it came in, found while it is decoded block by block."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.audio.clipping import Clipping
+
+Samples = npt.NDArray[np.float32]
+Channel = int | Literal["mean"]
+
+FLOOR_DBFS = -120.0
+"""Level of what holds no sound: all samples zero, or all equal."""
+
+CANCEL_DB = 10.0
+"""The mean of channels that have nothing to do with each other has the mean of their powers over their number. So many
+dB below that, they cancel each other: one of them is inverted.
+"""
+
+LOSSLESS = frozenset(
+    {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "DPCM_8", "DPCM_16"}
+    | {f"ALAC_{bits}" for bits in (16, 20, 24, 32)}
+)
+"""Subtypes of libsndfile that keep every sample; all others lose something."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """A recording before it was resampled.
+
+    ``level_dbfs`` and ``silent`` are of the channel or mean that is listened to; ``channel_levels_dbfs`` of each
+    channel as it came, without its offset, :data:`FLOOR_DBFS` where it holds nothing. ``clipped_share`` is of the
+    samples of the channels listened to. ``codec`` is libsndfile's name of how samples are coded, such as ``PCM_16`` or
+    ``MPEG_LAYER_III``. ``mixed`` says that the mean of several channels is listened to, ``repaired`` that the header
+    was wrong in a way that could be put right.
+    """
+
+    sample_rate_in: int
+    channels_in: int
+    duration_s: float
+    level_dbfs: float
+    clipped_share: float
+    codec: str = "PCM_16"
+    channel_levels_dbfs: tuple[float, ...] = ()
+    silent: bool = False
+    mixed: bool = False
+    channels_cancel: bool = False
+    repaired: bool = False
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the codec drops part of the sound."""
+        return self.codec not in LOSSLESS
+
+    @property
+    def dead_channels(self) -> tuple[int, ...]:
+        """Channels without any sound, of a recording in which another has some."""
+        dead = tuple(n for n, level in enumerate(self.channel_levels_dbfs) if level <= FLOOR_DBFS)
+        return dead if len(dead) < len(self.channel_levels_dbfs) else ()
+
+
+class Listener:
+    """Sums over the blocks of one recording, from which its :class:`Heard` is made at the end."""
+
+    def __init__(self, channels: int, channel: Channel, codec: str) -> None:
+        self.samples = 0
+        self._codec = codec
+        self._mixed = channels > 1 and channel == "mean"
+        self._used = list(range(channels)) if self._mixed else [0 if channels == 1 else int(channel)]
+        self._clipping = [Clipping(codec) for _ in self._used]
+        self._mono, self._each = np.zeros(2), np.zeros((2, channels))
+
+    def add(self, block: Samples, mono: Samples) -> None:
+        """The next samples of all channels ``[n, channels]`` and what is listened to of them ``[n]``, finite there."""
+        self.samples += len(mono)
+        self._mono += _sums(mono)
+        if block.shape[1] > 1:
+            with np.errstate(all="ignore"):  # a channel that nobody listens to may hold anything
+                self._each += np.stack([_sums(column) for column in block.T], axis=1)
+        for clipping, number in zip(self._clipping, self._used, strict=True):
+            clipping.add(block[:, number])
+
+    def heard(self, sample_rate: int) -> Heard:
+        """All of it, once the recording has ended; it had at least one sample."""
+        channels = self._each.shape[1]
+        each = self._each if channels > 1 else self._mono[:, None]
+        of_mono, of_each = self._powers(self._mono[:, None]), self._powers(each)
+        clipped = sum(
+            clipping.count(float(each[0, number]) / self.samples, float(np.sqrt(of_each[number])))
+            for clipping, number in zip(self._clipping, self._used, strict=True)
+        )
+        # of channels that have nothing to do with each other
+        expected = float(of_each.mean()) / channels
+        return Heard(
+            sample_rate_in=sample_rate,
+            channels_in=channels,
+            duration_s=self.samples / sample_rate,
+            level_dbfs=_dbfs(float(self._mono[1]) / self.samples),
+            clipped_share=clipped / (self.samples * len(self._used)),
+            codec=self._codec,
+            channel_levels_dbfs=tuple(map(_dbfs, of_each)),
+            silent=float(of_mono[0]) <= _power(FLOOR_DBFS),
+            mixed=self._mixed,
+            channels_cancel=self._mixed and float(of_mono[0]) < expected * _power(-CANCEL_DB),
+        )
+
+    def _powers(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Mean power about the mean of each column; 0 where that is no number."""
+        with np.errstate(all="ignore"):
+            mean, square = sums / self.samples
+            power = square - mean**2
+        return np.where(np.isfinite(power) & (power > 1e-12 * square), power, 0.0)  # what rounding leaves of an offset
+
+
+def _sums(samples: Samples) -> npt.NDArray[np.float64]:
+    exact = samples.astype(np.float64)
+    return np.array([exact.sum(), exact @ exact])
+
+
+def _dbfs(power: float) -> float:
+    return 10.0 * float(np.log10(max(power, _power(FLOOR_DBFS))))
+
+
+def _power(dbfs: float) -> float:
+    return 10.0 ** (dbfs / 10.0)

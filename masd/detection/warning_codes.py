@@ -1,0 +1,81 @@
+"""What an answer warns of: reasons to mistrust a score that are no errors."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from masd.audio import Heard
+
+WarningCode = Literal[
+    "silence",
+    "level",
+    "clipped",
+    "sample_rate",
+    "lossy",
+    "mono_for_two_channels",
+    "channels_cancel",
+    "dead_channel",
+    "repaired",
+]
+
+WARNINGS: dict[WarningCode, str] = {
+    "silence": "It holds no sound, or is 20 dB quieter than every training clip: the machine or the microphone is off.",
+    "level": "It is 10 dB quieter or louder than every training clip: look at the gain and place of the microphone.",
+    "clipped": "More than one sample in a thousand is cut off, more than in any training clip: turn the gain down.",
+    "sample_rate": "It reaches less high than the training clips, or higher: sample it at a rate of theirs.",
+    "lossy": "It was compressed by a codec that drops part of the sound and that no training clip was in.",
+    "mono_for_two_channels": "It has one channel, and every training clip had several.",
+    "channels_cancel": "Its channels cancel each other in their mean: one of them is inverted.",
+    "dead_channel": "One of the channels that are averaged holds no sound.",
+    "repaired": "Its header was wrong and was put right: check how long it should be.",
+}
+"""Every code with what it says of a recording, in the order of an answer."""
+
+OFF_DB = 20.0
+"""So much below the quietest training clip a machine is off."""
+
+LEVEL_DB = 10.0
+CLIPPED_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What is known of the training clips as they came in; nothing, in bundles made before it was noted.
+
+    ``levels_dbfs`` are the lowest and the highest, ``clipped_share`` is the highest.
+    """
+
+    sample_rates: tuple[int, ...] = ()
+    codecs: tuple[str, ...] = ()
+    channels: tuple[int, ...] = ()
+    levels_dbfs: tuple[float, float] | None = None
+    clipped_share: float = 0.0
+
+    def is_off(self, level_dbfs: float, silent: bool) -> bool:
+        """Whether a stretch of that level holds no sound of a running machine."""
+        return silent or (self.levels_dbfs is not None and level_dbfs < self.levels_dbfs[0] - OFF_DB)
+
+    def highest_hz(self, sample_rate_in: int, sample_rate: int) -> float:
+        """Half the sample rate up to which a clip and the training clips both reach, of a model at ``sample_rate``."""
+        trained = max(self.sample_rates, default=sample_rate)
+        if sample_rate_in in self.sample_rates:
+            return sample_rate / 2
+        return min(sample_rate_in, trained, sample_rate) / 2
+
+
+def warnings_of(clip: Heard, trained_on: TrainedOn, sample_rate: int) -> tuple[WarningCode, ...]:
+    """The codes that hold for ``clip``, for a model that works at ``sample_rate``."""
+    levels = trained_on.levels_dbfs
+    off = trained_on.is_off(clip.level_dbfs, clip.silent)
+    dead = clip.mixed and bool(clip.dead_channels)
+    holds: dict[WarningCode, bool] = {
+        "silence": off,
+        "level": not off and levels is not None and not levels[0] - LEVEL_DB <= clip.level_dbfs <= levels[1] + LEVEL_DB,
+        "clipped": clip.clipped_share > max(CLIPPED_SHARE, trained_on.clipped_share),
+        "sample_rate": trained_on.highest_hz(clip.sample_rate_in, sample_rate) < sample_rate / 2,
+        "lossy": clip.lossy and clip.codec not in trained_on.codecs,
+        "mono_for_two_channels": clip.channels_in == 1 and bool(trained_on.channels) and 1 not in trained_on.channels,
+        "channels_cancel": clip.channels_cancel,
+        "dead_channel": dead,
+        "repaired": clip.repaired,
+    }
+    return tuple(code for code in WARNINGS if holds[code])
