@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.step import StepLine
+from masd.data.findings import LINE as FINDING_LINE
 from masd.errors import MasdError
 from masd.progress import PLAIN_LINE
 from pipelines.containers import remove_containers
@@ -76,7 +77,7 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
             last = raw.strip() or last
             line = StepLine.find(raw)
             if line is None:
-                if PLAIN_LINE.fullmatch(raw.strip()):
+                if PLAIN_LINE.fullmatch(raw.strip()) or FINDING_LINE.fullmatch(raw.strip()):
                     say(f"    {raw.strip()}")
                 continue
             say(str(line))

@@ -435,26 +435,8 @@ def test_test_clips_without_a_condition_are_counted(tmp_path: Path) -> None:
 
 
 SUFFIXES = [
-    "wav",
-    "WAV",
-    "w64",
-    "caf",
-    "au",
-    "oga",
-    "opus",
-    "rf64",
-    "bwf",
-    "wave",
-    "snd",
-    "sph",
-    "mp2",
-    "aifc",
-    "aif",
-    "aiff",
-    "flac",
-    "ogg",
-    "mp3",
-    "voc",
+    *("wav", "WAV", "wave", "bwf", "rf64", "w64", "caf", "au", "snd", "sph", "aif", "aiff", "aifc", "flac"),
+    *("ogg", "oga", "opus", "mp2", "mp3", "voc"),
 ]
 
 

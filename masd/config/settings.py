@@ -45,7 +45,7 @@ class AudioSettings(_Section):
     n_mels: PositiveInt = 128
     high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the report leaves the value open
     high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
-    channel: NonNegativeInt | Literal["mean"] = "mean"  # DCASE 2026 is stereo with the near microphone on channel 0
+    channel: NonNegativeInt | Literal["auto", "mean"] = "auto"  # 0 of DCASE 2026, whose channel 1 is far; else the mean
 
     @model_validator(mode="after")
     def _frames_and_filters_fit_the_samples(self) -> Self:
@@ -55,6 +55,11 @@ class AudioSettings(_Section):
             if cutoff >= self.sample_rate / 2:
                 raise ValueError(f"high_pass_hz is {cutoff:g}: must be below half of sample_rate ({self.sample_rate})")
         return self
+
+    @property
+    def channel_heard(self) -> int | Literal["mean"]:
+        """What is decoded: :func:`masd.data.store.build_store` settles ``auto``, and a bundle holds what it settled."""
+        return "mean" if self.channel == "auto" else self.channel
 
     def high_pass_for(self, machine_type: str) -> float:
         """The high-pass cut-off for one machine type, in Hz."""

@@ -102,9 +102,8 @@ def _rows(table: Path) -> list[Row]:
     lines = [line for line in text.splitlines() if line.strip()]
     delimiter = max(",;\t", key=lambda mark: lines[0].count(mark)) if lines else ","
     try:
-        cells = [
-            [cell.strip() for cell in line] for line in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-        ]
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+        cells = [[cell.strip() for cell in line] for line in reader]
     except csv.Error as error:
         raise MasdError(f"{table}: cannot be read as CSV ({error})") from error
     header = [name.lower() for name in cells[0]] if cells else []

@@ -1,11 +1,16 @@
 """What a look at recordings finds: for a person one line, for a program a code."""
 
+import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["problem", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("problem", "warning", "note")
+
+LINE = re.compile(r"(?:problem|warning|note): [\w.-]+: .+")
+"""A line of :func:`say`, for whoever passes the output of another process on."""
 
 NAMED = 3
 """Names given in one line; the others are counted."""
@@ -21,6 +26,12 @@ class Finding:
     code: str
     text: str
     clips: tuple[str, ...] = ()
+
+
+def say(machine: str, findings: Iterable[Finding]) -> None:
+    """One line each on standard error, warnings first; :data:`LINE` knows them."""
+    for finding in sorted(findings, key=lambda one: LEVELS.index(one.level)):
+        print(f"{finding.level}: {machine}: {finding.text}", file=sys.stderr, flush=True)
 
 
 def some(names: Sequence[str], total: int | None = None) -> str:

@@ -93,8 +93,8 @@ def refuse_too_few(source_clips: int, folder: Path) -> None:
     if source_clips < LEAST_SOURCE_CLIPS:
         raise MasdError(
             f"{folder / 'train'}: {counted(source_clips, 'source training clip')}, and training needs at least "
-            f"{LEAST_SOURCE_CLIPS}, better 50; cut long recordings into clips of about 10 s, for example with ffmpeg -i "
-            "long.wav -f segment -segment_time 10 train/part_%04d.wav"
+            f"{LEAST_SOURCE_CLIPS}, better 50; cut long recordings into clips of about 10 s, for example with "
+            "ffmpeg -i long.wav -f segment -segment_time 10 train/part_%04d.wav"
         )
 
 
@@ -220,7 +220,8 @@ def _supplemental(
     if len(first_of) > 1:
         names = " and ".join(f"{path.name} ({kind})" for kind, path in sorted(first_of.items()))
         raise MasdError(
-            f"{folder / 'supplemental'}: mixes supplemental kinds: {names}; set data.supplemental=clean, noise or ignore"
+            f"{folder / 'supplemental'}: mixes supplemental kinds: {names}; set data.supplemental=clean, noise or "
+            "ignore"
         )
     return clips
 

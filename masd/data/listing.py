@@ -42,7 +42,7 @@ class Listing:
         return [path for path in self.files if path.parts[0] in folders and len(path.parts) > 1 and is_audio(path)]
 
     def findings(self) -> list[Finding]:
-        """One line on files without a known suffix, one on linked folders, one on recordings in folders of other names."""
+        """One line each on files without a known suffix, on linked folders, and on recordings in other folders."""
         found = []
         inside = [path for path in self.files if path.parts[0] in SPLIT_FOLDERS and len(path.parts) > 1]
         if odd := [path for path in inside if not is_audio(path) and not _is_companion(path)]:

@@ -16,7 +16,10 @@ import pandas as pd
 from masd.audio import AudioError, LogMel, Recording, decode
 from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
 from masd.config import AudioSettings, Settings
+from masd.data.channels import settled
 from masd.data.clips import Clip
+from masd.data.content import HeardClip, content_findings, heard_of
+from masd.data.findings import Finding, of_level
 from masd.data.folders import MachineData
 from masd.errors import MasdError
 from masd.files import replacing_folder
@@ -34,6 +37,7 @@ class FeatureStore:
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
     level, clipping, spectral centroid and octave levels. ``fingerprint`` is of its training data; ``recordings`` is
     what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
+    ``findings`` are of the training clips' contents.
     """
 
     folder: Path
@@ -45,6 +49,7 @@ class FeatureStore:
     clips: pd.DataFrame
     frames: npt.NDArray[np.float32]
     recordings: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -64,6 +69,9 @@ class FeatureStore:
                 clips=pd.read_parquet(folder / "clips.parquet"),
                 frames=frames,
                 recordings=about.get("recordings", ""),
+                findings=tuple(
+                    Finding(**finding | {"clips": tuple(finding["clips"])}) for finding in about.get("findings", ())
+                ),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MasdError(f"{folder}: not a log-mel store ({' '.join(str(error).split())[:160]})") from error
@@ -102,12 +110,15 @@ def build_store(
 
     Frames are appended to the file as they are computed, so memory stays flat as recordings grow.
 
-    :raises MasdError: more unreadable clips than ``data.max_unreadable_share`` allows, naming the first.
+    :raises MasdError: more unreadable clips than ``data.max_unreadable_share`` allows, naming the first, or training
+        clips that nothing can be learnt from.
     """
+    audio = settled(settings.audio, data)
     cutoff = settings.audio.high_pass_for(data.machine_type) if high_pass_hz is None else high_pass_hz
     log_mel = LogMel(settings.audio, cutoff)
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
     rows: list[dict[str, Any]] = []
+    heard: list[HeardClip] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     total = 0
@@ -117,7 +128,7 @@ def build_store(
             for number, clip in enumerate(data.clips, start=1):
                 try:
                     content = clip.path.read_bytes()
-                    recording = decode(content, sample_rate=settings.audio.sample_rate, channel=settings.audio.channel)
+                    recording = decode(content, sample_rate=audio.sample_rate, channel=audio.channel_heard)
                 except (AudioError, OSError) as error:
                     reason = str(error).removeprefix("the audio: ")
                     skipped.append(f"{clip.path}: {reason}")
@@ -128,6 +139,7 @@ def build_store(
                 frames = log_mel(recording.samples)
                 file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
                 rows.append(_row(clip, recording, total, len(frames), frames, log_mel))
+                heard.append(HeardClip(clip, heard_of(recording)))
                 total += len(frames)
                 if clip.split != "test":
                     about_clip = f"{clip.split}/{clip.name}/{clip.domain}/{clip.kind}/{clip.attributes}\0"
@@ -139,13 +151,17 @@ def build_store(
         clips = pd.DataFrame(rows)
         if clips.empty or not ((clips["split"] == "train") & (clips["kind"] == "noisy")).any():
             raise MasdError(f"{data.folder / 'train'}: no readable training clips; first problem: {skipped[0]}")
+        findings = content_findings(heard, audio, data.layout)
+        if problems := of_level(findings, "problem"):
+            raise MasdError(f"{data.folder / 'train'}: {'; '.join(finding.text for finding in problems)}")
         clips.to_parquet(staged / "clips.parquet", index=False)
         about = {
             "format": FORMAT,
             "machine_type": data.machine_type,
             "fingerprint": digest.hexdigest(),
             "recordings": recordings,
-            "audio": settings.audio.model_dump(mode="json"),
+            "audio": audio.model_dump(mode="json"),
+            "findings": [asdict(finding) for finding in findings],
             "high_pass_hz": cutoff,
             "skipped": skipped,
         }

@@ -30,7 +30,7 @@ def _readable(scorer: Scorer, clips: Sequence[Clip]) -> Iterator[tuple[Clip, npt
     audio = scorer.settings.audio
     for clip in clips:
         try:
-            recording = decode(clip.path, sample_rate=audio.sample_rate, channel=audio.channel)
+            recording = decode(clip.path, sample_rate=audio.sample_rate, channel=audio.channel_heard)
         except AudioError as error:
             log.warning("left out of the report's pictures: %s", error)
         else:
