@@ -25,6 +25,7 @@ import pandas as pd
 import soundfile as sf
 import torch
 
+from masd.bundle.bundle import load_bundle
 from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.data.simulation.dataset import CATALOGUE
@@ -33,10 +34,9 @@ from masd.data.simulation.plan import Clip
 from masd.data.simulation.recording import record
 from masd.data.simulation.signals import RATE
 from masd.detection.scorer import Scorer
+from masd.drift.check import read_reference
+from masd.drift.statistics import compare, rounded
 from masd.lifecycle import steps
-from masd.lifecycle.bundle import load_bundle
-from masd.lifecycle.drift import read_reference
-from masd.lifecycle.drift_statistics import compare, rounded
 
 SIZES = (50, 100, 200, 1000)
 SIMULATED = (*((machine, 1) for machine in CATALOGUE), ("fan", 2), ("valve", 2), ("bearing", 2))

@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_limits
 from bench.model import BenchModel
 from bench.timing import by_turns, line
 from masd.audio import LogMel, Recording
+from masd.bundle.bundle import load_bundle
 from masd.detection.controls.baseline import BaselineAutoEncoder, frame_vectors
 from masd.detection.scorer import Scorer
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.trained import load_network
-from masd.lifecycle.bundle import load_bundle
 
 BATCH = 8
 """Clips the server takes together at most."""

@@ -18,11 +18,11 @@ from bench.model import MACHINE, BenchModel
 from bench.scoring import processes
 from serving.archive import MODEL_CONFIG
 from serving.client import ScoringClient
-from serving.management import Management
-from serving.readiness import wait_until_ready
 from serving.server import running_server
-from serving.torchserve import TorchServe
-from serving.torchserve_config import Access, Addresses, cores
+from serving.torchserve.config import Access, Addresses, cores
+from serving.torchserve.management import Management
+from serving.torchserve.process import TorchServe
+from serving.torchserve.readiness import wait_until_ready
 
 CLIENTS = (1, 8, 32)
 ROUNDS = 3

@@ -22,10 +22,10 @@ import psutil
 from bench.load import drive
 from bench.model import MACHINE, BenchModel
 from bench.serving import worker_memory
+from masd.bundle.bundle import load_bundle
 from masd.config import Settings
 from masd.lifecycle import steps
-from masd.lifecycle.bundle import load_bundle
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
 from serving.server import RunningServer, running_server
 
 CLIENTS = 8

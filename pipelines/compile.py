@@ -5,9 +5,9 @@ from tempfile import TemporaryDirectory
 
 from components.base import IMAGE
 from masd.config import Settings
+from pipelines.local.process import Say, say_on_stderr
 from pipelines.monitoring import monitoring_pipeline
 from pipelines.placement import by_digest, on_cluster
-from pipelines.process import Say, say_on_stderr
 from pipelines.training import training_pipeline
 
 GOLDEN = Path(__file__).parent / "golden"

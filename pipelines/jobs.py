@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from masd.config import Settings
-from masd.lifecycle.data_sets import fingerprint, glance, training_bytes
-from masd.lifecycle.object_store import absolute_url, open_store
-from masd.lifecycle.registry import Registry
+from masd.data.data_sets import fingerprint, glance, training_bytes
 from masd.lifecycle.retraining import HeldBack
 from masd.lifecycle.triggers import Outcome, once
-from pipelines.process import Runner, Say, say_on_stderr
-from pipelines.run import MachineVerdict, TrainingRun, run_monitoring, run_training
+from masd.registry.registry import Registry
+from masd.storage.opening import absolute_url, open_store
+from pipelines.local.process import Runner, Say, say_on_stderr
+from pipelines.local.run import MachineVerdict, TrainingRun, run_monitoring, run_training
 
 PipelineName = Literal["training", "monitoring"]
 FAILED = 1
@@ -45,7 +45,7 @@ class Job:
     def run(self, say: Say = say_on_stderr) -> tuple[int, str]:
         """An exit code, 0, :data:`FAILED` or :data:`REFUSED`, and what there is to say, a line each.
 
-        :raises MasdError: as :func:`~pipelines.run.run_training`.
+        :raises MasdError: as :func:`~pipelines.local.run.run_training`.
         """
         where = (self.data, self.machines)
         how: dict[str, Any] = {"registry": self.registry, "runner": self.runner, "say": say}

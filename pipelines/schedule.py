@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Protocol
 
 from masd.errors import MasdError
-from pipelines.process import Say, terminable
+from pipelines.local.process import Say, terminable
 
 LOOK_EVERY_S = 15.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 from masd.errors import MasdError
 from masd.files import replacing_file
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
 from serving.archive import archive, is_archive_of
 from serving.client import ScoringClient
-from serving.inference_log import PROBE_PREFIX
-from serving.management import Loaded, Management
-from serving.readiness import probe_clip
+from serving.torchserve.management import Loaded, Management
+from serving.torchserve.readiness import probe_clip
+from serving.worker.inference_log import PROBE_PREFIX
 
 LOAD_SECONDS = 180.0
 PROBE_SECONDS = 30.0

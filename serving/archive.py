@@ -10,12 +10,11 @@ import yaml
 
 import masd
 import serving
+from masd.bundle.manifest import Manifest, load_manifest
 from masd.errors import MasdError
 from masd.files import replacing_file
-from masd.lifecycle.manifest import Manifest, load_manifest
 
-CODE_OF_SERVING = ("__init__.py", "batch.py", "explain.py", "inference_log.py", "metrics.py", "requests.py")
-"""What ``handler.py`` needs of this package; the handler itself stands at the archive's root."""
+_SERVING = Path(serving.__path__[0])
 
 MODEL_CONFIG: dict[str, Any] = {
     # How many workers there are is for the server to say: one archive is served on two cores and on forty.
@@ -40,15 +39,14 @@ def archive(bundle: Path, out: Path) -> Path:
     """
     manifest = load_manifest(bundle)
     entries = {
-        "handler.py": Path(serving.__path__[0], "handler.py").read_bytes(),
+        "handler.py": (_SERVING / "worker" / "handler.py").read_bytes(),  # TorchServe looks for it at the root
         "model-config.yaml": yaml.safe_dump(MODEL_CONFIG, sort_keys=False).encode(),
         "MAR-INF/MANIFEST.json": _mar_manifest(manifest).encode(),
-        **{f"serving/{name}": Path(serving.__path__[0], name).read_bytes() for name in CODE_OF_SERVING},
+        "serving/__init__.py": (_SERVING / "__init__.py").read_bytes(),
+        **_sources(_SERVING / "worker", "serving/worker"),
         **{f"bundle/{name}": (bundle / name).read_bytes() for name in ("manifest.json", *manifest.files)},
+        **_sources(Path(masd.__path__[0]), "masd"),
     }
-    source = Path(masd.__path__[0])
-    for file in source.rglob("*.py"):
-        entries[f"masd/{file.relative_to(source).as_posix()}"] = file.read_bytes()
     with replacing_file(out) as staged, zipfile.ZipFile(staged, "w") as target:
         for name in sorted(entries):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -65,6 +63,11 @@ def is_archive_of(mar: Path, bundle: Path) -> bool:
             return source.read("bundle/manifest.json") == (bundle / "manifest.json").read_bytes()
     except (OSError, KeyError, zipfile.BadZipFile):
         return False
+
+
+def _sources(folder: Path, name: str) -> dict[str, bytes]:
+    """The Python files below a folder, by what they are called in the archive."""
+    return {f"{name}/{file.relative_to(folder).as_posix()}": file.read_bytes() for file in folder.rglob("*.py")}
 
 
 def _mar_manifest(manifest: Manifest) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from masd.lifecycle.object_store import ObjectStore, StoreError
-from serving.inference_log import locked
+from masd.storage.protocol import ObjectStore, StoreError
+from serving.worker.inference_log import locked
 
 SEALED = ".sealed"
 ROTATE_BYTES = 8 * 2**20

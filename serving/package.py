@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from masd.bundle.manifest import load_manifest
 from masd.errors import MasdError
-from masd.lifecycle.manifest import load_manifest
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
 from serving.archive import archive
 
 

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from masd.bundle.manifest import load_manifest
 from masd.config import Settings
 from masd.errors import MasdError
-from masd.lifecycle.manifest import load_manifest
-from masd.lifecycle.object_store import open_store
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
+from masd.storage.opening import open_store
 from serving.agent import ModelAgent
 from serving.archive import archive, is_archive_of
-from serving.auth import Auth, StaticToken
 from serving.background import in_background, set_by_signals
 from serving.client import ScoringClient
-from serving.front import Front, listening
+from serving.front.auth import Auth, StaticToken
+from serving.front.proxy import Front, listening
 from serving.log_shipper import FINAL_SECONDS, LogShipper
-from serving.management import KeyFile, Management
-from serving.readiness import POLL_SECONDS, StoppedError, wait_until_ready
-from serving.torchserve import TorchServe
-from serving.torchserve_config import LOOPBACK, Access, Addresses
+from serving.torchserve.config import LOOPBACK, Access, Addresses
+from serving.torchserve.management import KeyFile, Management
+from serving.torchserve.process import TorchServe
+from serving.torchserve.readiness import POLL_SECONDS, StoppedError, wait_until_ready
 
 LOOPBACK_NAMES = (LOOPBACK, "localhost")
 

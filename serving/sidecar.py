@@ -4,14 +4,14 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from masd.lifecycle.object_store import open_store
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
+from masd.storage.opening import open_store
 from serving.agent import PROBE_SECONDS, ModelAgent
 from serving.background import in_background, set_by_signals
 from serving.client import ScoringClient
-from serving.front import Front, listening
+from serving.front.proxy import Front, listening
 from serving.log_shipper import FINAL_SECONDS, LogShipper
-from serving.management import Management
+from serving.torchserve.management import Management
 
 
 def run_agent(

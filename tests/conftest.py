@@ -13,44 +13,18 @@ os.environ.setdefault(
 import numpy as np
 import pytest
 import torch
+from tiny import SMALL_NORMALISATION, TINY
 
 from masd.config import NetworkSettings, Settings, WindowSettings
 from masd.data.simulation import simulate
 from masd.detection.features import FeatureExtractor
 from masd.learning.network import ConvolutionalAutoEncoder
-from masd.learning.normalisation import Normalisation
 from masd.lifecycle import steps
 
 if TYPE_CHECKING:
     from s3_gateway import S3Gateway
 
 torch.set_num_threads(1)
-
-TINY = {
-    "network": {"channels": (4, 8, 8, 16), "embedding_dim": 16},
-    "training": {
-        "stage1_epochs": 1,
-        "stage2_epochs": 1,
-        "batch_source": 16,
-        "batch_target": 8,
-        "batch_supplemental": 8,
-        "checkpoint_every": 1,
-    },
-    "gate": {"bootstrap_samples": 50},
-}
-TINY_OVERRIDES = [
-    "network.channels=[4,8,8,16]",
-    "network.embedding_dim=16",
-    "training.stage1_epochs=1",
-    "training.stage2_epochs=1",
-    "training.batch_source=16",
-    "training.batch_target=8",
-    "training.batch_supplemental=8",
-    "training.checkpoint_every=1",
-    "gate.bootstrap_samples=50",
-]
-
-SMALL_NORMALISATION = Normalisation(np.linspace(-50, -30, 16).astype(np.float32), 4.0)
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import TINY_OVERRIDES
+from tiny import TINY_OVERRIDES
 
 from masd.cli.main import main
 from masd.data.simulation import simulate
-from masd.lifecycle.object_store import open_store
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
+from masd.storage.opening import open_store
 from serving.client import ScoringClient
 from serving.log_shipper import LogShipper
 from serving.server import running_server

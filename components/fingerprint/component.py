@@ -20,7 +20,7 @@ def fingerprint(data: str, machines: list[str], only: str = "") -> str:
     from components.step import step
 
     with step("fingerprint", only or "the fleet"):
-        from masd.lifecycle import data_sets
-        from masd.lifecycle.manifest import check_machine_name
+        from masd.data import data_sets
+        from masd.data.machine_name import check_machine_name
 
         return data_sets.fingerprint(data, [check_machine_name(name) for name in ([only] if only else machines)])

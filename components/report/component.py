@@ -29,7 +29,7 @@ def report(
     with step("report"):
         import shutil
 
-        from masd.evaluation.summary import write_summary
+        from masd.evaluation.pages.summary import write_summary
 
         out = Path(report.path)
         folders, files, pages = ([Path(item.path) for item in each] for each in (evaluations, verdicts, comparisons))

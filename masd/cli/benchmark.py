@@ -34,8 +34,8 @@ def _seeds(text: str) -> list[int]:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
+    from masd.data.data_sets import local_data, training_bytes
     from masd.evaluation.benchmark.run import run_benchmark
-    from masd.lifecycle.data_sets import local_data, training_bytes
 
     machines = options.machines or list(training_bytes(options.data))
     data = local_data(options.data, machines)

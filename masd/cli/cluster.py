@@ -8,7 +8,7 @@ from masd.errors import MasdError
 
 
 def schedule(options: argparse.Namespace) -> int:
-    rooms, times = need("pipelines.submit", "pipelines"), need("pipelines.schedule", "pipelines")
+    rooms, times = need("pipelines.cluster.submit", "pipelines"), need("pipelines.schedule", "pipelines")
     if options.watch:
         raise MasdError("a cluster has no --watch; give --cron or --every, or run masd pipeline schedule --watch here")
     cron = times.Cron(options.cron).text if options.cron else None
@@ -22,7 +22,7 @@ def schedule(options: argparse.Namespace) -> int:
 
 
 def submit(options: argparse.Namespace) -> int:
-    rooms, timeout = need("pipelines.submit", "pipelines"), need("pipelines.schedule", "pipelines").seconds
+    rooms, timeout = need("pipelines.cluster.submit", "pipelines"), need("pipelines.schedule", "pipelines").seconds
     timeout_s = timeout(options.timeout)
     cluster, arguments, say = _cluster(options)
     ids, name = rooms.upload(cluster, options.pipeline, settings_from(options), say)
@@ -46,7 +46,7 @@ def submit(options: argparse.Namespace) -> int:
 def _cluster(options: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
     if not options.machines:
         raise MasdError("a run on a cluster needs --machines: the recordings cannot be listed from here")
-    cluster = need("pipelines.cluster", "pipelines").Cluster(options.endpoint, namespace=options.namespace)
+    cluster = need("pipelines.cluster.client", "pipelines").Cluster(options.endpoint, namespace=options.namespace)
     places = {"data": options.data, "registry": options.registry, "log": options.log}
-    arguments = need("pipelines.submit", "pipelines").arguments_of(options.machines, **places)
-    return cluster, arguments, need("pipelines.process", "pipelines").say_on_stderr
+    arguments = need("pipelines.cluster.submit", "pipelines").arguments_of(options.machines, **places)
+    return cluster, arguments, need("pipelines.local.process", "pipelines").say_on_stderr

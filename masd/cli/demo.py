@@ -10,11 +10,11 @@ import pandas as pd
 
 from masd.config import Settings
 from masd.data.simulation import simulate
+from masd.drift.check import check_drift
 from masd.errors import MasdError
-from masd.lifecycle.drift import check_drift
-from masd.lifecycle.registry import Registry
 from masd.progress import ConsoleProgress
-from pipelines.run import run_training
+from masd.registry.registry import Registry
+from pipelines.local.run import run_training
 from serving.client import ScoringClient
 from serving.server import running_server
 

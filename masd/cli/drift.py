@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from masd.cli.common import REFUSED_OR_DRIFT, names, need
-from masd.lifecycle.drift_log import fetched
+from masd.drift.log import fetched
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,7 +49,7 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
         )
         print(f"drift: {', '.join(drifted) or 'none'}\nverdicts: {options.out}/<machine>/verdict.json")
         return REFUSED_OR_DRIFT if drifted else 0
-    drift = need("masd.lifecycle.drift", "monitoring")
+    drift = need("masd.drift.check", "monitoring")
     with fetched(options.log) as log:
         verdict = drift.check_drift(
             options.bundle, log, options.out, workspace=options.workspace, labels=options.labels
@@ -66,5 +66,5 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
 
 
 def _drift_ui(options: argparse.Namespace) -> int:
-    need("masd.lifecycle.drift_evidently", "monitoring").serve_workspace(options.workspace, options.port)
+    need("masd.drift.evidently_report", "monitoring").serve_workspace(options.workspace, options.port)
     return 0

@@ -9,8 +9,9 @@ from typing import Any
 
 from masd.cli.common import need
 from masd.errors import MasdError
-from masd.lifecycle.layout import place_of
-from masd.lifecycle.registry import Registry
+from masd.registry.layout import place_of
+from masd.registry.registry import Registry
+from masd.registry.verify import verify
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -111,7 +112,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from masd.lifecycle.registry_diff import diff
+    from masd.registry.diff import diff
 
     for difference in diff(_registry(options), options.machine, options.before, options.after):
         if options.json:
@@ -142,7 +143,7 @@ def _rollback(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     registry = _registry(options)
-    problems = registry.verify()
+    problems = verify(registry)
     for problem in problems:
         print(f"masd: {problem}", file=sys.stderr)
     versions = sum(len(registry.versions(machine)) for machine in registry.machines())
@@ -151,7 +152,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    from masd.lifecycle.registry_prune import prune
+    from masd.registry.prune import prune
 
     registry = _registry(options)
     _check_known(registry, options.machine)

@@ -47,7 +47,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _train(options: argparse.Namespace) -> int:
-    from masd.lifecycle.data_sets import local_data, local_machine, training_bytes
+    from masd.data.data_sets import local_data, local_machine, training_bytes
 
     settings = settings_from(options)
     out: Path = options.out
@@ -100,7 +100,7 @@ def _check_same_order(work: Path, machines: list[str], settings: Settings) -> No
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from masd.lifecycle.data_sets import local_machine
+    from masd.data.data_sets import local_machine
 
     folder = local_machine(options.data)
     steps.evaluate(options.bundle, folder.parent, folder.name, options.out)
@@ -115,7 +115,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from masd.audio import AudioError
-    from masd.lifecycle.bundle import load_bundle
+    from masd.bundle.bundle import load_bundle
 
     scorer = load_bundle(options.bundle).scorer
     failed = 0

@@ -112,7 +112,7 @@ def _schedule(options: argparse.Namespace) -> int:
         if getattr(options, name) is None:
             raise MasdError(f"a schedule for {options.pipeline} on this machine needs --{name}")
     schedule, jobs = need("pipelines.schedule", "pipelines"), need("pipelines.jobs", "pipelines")
-    say = need("pipelines.process", "pipelines").say_on_stderr
+    say = need("pipelines.local.process", "pipelines").say_on_stderr
     job = _job(options)
     if options.watch:
         schedule.watch(job.glance, lambda: print(jobs.told(job.once()), flush=True), say)

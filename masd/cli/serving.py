@@ -6,8 +6,8 @@ from typing import Any
 
 from masd.cli.common import need
 from masd.errors import MasdError
-from masd.lifecycle.object_store import folder_of
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
+from masd.storage.opening import folder_of
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -17,9 +17,9 @@ from masd.audio import AudioError, LogMel, Recording, decode
 from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
 from masd.config import AudioSettings, Settings
 from masd.data.channels import settled
+from masd.data.check.content import HeardClip, content_findings, heard_of
+from masd.data.check.findings import Finding, of_level
 from masd.data.clips import Clip
-from masd.data.content import HeardClip, content_findings, heard_of
-from masd.data.findings import Finding, of_level
 from masd.data.folders import MachineData
 from masd.errors import MasdError
 from masd.files import replacing_folder

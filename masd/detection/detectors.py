@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.config import ALL_SYSTEMS, REPORT_SYSTEMS, DetectionSettings, ReportSystemName, SystemName
-from masd.detection.domains import Detector, DomainMinimum, fit_system
 from masd.detection.features import ClipFeatures
-from masd.detection.fused import FusedDetector, fit_fused
-from masd.detection.knn import KnnDetector
-from masd.detection.lof import LofDetector
-from masd.detection.vectors import ErrorScaling, Level, rows_of
-from masd.detection.views import VIEWS, Views
-from masd.detection.whitened import WhitenedNeighbours
+from masd.detection.fused.detector import FusedDetector, fit_fused
+from masd.detection.fused.views import VIEWS, Views
+from masd.detection.fused.whitened import WhitenedNeighbours
+from masd.detection.paper.domains import Detector, DomainMinimum, fit_system
+from masd.detection.paper.knn import KnnDetector
+from masd.detection.paper.lof import LofDetector
+from masd.detection.paper.vectors import ErrorScaling, Level, rows_of
 from masd.errors import MasdError
 
 Scores = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.detection.features import ClipFeatures
-from masd.detection.whitened import Mask, WhitenedNeighbours
+from masd.detection.fused.whitened import Mask, WhitenedNeighbours
 
 FOLDS = 20
 """A distance to 95 % of the clips is hardly longer than one to all of them: held-out and new clips compare."""

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from masd.audio import cut_windows, window_spans
 from masd.config import WindowSettings
 from masd.data.store import FeatureStore
+from masd.detection.fused.views import Views, views_of
 from masd.detection.runtime import NetworkRuntime
-from masd.detection.views import Views, views_of
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
 

@@ -22,9 +22,9 @@ from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.errors import MasdError
 from masd.evaluation.embedding_map import map_embeddings
-from masd.evaluation.examples import choose_examples
 from masd.evaluation.metrics import official_metrics
-from masd.evaluation.report import ReportData, write_report
+from masd.evaluation.pages.examples import choose_examples
+from masd.evaluation.pages.report import ReportData, write_report
 from masd.evaluation.residuals import usual_residual
 from masd.evaluation.results import write_results
 from masd.progress import ConsoleProgress, Progress

@@ -1,1 +1,1 @@
-"""Bundles, the registry, drift, and the steps that pipelines are made of."""
+"""The steps that pipelines are made of, retraining, triggers and monitoring."""

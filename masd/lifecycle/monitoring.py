@@ -4,9 +4,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from masd.lifecycle.drift import check_drift
-from masd.lifecycle.drift_log import NothingLoggedError, fetched
-from masd.lifecycle.registry import Registry
+from masd.drift.check import check_drift
+from masd.drift.log import NothingLoggedError, fetched
+from masd.registry.registry import Registry
 
 log = logging.getLogger(__name__)
 

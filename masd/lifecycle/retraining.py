@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from masd.bundle.manifest import code_version
 from masd.config import Settings
+from masd.data.data_sets import fingerprint
 from masd.errors import MasdError
 from masd.files import write_text
-from masd.lifecycle.data_sets import fingerprint
-from masd.lifecycle.manifest import code_version
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
 
 HELD_BACK = "held_back.json"
 

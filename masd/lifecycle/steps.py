@@ -32,11 +32,11 @@ def featurize(
 
     :raises MasdError: recordings that cannot be trained on, with what to do.
     """
-    from masd.data.findings import say
+    from masd.data.check.findings import say
+    from masd.data.data_sets import fingerprint, local_data
     from masd.data.folders import read_machine, refuse_too_few
+    from masd.data.machine_name import check_machine_name
     from masd.data.store import build_store
-    from masd.lifecycle.data_sets import fingerprint, local_data
-    from masd.lifecycle.manifest import check_machine_name
 
     for machine in machines:
         check_machine_name(machine)
@@ -76,6 +76,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     import numpy as np
     import pandas as pd
 
+    from masd.bundle.bundle import save_bundle
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.embedding_distance import fit_embedding_distance
@@ -83,7 +84,6 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.detection.result import ClipScore, Signals
     from masd.evaluation.residuals import usual_residual_of_store
     from masd.learning.trained import load_network
-    from masd.lifecycle.bundle import save_bundle
 
     store, trained = FeatureStore.open(features / machine), load_network(network)
     if machine not in trained.normalisations:
@@ -139,10 +139,10 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
 
 def evaluate(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
     """Score the test clips of ``data/<machine>`` with a bundle and the controls -> the folder ``out``."""
+    from masd.bundle.bundle import load_bundle
+    from masd.data.data_sets import local_data
     from masd.data.folders import read_machine
     from masd.evaluation.evaluate import evaluate_scorer
-    from masd.lifecycle.bundle import load_bundle
-    from masd.lifecycle.data_sets import local_data
 
     loaded = load_bundle(bundle)
     if loaded.manifest.machine_type != machine:
@@ -166,11 +166,11 @@ def gate(
     """
     import pandas as pd
 
+    from masd.data.data_sets import local_data
     from masd.evaluation.comparison import Contender
-    from masd.evaluation.comparison_page import write_comparison
     from masd.evaluation.gate import decide
-    from masd.lifecycle.data_sets import local_data
-    from masd.lifecycle.registry import Registry
+    from masd.evaluation.pages.comparison import write_comparison
+    from masd.registry.registry import Registry
 
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     machine, system = metrics["machine_type"], settings.detection.system
@@ -204,12 +204,12 @@ def gate(
 
 def _champion(bundle: Path, folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
     """What the production model says of every test clip of the *new* data, and these clips to listen to."""
+    from masd.bundle.bundle import load_bundle
     from masd.data.folders import read_machine
     from masd.detection.streaming import excerpt
     from masd.evaluation.comparison import Contender
     from masd.evaluation.evaluate import score_clips
-    from masd.evaluation.examples import wav_of
-    from masd.lifecycle.bundle import load_bundle
+    from masd.evaluation.pages.examples import wav_of
 
     scorer = load_bundle(bundle).scorer
     results, _ = score_clips(scorer, read_machine(folder, scorer.settings.data).split("test"))

@@ -6,7 +6,7 @@
     triggers/locks/<digest>/...   who is claiming it just now
 
 The digest is of what would make a second run pointless: the same recordings with the same settings, the same window
-of the inference log, the same slot of a schedule. A trigger is claimed alone (:mod:`masd.lifecycle.locks`) before the
+of the inference log, the same slot of a schedule. A trigger is claimed alone (:mod:`masd.storage.locks`) before the
 work begins and shows a sign of life while it lasts, so one whose run failed or was killed can be claimed again.
 """
 
@@ -22,9 +22,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from masd.errors import MasdError
-from masd.lifecycle.audit import current_actor, now
-from masd.lifecycle.locks import exclusive
-from masd.lifecycle.object_store import MissingObjectError, ObjectStore
+from masd.registry.audit import current_actor, now
+from masd.storage.locks import exclusive
+from masd.storage.protocol import MissingObjectError, ObjectStore
 
 SIGN_OF_LIFE = timedelta(seconds=20)
 """How often a running trigger's record is written again."""

@@ -28,8 +28,8 @@ from masd.config import Settings
 from masd.data.folders import list_machines
 from masd.data.simulation import simulate
 from masd.errors import MasdError
-from pipelines.containers import RUN_LABEL, run_container
-from pipelines.run import run_training
+from pipelines.local.containers import RUN_LABEL, run_container
+from pipelines.local.run import run_training
 
 DOCKER = os.environ.get("DOCKER", "docker")
 PIPELINE, SERVE = f"masd/pipeline:{version('masd')}", f"masd/serve:{version('masd')}"

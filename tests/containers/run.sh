@@ -17,7 +17,7 @@ step() { echo "== $((SECONDS - start)) s: $*"; }
 step "lint the Dockerfile"
 "$(dirname "$python")/hadolint" Dockerfile
 step "manifests"
-"$python" -m pytest -q tests/test_manifests.py
+"$python" -m pytest -q tests/k8s/test_manifests.py
 step "a Docker engine"
 start_engine
 step "build both images"

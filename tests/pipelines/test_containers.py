@@ -9,9 +9,9 @@ import pytest
 
 from masd.config import Settings
 from masd.errors import MasdError
-from pipelines import containers
-from pipelines.containers import check_engine, run_arguments, run_container
-from pipelines.run import run_training
+from pipelines.local import containers
+from pipelines.local.containers import check_engine, run_arguments, run_container
+from pipelines.local.run import run_training
 
 
 class StandInContainer:

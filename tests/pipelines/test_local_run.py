@@ -14,7 +14,7 @@ import pytest
 from masd.cli.main import main
 from masd.config import Settings
 from masd.errors import MasdError
-from pipelines.run import MonitoringRun, TrainingRun, run_monitoring, run_training
+from pipelines.local.run import MonitoringRun, TrainingRun, run_monitoring, run_training
 
 STUBS = Path(__file__).parent / "stubs"
 
@@ -128,7 +128,7 @@ def stub_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stub writes the report here too: evaluations of stubs have no areas."""
     scope: dict[str, object] = {}
     exec((STUBS / "summary.py").read_text(), scope)
-    monkeypatch.setattr("masd.evaluation.summary.write_summary", scope["write_summary"])
+    monkeypatch.setattr("masd.evaluation.pages.summary.write_summary", scope["write_summary"])
 
 
 @pytest.mark.usefixtures("stub_summary")
@@ -224,7 +224,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
 def test_sigterm_takes_the_tasks_along(tmp_path: Path) -> None:
     data, out = _data(tmp_path, ["slow-fan"]), tmp_path / "out"
     code = (
-        "from pathlib import Path\nfrom masd.config import Settings\nfrom pipelines.run import run_training\n"
+        "from pathlib import Path\nfrom masd.config import Settings\nfrom pipelines.local.run import run_training\n"
         f"run_training(Path({str(data)!r}), [], Settings(), Path({str(out)!r}))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as process:
@@ -248,7 +248,7 @@ def _wait_for_pid(out: Path) -> int:
 
 
 def test_nobody_waits_for_kfp_before_it_is_needed() -> None:
-    code = "import sys, masd.cli.main, pipelines.run; sys.exit('kfp' in sys.modules)"
+    code = "import sys, masd.cli.main, pipelines.local.run; sys.exit('kfp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

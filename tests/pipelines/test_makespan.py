@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.makespan import CHAIN, Cluster, main, simulate, step_seconds
 from masd.errors import MasdError
-from pipelines.makespan import CHAIN, Cluster, main, simulate, step_seconds
 
 STEPS = {
     "fingerprint": 3.0,

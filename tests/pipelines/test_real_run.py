@@ -12,10 +12,11 @@ import soundfile
 
 from components.drift import drift
 from masd.config import Settings
-from masd.lifecycle.object_store import open_store
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
+from masd.registry.verify import verify
+from masd.storage.opening import open_store
 from pipelines.jobs import Job
-from pipelines.run import TrainingRun, run_monitoring, run_training
+from pipelines.local.run import TrainingRun, run_monitoring, run_training
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +60,7 @@ def test_verdicts_reach_registry_and_report(trained: TrainingRun) -> None:
 
     models = Registry.open(trained.registry)
     assert trained.registry == str(out / "registry")
-    assert models.verify() == []
+    assert verify(models) == []
     for machine, event, production in (("fan", "promote", "1"), ("bearing", "refuse", None)):
         assert models.channel(machine, "candidate") == "1"
         assert models.channel(machine, "production") == production
@@ -142,7 +143,7 @@ def test_drift_ends_in_a_new_version_beside_the_champion(
     assert "Side by side" in page
     assert (outcome.started, outcome.record.code) == (True, 0)
     assert verdict["sentence"] in outcome.record.outcome
-    assert models.verify() == []
+    assert verify(models) == []
 
 
 def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
@@ -179,7 +180,7 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
     third = job.once(say=list[str]().append)  # of the same window
     assert (third.started, third.record.code) == (True, 0)
     assert models.versions("fan") == ["1", "2", "3"] and models.channel("fan", "production") == "3"
-    assert models.verify() == []
+    assert verify(models) == []
 
 
 def test_fleet_has_one_network_and_lives_in_a_bucket(
@@ -199,6 +200,6 @@ def test_fleet_has_one_network_and_lives_in_a_bucket(
     histories = [json.loads((bundle / "history.json").read_text(encoding="utf-8")) for bundle in bundles]
     assert histories[0] == histories[1]
     assert len({verdict.machine for verdict in run.verdicts}) == 2
-    assert models.verify() == []
+    assert verify(models) == []
     for machine, bundle in zip(("fan", "bearing"), bundles, strict=True):
         assert (bundle / f"{machine}.mar").is_file()

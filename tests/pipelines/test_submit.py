@@ -1,4 +1,4 @@
-"""Submitting to a cluster: the real kfp.Client against a stand-in for the API server (tests/kfp_stand_in.py)."""
+"""Submitting to a cluster: the real kfp.Client, the API server of tests/support/kfp_stand_in.py."""
 
 import json
 import shutil
@@ -12,9 +12,9 @@ from kfp_stand_in import StandIn, stand_in
 
 from masd.cli.main import main
 from masd.config import Settings
-from masd.lifecycle.audit import AuditTrail
-from masd.lifecycle.object_store import open_store
-from pipelines import cluster, submit
+from masd.registry.audit import AuditTrail
+from masd.storage.opening import open_store
+from pipelines.cluster import client, submit
 from pipelines.compile import compile_pipelines
 
 TOKEN = "a-token-that-must-not-be-seen"
@@ -45,7 +45,7 @@ def environment(
 ) -> None:
     """A home without a Kubeflow configuration, quick polling, a token."""
     monkeypatch.setattr(submit, "compile_pipelines", compiled)
-    monkeypatch.setattr(cluster, "POLL_S", 0.01)
+    monkeypatch.setattr(client, "POLL_S", 0.01)
     monkeypatch.setenv("MASD_KFP_TOKEN", TOKEN)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -183,7 +183,7 @@ def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_silent_endpoint_is_given_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cluster, "REQUEST_TIMEOUT_S", (0.2, 0.2))
+    monkeypatch.setattr(client, "REQUEST_TIMEOUT_S", (0.2, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert main(["pipeline", "submit", "--endpoint", url, "--machines", "fan"]) == 1

@@ -13,10 +13,10 @@ import soundfile
 import yaml
 from safetensors.numpy import load_file, save_file
 
+from masd.bundle.bundle import CLIP_SECONDS, USUAL
+from masd.bundle.manifest import load_manifest
 from masd.config import Settings
 from masd.files import sha256
-from masd.lifecycle.bundle import CLIP_SECONDS, USUAL
-from masd.lifecycle.manifest import load_manifest
 from serving.archive import MODEL_CONFIG, archive
 from serving.server import RunningServer, running_server
 

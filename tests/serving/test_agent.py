@@ -20,16 +20,16 @@ import httpx
 import psutil
 import pytest
 
+from masd.bundle.bundle import load_bundle
 from masd.config import Settings
+from masd.drift.log import read_log
 from masd.files import sha256
 from masd.lifecycle import steps
-from masd.lifecycle.bundle import load_bundle
-from masd.lifecycle.drift_log import read_log
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
 from serving.archive import archive
 from serving.client import ScoringClient, ScoringError
-from serving.metrics import COUNTERS, GAUGES, HISTOGRAMS
 from serving.server import RunningServer, running_server
+from serving.worker.metrics import COUNTERS, GAUGES, HISTOGRAMS
 
 pytestmark = pytest.mark.slow
 
@@ -157,7 +157,7 @@ def test_a_broken_version_never_becomes_default_and_is_said_once(
         mar = archive(folder, folder / f"{MACHINE}.mar")
         with zipfile.ZipFile(mar) as content:
             entries = {name: content.read(name) for name in content.namelist()}
-        loaded = b"        from serving.batch import answer\n"
+        loaded = b"        from serving.worker.batch import answer\n"
         entries["handler.py"] = entries["handler.py"].replace(loaded, b"        raise ValueError('silent')\n")
         with zipfile.ZipFile(mar, "w") as content:
             for name, entry in entries.items():

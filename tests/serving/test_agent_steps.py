@@ -9,10 +9,10 @@ from fake_bundle import write_fake_bundle
 from s3_gateway import S3Gateway
 
 import serving.agent
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
 from serving.agent import ModelAgent
 from serving.client import ScoringError
-from serving.management import Loaded, ManagementError
+from serving.torchserve.management import Loaded, ManagementError
 
 
 class Played:
@@ -178,7 +178,7 @@ def test_follows_a_registry_in_a_bucket_which_may_be_away(
     s3_url: str, s3_gateway: S3Gateway, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving.agent, "archive", lambda bundle, out: out)
-    monkeypatch.setattr("masd.lifecycle.s3_store.RETRIES", 0)
+    monkeypatch.setattr("masd.storage.s3.RETRIES", 0)
     registry = Registry.open(s3_url)
     agent = ModelAgent(registry, played, played, tmp_path / "store")  # type: ignore[arg-type]
     _promoted(registry, tmp_path)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from masd.bundle.manifest import load_manifest
 from masd.errors import MasdError
-from masd.lifecycle.manifest import load_manifest
 from serving.archive import archive, is_archive_of
 
 

@@ -19,10 +19,10 @@ import psutil
 import pytest
 
 from masd.errors import MasdError
-from serving.auth import StaticToken
 from serving.client import ScoringClient, ScoringError
-from serving.management import KeyFile, Management, ManagementError
+from serving.front.auth import StaticToken
 from serving.server import running_server
+from serving.torchserve.management import KeyFile, Management, ManagementError
 
 SECRET = "sixteen-or-more-chars"
 

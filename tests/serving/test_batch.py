@@ -12,9 +12,9 @@ import pytest
 import soundfile
 
 from masd.audio import AudioError, Recording
+from masd.bundle.bundle import load_bundle
 from masd.detection.result import ClipScore
-from masd.lifecycle.bundle import load_bundle
-from serving.batch import answer
+from serving.worker.batch import answer
 
 Calls = list[int]
 

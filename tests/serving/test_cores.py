@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import torchserve_config
-from serving.torchserve_config import cores
+from serving.torchserve import config
+from serving.torchserve.config import cores
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ def test_a_containers_limit_counts(
     limit: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process in a container sees every core of its machine, but is stopped for a while when it uses more."""
-    monkeypatch.setattr(torchserve_config.os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(torchserve_config, "CGROUP_LIMIT", tmp_path / "cpu.max")
+    monkeypatch.setattr(config.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(config, "CGROUP_LIMIT", tmp_path / "cpu.max")
     if limit is not None:
         (tmp_path / "cpu.max").write_text(limit)
     assert cores() == expected

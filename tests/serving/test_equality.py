@@ -17,7 +17,7 @@ from raw_http import machine_of, post, post_json
 
 from masd.config import Settings
 from masd.lifecycle import steps
-from serving.grpc_client import GrpcScoringClient
+from serving.client.grpc import GrpcScoringClient
 from serving.server import RunningServer, running_server
 
 pytestmark = pytest.mark.slow

@@ -18,8 +18,8 @@ import pytest
 import soundfile
 from raw_http import Answer, call, machine_of, post, post_json, workers
 
-from serving.auth import StaticToken
-from serving.front import Front, listening
+from serving.front.auth import StaticToken
+from serving.front.proxy import Front, listening
 from serving.server import MAX_REQUEST_BYTES, RunningServer, running_server
 
 pytestmark = pytest.mark.slow

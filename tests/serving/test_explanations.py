@@ -11,10 +11,10 @@ import pytest
 import soundfile
 from raw_http import post, post_json
 
-from masd.lifecycle.bundle import Bundle, load_bundle
-from serving.batch import answer
-from serving.explain import MAX_EXPLAINED, Explainer
+from masd.bundle.bundle import Bundle, load_bundle
 from serving.server import RunningServer
+from serving.worker.batch import answer
+from serving.worker.explain import MAX_EXPLAINED, Explainer
 
 RATE = 16_000
 PITCH = 3_111.0

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.auth import StaticToken
-from serving.front import Front, agent_metrics, listening
+from serving.front.auth import StaticToken
+from serving.front.proxy import Front, agent_metrics, listening
 
 SECRET = "sixteen-or-more-chars"
 HEADERS = {"Authorization": f"Bearer {SECRET}"}

@@ -10,7 +10,7 @@ from raw_http import machine_of, post, workers
 
 from masd.errors import MasdError
 from serving.client import ScoringError
-from serving.grpc_client import METHOD, PACKAGE, GrpcScoringClient, messages
+from serving.client.grpc import METHOD, PACKAGE, GrpcScoringClient, messages
 from serving.server import MAX_REQUEST_BYTES, RunningServer
 
 PROTO = Path(__file__).parents[2] / "examples" / "inference.proto"

@@ -11,7 +11,7 @@ import pytest
 from hostile import hostile
 from raw_http import call, machine_of, post, workers
 
-from masd.lifecycle.bundle import load_bundle
+from masd.bundle.bundle import load_bundle
 from serving.server import RunningServer
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from clip_score import SCORE
 
-import serving.inference_log
-from serving.inference_log import InferenceLog
+import serving.worker.inference_log
+from serving.worker.inference_log import InferenceLog
 
 
 def test_a_row_a_clip_in_a_file_of_machine_and_process(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_an_unwritable_log_costs_one_warning(tmp_path: Path, caplog: pytest.LogC
 def test_a_full_folder_costs_new_records_and_they_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.inference_log, "MEASURE_SECONDS", 0.0)
+    monkeypatch.setattr(serving.worker.inference_log, "MEASURE_SECONDS", 0.0)
     log = InferenceLog(tmp_path, "fan", limit_bytes=1000)
     with caplog.at_level(logging.WARNING):
         for number in range(10):

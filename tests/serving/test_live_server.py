@@ -20,9 +20,9 @@ from typing import Any
 import psutil
 import pytest
 
+from masd.bundle.bundle import load_bundle
 from masd.errors import MasdError
 from masd.files import sha256
-from masd.lifecycle.bundle import load_bundle
 from serving.archive import archive
 from serving.client import ScoringClient
 from serving.server import RunningServer, running_server

@@ -15,11 +15,12 @@ import pytest
 from clip_score import SCORE
 from s3_gateway import running_gateway
 
-from masd.lifecycle.drift_log import read_log
-from masd.lifecycle.folder_store import FolderStore
-from masd.lifecycle.object_store import StoreError, open_store
-from serving.inference_log import InferenceLog
+from masd.drift.log import read_log
+from masd.storage.folder import FolderStore
+from masd.storage.opening import open_store
+from masd.storage.protocol import StoreError
 from serving.log_shipper import LogShipper
+from serving.worker.inference_log import InferenceLog
 
 
 class AwayStore(FolderStore):
@@ -154,9 +155,9 @@ def test_no_line_is_lost_to_a_rename_in_the_middle_of_a_write(tmp_path: Path) ->
 
 KILLED = """
 import json, os, pathlib, random, signal, sys, time
-from serving.inference_log import InferenceLog
+from serving.worker.inference_log import InferenceLog
 from serving.log_shipper import LogShipper
-from masd.lifecycle.object_store import open_store
+from masd.storage.opening import open_store
 from test_log_shipper import SCORE
 
 folder, url, rounds = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

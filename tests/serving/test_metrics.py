@@ -9,7 +9,7 @@ import pytest
 from clip_score import SCORE
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
-from serving.metrics import BatchMetrics, declarations
+from serving.worker.metrics import BatchMetrics, declarations
 
 
 @pytest.fixture

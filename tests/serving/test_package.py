@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from masd.bundle.manifest import load_manifest
 from masd.cli.main import main
 from masd.errors import MasdError
-from masd.lifecycle.manifest import load_manifest
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
+from masd.registry.verify import verify
 from serving.archive import is_archive_of
 from serving.package import package
 
@@ -65,7 +66,7 @@ def test_refused_stays_a_candidate_and_production_stays(tiny_bundle: Path, evalu
     assert is_archive_of(models.fetch("fan", "2") / "fan.mar", models.fetch("fan", "2"))
     assert models.audit("fan")[-1]["event"] == "refuse"
     assert models.audit("fan")[-1]["reason"] == "fan is refused. (run 8)"
-    assert models.verify() == []
+    assert verify(models) == []
 
 
 def test_what_awaits_approval_stays_a_candidate_until_a_person_promotes_it(
@@ -84,7 +85,7 @@ def test_what_awaits_approval_stays_a_candidate_until_a_person_promotes_it(
     assert main(["registry", "promote", "fan", "1", "--registry", registry, "--reason", "heard it, agreed"]) == 0
     assert models.channel("fan", "production") == "1"
     assert [record["event"] for record in models.audit("fan")] == ["register", "ask", "promote"]
-    assert models.verify() == []
+    assert verify(models) == []
 
 
 def test_a_retried_task_makes_no_second_version(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_a_bundle_that_a_cache_has_answered_stays_one_version_and_every_run_has_
     assert records == [("register", "1", None), ("promote", "1", None), ("promote", "1", "1")]
     assert models.audit("fan")[-1]["reason"] == "fan passes. (run 8)"
     assert models.history("fan") == ["1"]  # nothing that a rollback could go back to
-    assert models.verify() == []
+    assert verify(models) == []
 
 
 def test_a_verdict_on_another_machine_is_not_acted_on(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:

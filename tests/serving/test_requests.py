@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.requests import MAX_CLIPS, MAX_JSON_BYTES, MAX_REQUEST_ID, RequestError, parse
+from serving.worker.requests import MAX_CLIPS, MAX_JSON_BYTES, MAX_REQUEST_ID, RequestError, parse
 
 AUDIO = b"RIFF anything but a brace"
 B64 = base64.b64encode(AUDIO).decode()

@@ -8,10 +8,10 @@ import pytest
 
 import serving.server
 import serving.sidecar
-import serving.torchserve_config
+import serving.torchserve.config
 from masd.cli.main import main
 from masd.errors import MasdError
-from serving.torchserve_config import Addresses
+from serving.torchserve.config import Addresses
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_records_wait_in_the_log_folder_or_where_they_are_told(monkeypatch: pyte
 def test_grpc_takes_its_usual_port_or_any_where_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr(serving.torchserve_config, "GRPC_PORT", port)
+        monkeypatch.setattr(serving.torchserve.config, "GRPC_PORT", port)
         elsewhere = Addresses.claim("127.0.0.1", 0, 0, 0, None).grpc_port
         with pytest.raises(MasdError, match=f"--grpc-port {port} cannot be used"):
             Addresses.claim("127.0.0.1", 0, 0, 0, port)

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from masd.lifecycle.registry import Registry
+from masd.registry.registry import Registry
 from serving.client import ScoringClient
-from serving.torchserve import TorchServe
-from serving.torchserve_config import Access, Addresses
+from serving.torchserve.config import Access, Addresses
+from serving.torchserve.process import TorchServe
 
 pytestmark = pytest.mark.slow
 

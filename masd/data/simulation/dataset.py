@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
-from masd.data.simulation.bearing import BEARING
-from masd.data.simulation.fan import FAN
-from masd.data.simulation.gearbox import GEARBOX
 from masd.data.simulation.machine import Machine
+from masd.data.simulation.machines.bearing import BEARING
+from masd.data.simulation.machines.fan import FAN
+from masd.data.simulation.machines.gearbox import GEARBOX
+from masd.data.simulation.machines.slider import SLIDER
+from masd.data.simulation.machines.toy_car import TOY_CAR
+from masd.data.simulation.machines.toy_train import TOY_TRAIN
+from masd.data.simulation.machines.valve import VALVE
 from masd.data.simulation.plan import Plan, SimulationError
 from masd.data.simulation.signals import RATE
-from masd.data.simulation.slider import SLIDER
-from masd.data.simulation.toy_car import TOY_CAR
-from masd.data.simulation.toy_train import TOY_TRAIN
-from masd.data.simulation.valve import VALVE
 from masd.data.simulation.writer import check_free, write_machine
 
 CATALOGUE: dict[str, Machine] = {

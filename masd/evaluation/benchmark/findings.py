@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from masd.evaluation.benchmark.resamples import CONFIDENCE
 from masd.evaluation.benchmark.scores import DEFAULT, METHODS, STATISTICS, baseline_label
 from masd.evaluation.benchmark.table import BenchmarkTable
-from masd.evaluation.pages import points
+from masd.evaluation.pages.html import points
 
 CHANCE = 0.5
 STATISTICS_MARGIN = 0.02

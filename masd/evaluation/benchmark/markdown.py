@@ -7,7 +7,7 @@ from masd.evaluation.benchmark.findings import signed
 from masd.evaluation.benchmark.scores import DEFAULT, STATISTICS, baseline_label, label
 from masd.evaluation.benchmark.table import BenchmarkTable, Spread
 from masd.evaluation.metrics import AREAS
-from masd.evaluation.pages import DASH, points
+from masd.evaluation.pages.html import DASH, points
 
 
 def scores_table(table: BenchmarkTable) -> str:

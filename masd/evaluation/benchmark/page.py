@@ -11,7 +11,7 @@ from masd.evaluation.benchmark.plots import ablation, forest, machine_scores, of
 from masd.evaluation.benchmark.resamples import CONFIDENCE, SAMPLES
 from masd.evaluation.benchmark.scores import DEFAULT, GROUPS, STATISTICS, BenchmarkScores, baseline_label, label
 from masd.evaluation.benchmark.table import BenchmarkTable, build_table, csv_rows
-from masd.evaluation.pages import render, svg_uri
+from masd.evaluation.pages.html import render, svg_uri
 from masd.files import write_text
 
 __all__ = ["BenchmarkAbout", "BenchmarkScores", "write_benchmark"]

@@ -12,7 +12,7 @@ from masd.evaluation.benchmark.differences import Difference
 from masd.evaluation.benchmark.findings import CHANCE, STATISTICS_MARGIN
 from masd.evaluation.benchmark.scores import BASELINES, GROUPS, LOSSES, STATISTICS, label
 from masd.evaluation.benchmark.table import BenchmarkTable, Spread
-from masd.evaluation.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
+from masd.evaluation.figures.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
 
 GROUP_COLOURS = dict(zip(GROUPS, ("#8a5a2b", "#6fa89b", "#3b8474", "#17594b", SERVED_COLOUR), strict=True))
 SYSTEM_STYLES = dict(

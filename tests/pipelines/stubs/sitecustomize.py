@@ -7,9 +7,9 @@ from pathlib import Path
 
 STUBS = {
     "masd.lifecycle.steps": "steps.py",
-    "masd.lifecycle.registry": "registry.py",
-    "masd.lifecycle.drift": "drift.py",
-    "masd.evaluation.summary": "summary.py",
+    "masd.registry.registry": "registry.py",
+    "masd.drift.check": "drift.py",
+    "masd.evaluation.pages.summary": "summary.py",
     "serving.package": "package.py",
 }
 

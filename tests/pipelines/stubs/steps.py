@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from masd.config import Settings
+from masd.data.data_sets import fingerprint
 from masd.errors import MasdError
-from masd.lifecycle.data_sets import fingerprint
 
 
 def featurize(data: str, machines: Sequence[str], settings: Settings, out: Path, recordings: str) -> None:

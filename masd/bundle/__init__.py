@@ -1,0 +1,1 @@
+"""The bundle: the one artefact of training, and its manifest."""

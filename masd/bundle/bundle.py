@@ -1,0 +1,107 @@
+"""The bundle: the one artefact of training, a folder whose every byte is vouched for by its manifest."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
+
+from masd.bundle.manifest import FILES, Manifest, code_version, load_manifest, write_manifest
+from masd.config import Settings
+from masd.data.machine_name import check_machine_name
+from masd.detection.detectors import Detectors
+from masd.detection.scorer import Scorer
+from masd.errors import MasdError
+from masd.evaluation.residuals import UsualResidual
+from masd.files import replacing_folder, sha256
+from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
+
+CLIP_SECONDS = "clip_seconds"
+USUAL = "usual_residual."
+"""Names in ``detectors.safetensors`` beside the detectors' own."""
+
+DCASE_CLIP_SECONDS = np.array(10.0)
+"""Of bundles that do not say how long their training clips are."""
+
+LIBRARIES = ("numpy", "onnxruntime", "scikit-learn", "scipy", "torch")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle, ready to score; one made before there were explanations has no ``usual``."""
+
+    folder: Path
+    manifest: Manifest
+    settings: Settings
+    scorer: Scorer
+    history: list[dict[str, float]]
+    usual: UsualResidual | None
+
+
+def save_bundle(
+    out: Path,
+    *,
+    settings: Settings,
+    machine_type: str,
+    data_fingerprint: str,
+    recordings: str,
+    trained: TrainedNetwork,
+    detectors: Detectors,
+    reference: pd.DataFrame,
+    usual: UsualResidual | None,
+) -> Manifest:
+    """Write a bundle folder, whole or not at all."""
+    check_machine_name(machine_type)
+    with replacing_folder(out) as staged:
+        (staged / "config.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+        save_tensors(network_tensors(trained, [machine_type]), staged / "network.safetensors")
+        arrays = {name: array.copy(order="C") for name, array in detectors.tensors().items()}
+        arrays[CLIP_SECONDS] = np.array(float(reference["duration_s"].median()))
+        if usual is not None:
+            arrays |= {f"{USUAL}mean": usual.mean, f"{USUAL}spread": usual.spread}
+        save_arrays(arrays, staged / "detectors.safetensors")
+        reference.to_parquet(staged / "reference.parquet", index=False)
+        (staged / "history.json").write_text(json.dumps(trained.history), encoding="utf-8")
+        manifest = Manifest(
+            machine_type=machine_type,
+            data_fingerprint=data_fingerprint,
+            recordings=recordings,
+            classes=trained.class_names,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            code_version=code_version(),
+            libraries={name: version(name) for name in LIBRARIES},
+            files={name: sha256(staged / name) for name in FILES},
+        )
+        write_manifest(staged, manifest)
+    return manifest
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Verify and load a bundle.
+
+    :raises MasdError: see :func:`load_manifest`; or contents that do not fit together.
+    """
+    manifest = load_manifest(folder)
+    settings = Settings.from_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder / "config.yaml"))
+    try:
+        history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        trained = restore_network(
+            load_tensors(folder / "network.safetensors"), settings.network, manifest.classes, history
+        )
+        arrays = load_arrays(folder / "detectors.safetensors")
+        detectors = Detectors.from_tensors(arrays)
+        clip_seconds = float(arrays.get(CLIP_SECONDS, DCASE_CLIP_SECONDS))
+        scorer = Scorer(settings, manifest.machine_type, trained, detectors, manifest.version, clip_seconds)
+        known = f"{USUAL}mean" in arrays
+        usual = UsualResidual(arrays[f"{USUAL}mean"], arrays[f"{USUAL}spread"]) if known else None
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise MasdError(f"{folder}: its files do not fit together ({' '.join(str(error).split())[:160]})") from error
+    return Bundle(folder, manifest, settings, scorer, history, usual)

@@ -1,0 +1,114 @@
+"""``manifest.json``: what a bundle is and what every other file in it must be. Read without loading the model."""
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import masd
+from masd.data.machine_name import check_machine_name
+from masd.errors import MasdError
+from masd.files import sha256, write_text
+
+SCHEMA_VERSION = 4
+UNREGISTERED = "0"
+FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``: what the bundle is, where it came from, and the SHA-256 of every other file.
+
+    ``data_fingerprint`` is of the training data; ``recordings`` of all recordings, tests too, of the machines that it
+    was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted.
+    """
+
+    machine_type: str
+    data_fingerprint: str
+    classes: list[str]
+    recordings: str = ""
+    schema_version: int = SCHEMA_VERSION
+    version: str = UNREGISTERED
+    created: str = ""
+    code_version: str = ""
+    libraries: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def parse_manifest(text: str | bytes, where: str) -> Manifest:
+    """Read a manifest's text; the files it names are not looked at.
+
+    :param where: the bundle, for messages.
+    :raises MasdError: no manifest of a bundle, or one of another schema.
+    """
+    try:
+        content = json.loads(text)
+        schema = content["schema_version"]
+        if schema > SCHEMA_VERSION:
+            raise MasdError(
+                f"{where}: bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
+            )
+        if schema < SCHEMA_VERSION:
+            raise MasdError(
+                f"{where}: bundle schema {schema} is older than this masd reads ({SCHEMA_VERSION}); train it again"
+            )
+        manifest = Manifest(**content)
+        check_machine_name(manifest.machine_type)
+    except (ValueError, KeyError, TypeError) as error:
+        raise MasdError(f"{where}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+    if set(manifest.files) != set(FILES):
+        raise MasdError(f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}")
+    return manifest
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read ``manifest.json`` and check every file it names.
+
+    :raises MasdError: not a bundle, another schema, or a file that is missing or not what was written.
+    """
+    try:
+        text = (folder / "manifest.json").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise MasdError(f"{folder}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+    manifest = parse_manifest(text, str(folder))
+    for name, digest in manifest.files.items():
+        if not (folder / name).is_file():
+            raise MasdError(f"{folder / name}: missing from the bundle; fetch or train it again")
+        if sha256(folder / name) != digest:
+            raise MasdError(
+                f"{folder / name}: is not what the manifest vouches for (SHA-256 differs); fetch or train it again"
+            )
+    return manifest
+
+
+def stamp(folder: Path, *, version: str, metrics: dict[str, Any]) -> Manifest:
+    """Give a bundle that is about to be registered its version and metrics; no other file changes."""
+    manifest = replace(load_manifest(folder), version=version, metrics=metrics)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def code_version() -> str:
+    """masd's version, with the git commit where masd runs from a checkout."""
+    try:
+        own = version("masd")
+    except PackageNotFoundError:  # the copy inside a model archive
+        own = "unknown"
+    root = Path(masd.__file__).parent.parent
+    if not (root / ".git").exists():
+        return own
+    commit = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return f"{own}+g{commit}" if commit else own
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a manifest whole or not at all."""
+    write_text(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")

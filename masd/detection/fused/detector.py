@@ -1,0 +1,152 @@
+"""The default detector: distances of single frames and of several views of a clip, each domain in its own unit."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.detection.fused.frame_residuals import FrameResiduals, fit_frame_residuals, runs_of
+from masd.detection.fused.views import VIEWS, ViewName, Views
+from masd.detection.fused.whitened import Mask, WhitenedNeighbours
+
+Array = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float64]
+Spans = npt.NDArray[np.int64]
+FRAMES: Literal["frames"] = "frames"
+MemberName = Literal["frames"] | ViewName
+
+WEIGHTS: dict[MemberName, float] = {
+    FRAMES: 0.4,
+    "band-mean": 0.2,
+    "band-peak": 0.05,
+    "band-change": 0.05,
+    "modulation": 0.25,
+    "latent": 0.05,
+}
+"""Share of each in the score: on no machine of the development fleets is the sum below the challenge's baseline."""
+
+LEAST_RATIO = 1e-6
+"""A copy of a training clip is at distance 0, whose logarithm would outweigh every other view and be minus infinity."""
+
+
+@dataclass(frozen=True)
+class FusedDetector:
+    """Score of a clip: ``min over domains of exp(weighted mean over members of log(distance / typical distance))``.
+
+    Members are the frame residuals and a nearest neighbour for each view. ``typical`` ``[2]`` of a member is the
+    geometric mean distance of a domain's training clips, each held out of the fit, to the nearest other clip (frames:
+    to the other clips' frames) of their domain. So a score of 1 means "as far from the known normal clips as these are
+    from each other" in either domain, however few clips the target has; 2 means twice as far.
+    """
+
+    frames: FrameResiduals
+    neighbours: dict[ViewName, WhitenedNeighbours]
+    typical: dict[MemberName, Scores]
+
+    def score(self, log_mels: Sequence[Array], views: Views) -> tuple[Scores, Mask]:
+        """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
+        gave the minimum ``[n]``.
+        """
+        return _minimum(self._log_ratios(map(self.frames.squares, log_mels), views))
+
+    def score_with_windows(
+        self, log_mels: Sequence[Array], views: Views, spans: Sequence[Spans], window_views: Views
+    ) -> list[tuple[float, bool, Scores]]:
+        """:meth:`score` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``, larger where it is
+        less like the known clips.
+
+        ``spans`` ``[W, 2]`` are the windows' frames, ``window_views`` ``[all windows, D]``. The geometric mean of a
+        clip's windows is its score: a window is shorter than the clips it is compared with, so its own distance says
+        where, not how much. One pass for all: the megabytes they are compared with are read from memory once.
+        """
+        squares = [self.frames.squares(log_mel) for log_mel in log_mels]
+        of_windows = [runs_of(span, runs) for runs, own in zip(squares, spans, strict=True) for span in own]
+        together: Views = {name: np.concatenate([views[name], window_views[name]]) for name in self.neighbours}
+        ratios = self._log_ratios(squares + of_windows, together)
+        scores, from_target = _minimum(ratios[: len(squares)])
+        parts = np.split(ratios[len(squares) :], np.cumsum([len(own) for own in spans])[:-1])
+        return [
+            (float(score), bool(target), _spread(own[:, int(target)], float(score)))
+            for score, target, own in zip(scores, from_target, parts, strict=True)
+        ]
+
+    def _log_ratios(self, squares: Iterable[Array], views: Views) -> Scores:
+        """``[n, 2]``: weighted mean over the members, for the source and the target."""
+        distances: dict[MemberName, Scores] = {FRAMES: self.frames.distances(squares)}
+        distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
+        return _log_ratios(distances, self.typical)
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        out = {f"{FRAMES}.{key}": value for key, value in self.frames.tensors().items()}
+        for name, neighbours in self.neighbours.items():
+            out |= {f"{name}.{key}": value for key, value in neighbours.tensors().items()}
+        return out | {f"{name}.typical": typical for name, typical in self.typical.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+        """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
+
+        def own(name: MemberName) -> dict[str, npt.NDArray[np.generic]]:
+            return {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
+
+        return cls(
+            FrameResiduals.from_tensors(own(FRAMES)),
+            {name: WhitenedNeighbours.from_tensors(own(name)) for name in VIEWS},
+            {name: tensors[f"{name}.typical"].astype(np.float64) for name in WEIGHTS},
+        )
+
+
+def fit_fused(
+    log_mels: Sequence[Array], views: Views, is_target: Mask, folds: int, seed: int
+) -> tuple[FusedDetector, Scores]:
+    """Fit on the training clips' frames ``[T, F]`` and views ``[n, D]``; returns the detector and each clip's held-out
+    score ``[n]``.
+
+    Folds hold clips of both domains, and whitening is fitted without them too: with more coordinates than clips,
+    distances of clips that shaped the covariance are far too small.
+    """
+    rng = np.random.default_rng(seed)
+    groups = [np.array_split(rng.permutation(np.flatnonzero(domain)), folds) for domain in (~is_target, is_target)]
+    parts = [np.concatenate(both) for both in zip(*groups, strict=True)]
+    frames, of_frames = fit_frame_residuals(log_mels, is_target, parts)
+    held_out: dict[MemberName, Scores] = {FRAMES: of_frames}
+    held_out |= {name: np.full((len(is_target), 2), np.inf) for name in views}
+    for fold in parts:
+        rest = np.setdiff1d(np.arange(len(is_target)), fold)
+        if len(fold) == 0 or len(rest) < 2:
+            continue
+        for name, vectors in views.items():
+            fitted = WhitenedNeighbours.fit(vectors[rest], is_target[rest])
+            held_out[name][fold] = fitted.distances(vectors[fold])
+    typical = {name: _typical(distances, is_target) for name, distances in held_out.items()}
+    neighbours = {name: WhitenedNeighbours.fit(vectors, is_target) for name, vectors in views.items()}
+    scores, _ = _minimum(_log_ratios(held_out, typical))
+    return FusedDetector(frames, neighbours, typical), scores
+
+
+def _typical(held_out: Scores, is_target: Mask) -> Scores:
+    """Geometric means of the finite own-domain distances; a domain without any borrows the other's."""
+    means = []
+    for column, domain in enumerate((~is_target, is_target)):
+        own = held_out[domain, column]
+        own = own[np.isfinite(own) & (own > 0)]
+        means.append(float(np.exp(np.log(own).mean())) if len(own) else np.nan)
+    known = np.nanmean(means) if np.isfinite(means).any() else 1.0
+    return np.where(np.isfinite(means), means, known)
+
+
+def _log_ratios(distances: dict[MemberName, Scores], typical: dict[MemberName, Scores]) -> Scores:
+    logs = {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
+    mean: Scores = np.sum([WEIGHTS[name] * values for name, values in logs.items()], axis=0)
+    return mean
+
+
+def _spread(own: Scores, score: float) -> Scores:
+    spread: Scores = score * np.exp(own - own.mean())
+    return spread
+
+
+def _minimum(log_ratios: Scores) -> tuple[Scores, Mask]:
+    return np.exp(log_ratios.min(axis=1)), log_ratios[:, 1] < log_ratios[:, 0]

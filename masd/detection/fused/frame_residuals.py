@@ -1,0 +1,192 @@
+"""How unusual single frames are, in what a linear auto-encoder leaves of them.
+
+The challenge's baseline scores a clip by the Mahalanobis distance of its frames' residuals after a dense auto-encoder
+(:mod:`masd.detection.controls.baseline`), and is strong on machines where statistics over a clip say little. Here the
+auto-encoder is linear: its optimum is known, the principal axes, so that it needs no training and little arithmetic.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from masd.audio import frame_runs, pad_by_repetition
+from masd.detection.fused.whitened import Distances, Mask
+
+Array = npt.NDArray[np.float32]
+
+CONTEXT = 5
+"""Consecutive frames that are coded together, as in the baseline."""
+
+AXES = 16
+"""What the code keeps of these ``5 F`` numbers."""
+
+SHRINKAGE = 0.03
+"""Towards equal variances: a target of few clips has frames that hardly differ in some direction."""
+
+SILENCE = 1e-6
+"""Variance in dB^2 below which nothing is known: of frames that are all the same."""
+
+
+@dataclass(frozen=True)
+class FrameResiduals:
+    """Five frames less the ``mean`` ``[F]`` of all make ``z`` ``[5, F]``; the orthonormal ``axes`` ``U`` ``[5, F, A]``
+    leave ``r = z - U U^T z`` of it.
+
+    ``centres`` ``[d, F]`` and ``precisions`` ``[d, F, F]`` are of single frames of ``r``, by domain: source, and target
+    where there is one. Frames are in dB.
+    """
+
+    mean: Array
+    axes: Array
+    centres: Array
+    precisions: Array
+
+    def squares(self, log_mel: Array) -> Array:
+        """``[T, F]`` dB -> squared Mahalanobis distance of each run of five frames, mean of the five,
+        ``[T - 4, d]``.
+
+        ``sum_k (z_k - c - U_k a)^T P (z_k - c - U_k a)`` with ``a = U^T z``, multiplied out: frames are in five runs
+        each, and so go through a matrix once.
+        """
+        frames = pad_by_repetition(log_mel, CONTEXT) - self.mean
+        product = (torch.from_numpy(frames) @ self._factors[0]).numpy() - self._factors[1]
+        kept, *of_domains = np.split(product, self._columns, axis=1)
+        codes = self._over_runs(kept)
+        squared = []
+        for centre, of_codes, weighed, crossed in zip(
+            self.centres, self._of_codes, of_domains[::2], of_domains[1::2], strict=True
+        ):
+            own = np.einsum("tf,tf->t", frames - centre, weighed)
+            own = np.convolve(own, np.ones(CONTEXT, np.float32), "valid")
+            squared.append(own + np.einsum("ta,ta->t", codes, codes @ of_codes - 2 * self._over_runs(crossed)))
+        means: Array = np.maximum(np.stack(squared, axis=1) / CONTEXT, 0.0).astype(np.float32)
+        return means
+
+    def distances(self, squares: Iterable[Array]) -> Distances:
+        """Any number of stretches, each as :meth:`squares` of its runs ``[runs, d]`` -> root of their mean ``[n, 2]``
+        (infinite where there is no target).
+        """
+        means = np.stack([runs.mean(axis=0, dtype=np.float64) for runs in squares])
+        out = np.full((len(means), 2), np.inf)
+        out[:, : means.shape[1]] = np.sqrt(means)
+        return out
+
+    def _over_runs(self, parts: Array) -> Array:
+        """``[T, 5 A]``, what each frame adds at each place of a run -> the sum for each run, ``[T - 4, A]``."""
+        width, count = self.axes.shape[2], len(parts) - CONTEXT + 1
+        places = [parts[place : place + count, place * width : (place + 1) * width] for place in range(CONTEXT)]
+        total: Array = np.sum(places, axis=0)
+        return total
+
+    @cached_property
+    def _factors(self) -> tuple[torch.Tensor, Array]:
+        """``[F, 5 A + d (F + 5 A)]``: ``U``, and for each domain ``P`` and ``P U``, side by side for one product; and
+        what their centres take from each column.
+        """
+        axes = self.axes.transpose(1, 0, 2).reshape(len(self.mean), -1)
+        columns, offsets = [axes], [np.zeros(axes.shape[1], np.float32)]
+        for centre, precision in zip(self.centres, self.precisions, strict=True):
+            columns.append(np.concatenate([precision, precision @ axes], axis=1))
+            offsets.append(centre @ columns[-1])
+        return torch.from_numpy(np.concatenate(columns, axis=1)), np.concatenate(offsets)
+
+    @cached_property
+    def _columns(self) -> npt.NDArray[np.int64]:
+        """Where the parts of :attr:`_factors` begin, after the first."""
+        of_axes, bands = self.axes.shape[0] * self.axes.shape[2], len(self.mean)
+        return np.cumsum([of_axes, *[bands, of_axes] * len(self.centres)][:-1])
+
+    @cached_property
+    def _of_codes(self) -> list[Array]:
+        """``U^T P U`` ``[A, A]`` of each domain."""
+        return [np.einsum("kfa,fg,kgb->ab", self.axes, p, self.axes, optimize=True) for p in self.precisions]
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+        return cls(**{field.name: tensors[field.name].astype(np.float32) for field in fields(cls)})
+
+
+def runs_of(span: npt.NDArray[np.int64], squares: Array) -> Array:
+    """The runs of five that lie within frames ``span[0]`` to ``span[1]``; of a shorter span the nearest one."""
+    first = min(int(span[0]), len(squares) - 1)
+    return squares[first : max(int(span[1]) - CONTEXT + 1, first + 1)]
+
+
+def fit_frame_residuals(
+    log_mels: Sequence[Array], is_target: Mask, folds: Sequence[npt.NDArray[np.int64]]
+) -> tuple[FrameResiduals, Distances]:
+    """Fit on training clips ``[T, F]`` each; returns the model and each clip's distances ``[n, 2]`` to what the other
+    folds' frames are like (infinite where those hold no clip of a domain).
+
+    Clips are read one by one, three times. The axes are those of all clips: sixteen of hundreds, from thousands of
+    frames, know little of a single clip.
+    """
+    mean, axes = _principal_axes(log_mels)
+    bands, domains = len(mean), is_target.astype(np.int64)
+    counts, sums = np.zeros((2, len(folds))), np.zeros((2, len(folds), bands))
+    products = np.zeros((2, len(folds), bands, bands))
+    for number, fold in enumerate(folds):
+        for row in np.sort(fold):
+            residual = _residual(log_mels[int(row)], mean, axes)
+            counts[domains[row], number] += len(residual)
+            sums[domains[row], number] += residual.sum(axis=0, dtype=np.float64)
+            products[domains[row], number] += residual.T @ residual
+
+    def fitted(used: Mask) -> FrameResiduals:
+        known = counts[:, used].sum(axis=1) > 0
+        moments = (moment[known][:, used].sum(axis=1) for moment in (counts, sums, products))
+        return _model(mean, axes, *moments)
+
+    held_out = np.full((len(log_mels), 2), np.inf)
+    for number, fold in enumerate(folds):
+        others = np.arange(len(folds)) != number
+        known = np.flatnonzero(counts[:, others].sum(axis=1))
+        if len(known) and len(fold):
+            model = fitted(others)
+            distances = model.distances(model.squares(log_mels[int(row)]) for row in fold)
+            held_out[fold[:, None], known] = distances[:, : len(known)]
+    return fitted(np.ones(len(folds), dtype=np.bool_)), held_out
+
+
+def _model(mean: Array, axes: Array, counts: Distances, sums: Distances, products: Distances) -> FrameResiduals:
+    """From the number ``[d]`` of residual frames of each domain, their sum ``[d, F]`` and the sum of their products
+    ``[d, F, F]``.
+    """
+    centres, precisions = [], []
+    for count, total, squared in zip(counts, sums, products, strict=True):
+        centre = total / count
+        covariance = squared / count - np.outer(centre, centre)
+        level = max(float(np.trace(covariance)) / len(centre), SILENCE)
+        shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * level * np.eye(len(centre))
+        centres.append(centre)
+        precisions.append(np.linalg.inv(shrunk))
+    return FrameResiduals(mean, axes, np.stack(centres).astype(np.float32), np.stack(precisions).astype(np.float32))
+
+
+def _principal_axes(log_mels: Sequence[Array]) -> tuple[Array, Array]:
+    """Mean frame ``[F]``, and the axes ``[5, F, A]`` on which runs of five frames vary most."""
+    total = np.sum([frames.sum(axis=0, dtype=np.float64) for frames in log_mels], axis=0)
+    mean: Array = (total / sum(len(frames) for frames in log_mels)).astype(np.float32)
+    size = CONTEXT * len(mean)
+    products = np.zeros((size, size))
+    for log_mel in log_mels:
+        runs = frame_runs(log_mel - mean, CONTEXT).reshape(-1, size)
+        products += runs.T @ runs
+    _, vectors = np.linalg.eigh(products)
+    return mean, vectors[:, -min(AXES, size // 2) :].astype(np.float32).reshape(CONTEXT, len(mean), -1)
+
+
+def _residual(log_mel: Array, mean: Array, axes: Array) -> Array:
+    """``[T, F]`` -> ``[5 (T - 4), F]``: all frames of all runs, without what the axes keep."""
+    flat = axes.reshape(-1, axes.shape[2])
+    runs = frame_runs(log_mel - mean, CONTEXT).reshape(-1, len(flat))
+    kept = np.asarray((runs @ flat) @ flat.T, np.float32)
+    return (runs - kept).reshape(-1, len(mean))

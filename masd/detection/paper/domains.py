@@ -1,0 +1,198 @@
+"""One detector per domain and the minimum of the two (report 2.4)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.config import DetectionSettings, ReportSystemName
+from masd.detection.paper.knn import KnnDetector
+from masd.detection.paper.lof import LofDetector
+from masd.detection.paper.smote import oversample_target
+
+Array = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float64]
+Groups = npt.NDArray[np.int64]
+Detector = KnnDetector | LofDetector
+DomainName = Literal["source", "target"]
+
+DENSITY_NEIGHBOURS: dict[DomainName, int] = {"source": 16, "target": 9}
+"""Own neighbours a reference is compared with under local density normalisation."""
+
+MAX_LEAVE_ONE_OUT = 20
+"""Up to this many clips a domain's held-out scores leave out one clip at a time, beyond it a fold at a time."""
+
+
+@dataclass(frozen=True)
+class DomainDetector:
+    """A detector of one domain; its scores are ``(raw - offset) / scale`` (0 and 1 unless z-scored)."""
+
+    detector: Detector
+    offset: float = 0.0
+    scale: float = 1.0
+
+    def score(self, vectors: Array) -> Scores:
+        return (self.detector.score(vectors) - self.offset) / self.scale
+
+
+@dataclass(frozen=True)
+class DomainMinimum:
+    """The anomaly score of report 2.4: the smaller of the two domain models' scores."""
+
+    source: DomainDetector
+    target: DomainDetector | None
+
+    def score(self, vectors: Array) -> tuple[Scores, npt.NDArray[np.bool_]]:
+        """``[n, d + 1]`` -> scores ``[n]``, and whether the target model gave the minimum ``[n]``."""
+        source = self.source.score(vectors)
+        if self.target is None:
+            return source, np.zeros(len(source), dtype=np.bool_)
+        target = self.target.score(vectors)
+        return np.minimum(source, target), target < source
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        out: dict[str, npt.NDArray[np.generic]] = {}
+        for name, domain in (("source", self.source), ("target", self.target)):
+            if domain is not None:
+                out |= {f"{name}.{key}": value for key, value in domain.detector.tensors().items()}
+                out[f"{name}.offset_scale"] = np.array([domain.offset, domain.scale])
+        return out
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]], kind: type[Detector]) -> Self:
+        def domain(name: DomainName) -> DomainDetector | None:
+            own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
+            if not own:
+                return None
+            offset, scale = own["offset_scale"].astype(np.float64)
+            return DomainDetector(kind.from_tensors(own), float(offset), float(scale))
+
+        source = domain("source")
+        if source is None:
+            raise KeyError("source")
+        return cls(source, domain("target"))
+
+
+@dataclass(frozen=True)
+class FittedSystem:
+    """One of the four systems on the training vectors, with a held-out score ``[clips]`` of every training clip."""
+
+    minimum: DomainMinimum
+    held_out: Scores
+
+
+def fit_system(
+    name: ReportSystemName,
+    vectors: Array,
+    groups: Groups,
+    clip_is_target: npt.NDArray[np.bool_],
+    settings: DetectionSettings,
+    seed: int,
+) -> FittedSystem:
+    """Fit both domains on ``vectors`` ``[n, d + 1]`` whose clips are ``groups`` ``[n]``; ``clip_is_target`` is
+    ``[clips]``.
+
+    The held-out score of a clip comes from detectors fitted without it (and without synthetic vectors made from
+    it): one clip at a time in small domains, ``held_out_folds`` folds otherwise. Of a clip that the network was
+    trained on it is too low still; :mod:`masd.learning.calibration` keeps some from it.
+    """
+    rng = np.random.default_rng(seed)
+    fit = _fitter(name, settings, seed)
+    row_is_target = clip_is_target[groups]
+    source, target = (
+        _bounded(vectors[~row_is_target], settings, rng),
+        _bounded(vectors[row_is_target], settings, rng),
+    )
+
+    def fit_source(own: Array) -> Detector:
+        return fit(own, "source")
+
+    def fit_target(own: Array) -> Detector:
+        return fit(
+            oversample_target(source, own, neighbours=settings.smote_neighbours, share=settings.smote_share, seed=seed),
+            "target",
+        )
+
+    least = 2 if name.startswith("lof") else 1
+    source_detector = fit_source(source)
+    target_detector = fit_target(target) if len(target) >= least else None
+    own_scores = np.full(len(vectors), np.inf)
+    for clips, refit, is_target in (
+        (np.flatnonzero(~clip_is_target), fit_source, False),
+        (np.flatnonzero(clip_is_target), fit_target, True),
+    ):
+        if is_target and target_detector is None:
+            continue
+        for fold in _folds(clips, settings.held_out_folds, rng):
+            out = np.isin(groups, fold)
+            rest = _bounded(vectors[(row_is_target == is_target) & ~out], settings, rng)
+            if len(rest) >= least:
+                own_scores[out] = refit(rest).score(vectors[out])
+    source_model = _normalised(DomainDetector(source_detector), own_scores[~row_is_target], settings)
+    target_model = None
+    if target_detector is not None:  # too few held-out scores of its own: it borrows the scale of the source
+        like_source = replace(source_model, detector=target_detector)
+        target_model = _normalised(like_source, own_scores[row_is_target], settings)
+    pair = DomainMinimum(source_model, target_model)
+    return FittedSystem(pair, _held_out(pair, vectors, groups, row_is_target, own_scores, len(clip_is_target)))
+
+
+def _held_out(
+    pair: DomainMinimum,
+    vectors: Array,
+    groups: Groups,
+    row_is_target: npt.NDArray[np.bool_],
+    own_scores: Scores,
+    clips: int,
+) -> Scores:
+    """Held-out own-domain score against the other domain's full model, minimum, mean over the rows of each clip."""
+    scores = np.empty(len(vectors))
+    for own, other, rows in (
+        (pair.source, pair.target, ~row_is_target),
+        (pair.target, pair.source, row_is_target),
+    ):
+        held_out = np.full(int(rows.sum()), np.inf) if own is None else (own_scores[rows] - own.offset) / own.scale
+        if other is not None and rows.any():
+            held_out = np.minimum(held_out, other.score(vectors[rows]))
+        scores[rows] = held_out
+    per_clip: Scores = np.bincount(groups, weights=scores, minlength=clips) / np.bincount(groups, minlength=clips)
+    return per_clip
+
+
+def _fitter(name: ReportSystemName, settings: DetectionSettings, seed: int) -> Callable[[Array, DomainName], Detector]:
+    if name.startswith("lof"):
+        return lambda vectors, _: LofDetector.fit(vectors, neighbours=settings.lof_neighbours)
+
+    def fit(vectors: Array, domain: DomainName) -> KnnDetector:
+        centres = settings.knn_centres if settings.knn == "centres" and domain == "source" else None
+        density = DENSITY_NEIGHBOURS[domain] if settings.domain_scores == "density" else None
+        return KnnDetector.fit(
+            vectors,
+            centres=centres,
+            neighbours=settings.knn_neighbours,
+            density_neighbours=density,
+            seed=seed,
+        )
+
+    return fit
+
+
+def _normalised(model: DomainDetector, held_out: Scores, settings: DetectionSettings) -> DomainDetector:
+    known = held_out[np.isfinite(held_out)]
+    if settings.domain_scores != "zscore" or len(known) < 2:
+        return model
+    return replace(model, offset=float(known.mean()), scale=max(float(known.std(ddof=1)), 1e-9))
+
+
+def _folds(clips: Groups, folds: int, rng: np.random.Generator) -> list[npt.NDArray[Any]]:
+    count = len(clips) if len(clips) <= MAX_LEAVE_ONE_OUT else folds
+    return np.array_split(rng.permutation(clips), count) if count else []
+
+
+def _bounded(vectors: Array, settings: DetectionSettings, rng: np.random.Generator) -> Array:
+    """At most ``max_vectors`` of them, drawn without replacement, so that a bank cannot outgrow the server."""
+    if len(vectors) <= settings.max_vectors:
+        return vectors
+    return vectors[np.sort(rng.choice(len(vectors), settings.max_vectors, replace=False))]

@@ -1,0 +1,1 @@
+"""Drift: an inference log compared with what a model was trained on."""

@@ -1,0 +1,124 @@
+"""Has what a deployed model hears moved away from what it was trained on?
+
+Compares an inference log with the bundle's reference (the normal training clips with their held-out scores).
+The tests are in :mod:`masd.drift.statistics`.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from masd.bundle.manifest import load_manifest
+from masd.config import DriftSettings, Settings
+from masd.drift.clips import unusual_clips
+from masd.drift.evidently_report import add_to_workspace, run_report, write_report
+from masd.drift.labels import live_performance, read_labels
+from masd.drift.log import LogRows, read_log
+from masd.drift.page import write_page
+from masd.drift.statistics import COLUMNS, MODEL_COLUMNS, compare, rounded
+from masd.drift.verdict import DriftVerdict, conclusion
+from masd.errors import MasdError
+from masd.files import write_text
+
+MOST_CLIPS = 5000
+"""A longer window is thinned evenly to this many clips: a change that needs more to be seen does not matter."""
+
+PAGES = ("drift.html", "evidently.html", "drift.json")
+
+
+def check_drift(
+    bundle: Path,
+    log: Path,
+    out: Path,
+    settings: DriftSettings | None = None,
+    *,
+    workspace: Path | None = None,
+    labels: Path | None = None,
+) -> DriftVerdict:
+    """Write ``out/verdict.json`` and, with enough clips, ``drift.html``, ``evidently.html`` and ``drift.json`` there.
+
+    ``log`` is an inference log, a ``.jsonl`` or ``.parquet`` file or a folder of them; all its rows of this
+    model count, so the caller chooses the period by the files. ``settings`` default to the bundle's own.
+    ``workspace`` is a folder of Evidently's to which the check is added; ``labels`` a file of late labels
+    (:func:`masd.drift.labels.read_labels`).
+
+    :raises MasdError: a broken bundle, a log or labels that cannot be used (see :func:`read_log`), or no Evidently.
+    """
+    manifest = load_manifest(bundle)
+    if settings is None:
+        config = bundle / "config.yaml"
+        settings = Settings.from_yaml(config.read_text(encoding="utf-8"), str(config)).drift
+    known_labels = None if labels is None else read_labels(labels)
+    reference = read_reference(bundle / "reference.parquet")
+    logged = read_log(log, manifest.machine_type, manifest.version, COLUMNS)
+    rows = logged.rows
+    if len(rows) > MOST_CLIPS:
+        rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_CLIPS).astype(int)].reset_index(drop=True)
+    window = rounded(rows)
+    columns = {}
+    if len(window) >= settings.min_clips:
+        columns = compare(reference, window, settings.false_alarm_rate)
+    word, sentence = conclusion(columns, len(window), len(reference), settings.min_clips)
+    verdict = DriftVerdict(
+        machine_type=manifest.machine_type,
+        model_version=manifest.version,
+        verdict=word,
+        clips=len(window),
+        reference_clips=len(reference),
+        false_alarm_rate=settings.false_alarm_rate,
+        columns=columns,
+        unusual=unusual_clips(reference, rows, columns),
+        not_compared=[name for name in COLUMNS if name in logged.missing or name not in reference],
+        ignored=_ignored(logged, len(logged.rows) - len(rows)),
+        live=None if known_labels is None else live_performance(logged.rows, known_labels),
+        sentence=f"{manifest.machine_type}: {sentence}",
+    )
+
+    out.mkdir(parents=True, exist_ok=True)
+    for page in PAGES:  # of an earlier run: must not stand beside this verdict
+        (out / page).unlink(missing_ok=True)
+    if columns:
+        report = run_report(reference, window, verdict)
+        write_report(report, out)
+        if workspace is not None:
+            add_to_workspace(report, manifest.machine_type, workspace)
+        write_page(reference, rows, verdict, out / "drift.html")
+    write_text(out / "verdict.json", json.dumps(asdict(verdict), indent=2) + "\n")
+    return verdict
+
+
+def read_reference(file: Path) -> pd.DataFrame:
+    """The compared columns of ``reference.parquet``, model values only of as many target clips as their share allows.
+
+    Those of source clips are known where the network was not trained on them, those of target clips always: all of
+    them together would be a mixture that no stream has.
+
+    :raises MasdError: not a table, or one with none of the columns.
+    """
+    try:
+        clips = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise MasdError(f"{file}: cannot be read: {' '.join(str(error).split())[:160]}") from error
+    reference = rounded(clips)
+    if reference.empty or "domain" not in clips:
+        raise MasdError(f"{file} is no reference of drift: train the bundle again with this version of masd")
+    own = [name for name in MODEL_COLUMNS if name in reference]
+    target = (clips["domain"] == "target").to_numpy()
+    if own and not target.all():
+        share = float(reference.loc[~target, own].notna().all(axis=1).mean())
+        rows = np.flatnonzero(target)
+        kept = np.linspace(0, len(rows) - 1, round(share * len(rows))).astype(int)
+        reference.loc[np.setdiff1d(rows, rows[kept]), own] = np.nan
+    return reference
+
+
+def _ignored(logged: LogRows, thinned: int) -> dict[str, int]:
+    return {
+        "other_machines": logged.other_machines,
+        "other_versions": logged.other_versions,
+        "unreadable": logged.unreadable,
+        "thinned": thinned,
+    }

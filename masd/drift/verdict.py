@@ -1,0 +1,46 @@
+"""What a drift check concludes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from masd.drift.clips import UnusualClip
+from masd.drift.labels import LivePerformance
+from masd.drift.statistics import ColumnDrift
+
+Word = Literal["drift", "no drift", "insufficient data"]
+
+
+@dataclass(frozen=True)
+class DriftVerdict:
+    """What ``verdict.json`` says.
+
+    ``unusual`` names the clips that drive each drifted column; ``not_compared`` the columns that the log or the
+    reference does not have; ``ignored`` counts log rows that did not take part, by reason; ``live`` is there where
+    labels were given.
+    """
+
+    machine_type: str
+    model_version: str
+    verdict: Word
+    clips: int
+    reference_clips: int
+    false_alarm_rate: float
+    columns: dict[str, ColumnDrift]
+    unusual: dict[str, list[UnusualClip]]
+    not_compared: list[str]
+    ignored: dict[str, int]
+    live: LivePerformance | None
+    sentence: str
+
+
+def conclusion(columns: dict[str, ColumnDrift], clips: int, reference_clips: int, min_clips: int) -> tuple[Word, str]:
+    """The verdict in one word and in one sentence; no ``columns`` where nothing could be compared."""
+    against = f"{clips} clips against {reference_clips} of the reference"
+    drifted = [column.describe(name) for name, column in columns.items() if column.drifted]
+    if drifted:
+        return "drift", f"drift in {', '.join(drifted)}; {against}"
+    if columns:
+        return "no drift", f"no drift in {len(columns)} columns; {against}"
+    if clips < min_clips:
+        return "insufficient data", f"{clips} clips are too few to tell, {min_clips} are needed"
+    return "insufficient data", f"all {clips} clips and the reference are one and the same clip"

@@ -1,0 +1,1 @@
+"""The registry of versions: pointers, the audit trail, and what checks, compares and removes versions."""

@@ -1,0 +1,118 @@
+"""The audit trail of one machine: one small object per decision, never changed."""
+
+import getpass
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from uuid import uuid4
+
+from masd.errors import MasdError
+from masd.storage.protocol import ObjectStore
+
+Event = Literal["register", "promote", "rollback", "refuse", "ask", "prune"]
+MOVES: tuple[Event, ...] = ("promote", "rollback")
+"""The events that move the production pointer."""
+
+_STAMP = "%Y%m%dT%H%M%S.%f"
+_NAME = re.compile(r"(?P<stamp>\d{8}T\d{6}\.\d{6})-(?P<event>[a-z]+)(?:-(?P<version>\d+)-[0-9a-f]+)?\.json")
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """Who did what, when and why; ``previous`` and ``version`` are where a pointer stood before and stands now."""
+
+    event: Event
+    machine_type: str
+    version: str
+    previous: str | None
+    actor: str
+    time: str
+    reason: str
+    metrics: dict[str, Any]
+
+
+def current_actor() -> str:
+    """Who acts: ``MASD_ACTOR`` (a service account, a CI job), or the user's name."""
+    if actor := os.environ.get("MASD_ACTOR"):
+        return actor
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without an entry
+        return f"uid-{os.getuid()}"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class AuditTrail:
+    """The records below ``models/<machine>/audit``, in the order of their names."""
+
+    def __init__(self, store: ObjectStore, machine: str) -> None:
+        self._store, self._machine = store, machine
+        self._place = f"models/{machine}/audit"
+
+    def add(
+        self, event: Event, version: str, previous: str | None, reason: str, metrics: dict[str, Any] | None = None
+    ) -> str:
+        """Write a record; returns its key.
+
+        Its name sorts after all that are there, even those of a machine whose clock is ahead.
+        """
+        record = AuditRecord(event, self._machine, version, previous, current_actor(), now(), reason, metrics or {})
+        stamps = [datetime.strptime(str(self._part(key, "stamp")), _STAMP) for key in self._keys()[-1:]]
+        stamp = max([datetime.now(UTC).replace(tzinfo=None), *(last + timedelta(microseconds=1) for last in stamps)])
+        key = f"{self._place}/{stamp.strftime(_STAMP)}-{event}-{version}-{uuid4().hex[:8]}.json"
+        self._store.write(key, (json.dumps(asdict(record), indent=2) + "\n").encode())
+        return key
+
+    def records(self, *events: Event) -> list[dict[str, Any]]:
+        """All records, or those of some events, oldest first."""
+        keys = [key for key in self._keys() if not events or self._part(key, "event") in events]
+        return [self._read(key) for key in keys]
+
+    def versions(self, event: Event) -> set[str]:
+        """Versions that such an event is on record for, without reading the records."""
+        found = {self._part(key, "version") for key in self._keys() if self._part(key, "event") == event}
+        return {version for version in found if version}  # masd 0.1.0 did not name it
+
+    def _keys(self) -> list[str]:
+        keys = [item.key for item in self._store.list(f"{self._place}/")]
+        return [key for key in keys if _NAME.fullmatch(key.rpartition("/")[2])]
+
+    def _part(self, key: str, part: str) -> str | None:
+        found = _NAME.fullmatch(key.rpartition("/")[2])
+        return found[part] if found else None
+
+    def _read(self, key: str) -> dict[str, Any]:
+        try:
+            record: dict[str, Any] = json.loads(self._store.read(key))
+        except ValueError as error:
+            raise MasdError(f"{self._store.url}/{key}: unreadable record ({error}); move it away to go on") from error
+        return record
+
+
+def productions(current: str | None, moves: list[dict[str, Any]]) -> list[str]:
+    """What is in production, and what further rollbacks would bring back, newest first.
+
+    :param current: the version the production pointer names.
+    :param moves: the records of :data:`MOVES`, oldest first. Those of moves that were recorded and have then not
+        happened are passed over: followed back from ``current``, each one that happened says where to look next.
+    """
+    happened, place = [], current
+    for record in reversed(moves):
+        if record["version"] == place:
+            happened.append(record)
+            place = record["previous"]
+    stack: list[str] = []
+    for record in reversed(happened):
+        if record["event"] == "rollback":
+            stack = stack[:-1]
+        elif record["version"] != record["previous"]:
+            stack.append(record["version"])
+    if current is not None and stack[-1:] != [current]:
+        stack.append(current)
+    return stack[::-1]

@@ -1,0 +1,53 @@
+"""What is different between two versions of a machine's model?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from masd.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not the same; None where one of the two has no such thing."""
+
+    about: str
+    name: str
+    before: Any
+    after: Any
+
+
+def diff(registry: Registry, machine: str, before: str, after: str) -> list[Difference]:
+    """Settings, metrics, code, data, classes and libraries that differ.
+
+    :raises MasdError: a version that is not there, or whose manifest or settings cannot be read.
+    """
+    one, two = (_described(registry, machine, version) for version in (before, after))
+    return [
+        Difference(about, name, one[about].get(name), two[about].get(name))
+        for about in one
+        for name in dict.fromkeys([*one[about], *two[about]])
+        if one[about].get(name) != two[about].get(name)
+    ]
+
+
+def _described(registry: Registry, machine: str, version: str) -> dict[str, dict[str, Any]]:
+    manifest = registry.manifest(machine, version)
+    return {
+        "settings": _flat(registry.settings(machine, version).model_dump(mode="json")),
+        "metrics": manifest.metrics,
+        "code": {"version": manifest.code_version},
+        "data": {
+            "fingerprint": manifest.data_fingerprint,
+            "recordings": manifest.recordings,
+            "classes": manifest.classes,
+        },
+        "library": dict(manifest.libraries),
+    }
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found

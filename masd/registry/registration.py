@@ -1,0 +1,83 @@
+"""A new version: claim a number, bring the files in, the manifest last; or leave nothing."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from masd.errors import MasdError
+from masd.registry.audit import AuditTrail
+from masd.registry.layout import CLAIM, MANIFEST, numbered, place_of
+from masd.storage.protocol import ObjectStore, StoreError
+
+
+def add_version(
+    store: ObjectStore,
+    machine: str,
+    staged: Path,
+    prepare: Callable[[str], None],
+    reason: str,
+    metrics: dict[str, Any],
+) -> tuple[str, str]:
+    """Register the folder ``staged``, which ``prepare(version)`` may still complete; returns version and claim.
+
+    The claim is to be deleted when all is done: it tells a registration that was killed from one that was not.
+    """
+    version, claim = _claim_number(store, machine)
+    try:
+        prepare(version)
+        _write(store, machine, staged, version, claim, reason, metrics)
+    except BaseException:
+        with suppress(MasdError):  # the store has gone: verify and prune know what this leaves
+            _withdraw(store, f"{place_of(machine)}/{version}", claim)
+        raise
+    return version, claim
+
+
+def _claim_number(store: ObjectStore, machine: str) -> tuple[str, str]:
+    """A number that nobody else has, had or gets, and the key of the claim that says so.
+
+    By the reasoning of :mod:`masd.storage.locks`: the claim lies where the version will, and who sees anything else
+    there goes on to the next number.
+    """
+    number = 0
+    while True:
+        taken = {*numbered(store, machine), *AuditTrail(store, machine).versions("register")}
+        number = max({number, *map(int, taken)}) + 1
+        place = f"{place_of(machine)}/{number}"
+        own = f"{place}/{CLAIM}{uuid4().hex}"
+        store.write(own, b"")
+        if [item.key for item in store.list(f"{place}/")] == [own]:
+            return str(number), own
+        store.delete(own)
+        time.sleep(random.uniform(0, 0.1))  # noqa: S311 - no secret
+
+
+def _write(
+    store: ObjectStore, machine: str, staged: Path, version: str, claim: str, reason: str, metrics: dict[str, Any]
+) -> None:
+    place = f"{place_of(machine)}/{version}"
+    for file in sorted(path for path in staged.rglob("*") if path.is_file()):
+        name = file.relative_to(staged).as_posix()
+        if name != MANIFEST:
+            store.upload(file, f"{place}/{name}")
+    record = AuditTrail(store, machine).add("register", version, None, reason, metrics)
+    try:
+        if not list(store.list(claim)):  # pruned as one that was killed long ago
+            raise StoreError(f"{store.url}: registering {machine} took so long that it was given up; try again")
+        store.upload(staged / MANIFEST, f"{place}/{MANIFEST}")
+    except BaseException:
+        with suppress(MasdError):
+            store.delete(record)
+        raise
+
+
+def _withdraw(store: ObjectStore, place: str, claim: str) -> None:
+    store.delete(f"{place}/{MANIFEST}")  # in case it got there although its writing failed
+    for item in list(store.list(f"{place}/")):
+        if not item.key.startswith(f"{place}/{CLAIM}"):
+            store.delete(item.key)
+    store.delete(claim)

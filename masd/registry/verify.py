@@ -1,0 +1,90 @@
+"""Is a registry what its pointers and records say? One line per problem, each with what mends it."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from masd.errors import MasdError
+from masd.registry.audit import MOVES, AuditTrail
+from masd.registry.layout import CLAIM, MANIFEST, numbered
+from masd.registry.registry import CHANNELS, Channel, Registry
+from masd.storage.locks import LEASE
+from masd.storage.protocol import StoredObject
+
+BROKEN_OFF = timedelta(hours=1)
+"""A registration that has not ended by then was killed."""
+
+
+def verify(registry: Registry) -> list[str]:
+    """Hash every file and check every pointer and record; returns one line per problem, with what mends it.
+
+    What may still be at work, such as a registration of this hour, is no problem.
+    """
+    found = [re.match(r"models/([^/]+)/", item.key) for item in registry.store.list("models/")]
+    return [line for machine in sorted({name[1] for name in found if name}) for line in _of_machine(registry, machine)]
+
+
+def broken_off(files: dict[str, StoredObject], now: datetime) -> bool:
+    """Whether the writer of these objects has been gone for long, by the newest of them."""
+    return now - max(item.modified for item in files.values()) > BROKEN_OFF
+
+
+def _of_machine(registry: Registry, machine: str) -> Iterator[str]:
+    prune = f"masd registry prune {machine} removes it"
+    now, trail = datetime.now(UTC), AuditTrail(registry.store, machine)
+    known = trail.versions("register") - trail.versions("prune")
+    versions = numbered(registry.store, machine)
+    for version, files in versions.items():
+        where = f"{registry.url}/models/{machine}/{version}"
+        if MANIFEST not in files:
+            if broken_off(files, now):
+                yield f"{where}: what a killed process has left of it, no version; {prune}"
+        else:
+            try:
+                registry.check(machine, version)
+            except MasdError as error:
+                yield str(error)
+            if any(name.startswith(CLAIM) for name in files) and broken_off(files, now):
+                yield f"{where}: whole, but its registration was broken off and left a claim; {prune}"
+    for version in sorted(known - set(versions), key=int):
+        yield (
+            f"{registry.url}: {machine} version {version} is on record, but was never finished or was deleted by hand; "
+            f"masd registry prune {machine} puts that on record"
+        )
+    for name in CHANNELS:
+        try:
+            yield from _pointer(registry, machine, name)
+        except MasdError as error:
+            yield f"{name} pointer: {error}"
+    try:
+        yield from _last_move(registry, machine, now)
+    except MasdError as error:
+        yield str(error)
+
+
+def _pointer(registry: Registry, machine: str, name: Channel) -> Iterator[str]:
+    pointer = registry.pointer(machine, name)
+    if pointer is None:
+        return
+    digest = registry.manifest_sha256(machine, pointer["version"])
+    if pointer.get("manifest_sha256", digest) != digest:
+        yield (
+            f"{registry.url}: {machine} version {pointer['version']} is not what the {name} pointer was set to (its "
+            f"manifest differs); promote another version with masd registry promote"
+        )
+
+
+def _last_move(registry: Registry, machine: str, now: datetime) -> Iterator[str]:
+    moves = registry.audit(machine, *MOVES)
+    try:
+        place = registry.channel(machine, "production")
+    except MasdError:  # said already
+        return
+    if not moves or moves[-1]["version"] == place:
+        return
+    last = moves[-1]
+    if now - datetime.fromisoformat(last["time"]) > LEASE:
+        yield (
+            f"{registry.url}: {machine} {last['event']} to version {last['version']} of {last['time']} was broken off: "
+            f"production is {place or 'nothing'}; give masd registry promote the version that it should be"
+        )

@@ -1,0 +1,91 @@
+"""An object store in a folder: one file an object."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from masd.files import replacing_file
+from masd.storage.protocol import MissingObjectError, StoredObject, StoreError, check_key
+
+
+class FolderStore:
+    """Files below ``root``; the folder is made when the first object is written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = str(root)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError as error:
+            raise MissingObjectError(f"{self.url} has no object {key}") from error
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def write(self, key: str, content: bytes) -> None:
+        try:
+            with self._durable(key) as staged:
+                staged.write_bytes(content)
+        except OSError as error:
+            raise self._failed("write", key, error) from error
+
+    def download(self, key: str, path: Path) -> None:
+        source = self._path(key)
+        try:
+            with replacing_file(path) as staged:
+                shutil.copyfile(source, staged)
+        except FileNotFoundError as error:
+            raise MissingObjectError(f"{self.url} has no object {key}") from error
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def upload(self, path: Path, key: str) -> None:
+        try:
+            with self._durable(key) as staged:
+                shutil.copyfile(path, staged)
+        except OSError as error:
+            raise self._failed("write", key, error) from error
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        found = []
+        for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
+            for name in names:
+                file = Path(folder, name)
+                key = file.relative_to(self.root).as_posix()
+                hidden = any(part.startswith(".") for part in key.split("/"))  # staged by a writer that is not done yet
+                if hidden or not key.startswith(prefix):
+                    continue
+                try:
+                    status = file.stat()
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+                found.append(StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
+        yield from sorted(found, key=lambda item: item.key)
+
+    def delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._failed("delete", key, error) from error
+
+    @contextmanager
+    def _durable(self, key: str) -> Iterator[Path]:
+        """As :func:`replacing_file`, and the new name is on the disk too when the block has ended."""
+        path = self._path(key)
+        with replacing_file(path) as staged:
+            yield staged
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _failed(self, what: str, key: str, error: OSError) -> StoreError:
+        return StoreError(f"{self.url}: cannot {what} {key}: {error.strerror or error}")

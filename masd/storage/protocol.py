@@ -1,0 +1,66 @@
+"""Named bytes in a folder or in an S3-compatible bucket: one small interface."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from masd.errors import MasdError
+
+
+class StoreError(MasdError):
+    """The store cannot be used: unreachable, refused, full, or not there at all."""
+
+
+class MissingObjectError(StoreError):
+    """There is no object of this key."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object as a listing shows it; ``modified`` is by the store's own clock.
+
+    ``etag`` changes whenever the content does; a folder has none.
+    """
+
+    key: str
+    size: int
+    modified: datetime
+    etag: str = ""
+
+
+class ObjectStore(Protocol):
+    """Keys are relative, ``/``-separated and never leave the store. Every object is whole or not there."""
+
+    url: str
+    """As it was opened, without credentials: for messages and for opening it again."""
+
+    def read(self, key: str) -> bytes:
+        """:raises MissingObjectError: no such object."""
+
+    def write(self, key: str, content: bytes) -> None:
+        """Create or replace an object; once this returns, it survives a crash of either side."""
+
+    def download(self, key: str, path: Path) -> None:
+        """Bring an object of any size to ``path``: written beside, then renamed.
+
+        :raises MissingObjectError: no such object.
+        """
+
+    def upload(self, path: Path, key: str) -> None:
+        """:meth:`write` for a file of any size."""
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All objects whose key starts with ``prefix``, in the order of their keys."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; no error where there is none."""
+
+
+def check_key(key: str) -> str:
+    """:raises StoreError: a key that could leave the store or that only one kind of store could hold."""
+    parts = key.split("/")
+    if not key or "\\" in key or "\0" in key or any(part in ("", ".", "..") for part in parts):
+        raise StoreError(f"{key!r} is not a key: use relative names separated by '/'")
+    return key

@@ -1,0 +1,171 @@
+"""An object store in an S3-compatible bucket, through the ``minio`` client."""
+
+import io
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
+
+from masd.files import replacing_file
+from masd.storage.protocol import StoredObject, StoreError, check_key
+from masd.storage.s3_errors import explained, failures
+
+if TYPE_CHECKING:
+    from minio import Minio
+
+CONNECT_S, READ_S = 5.0, 60.0
+RETRIES, BACK_OFF_S = 5, 0.2
+"""Waits of 0, 0.4, 0.8, 1.6 and 3.2 s: a server that restarts within seconds is waited for."""
+POOL = 8
+PART_BYTES = 16 * 2**20
+"""Objects above this size go up in parts, at most three at a time."""
+
+
+class S3Store:
+    """Objects below a prefix of one bucket."""
+
+    def __init__(self, client: "Minio", bucket: str, prefix: str, url: str) -> None:
+        self.url = url
+        self._client, self._bucket, self._prefix = client, bucket, prefix
+
+    @classmethod
+    def from_url(cls, url: str) -> "S3Store":
+        """``s3://bucket/prefix``, with everything else from the environment; nothing is asked of the server yet.
+
+        ``MASD_S3_ENDPOINT`` (default ``https://s3.amazonaws.com``), ``AWS_REGION`` (default ``us-east-1``),
+        ``AWS_CA_BUNDLE`` for a private certificate authority, and credentials from ``AWS_ACCESS_KEY_ID`` with
+        ``AWS_SECRET_ACCESS_KEY`` (and ``AWS_SESSION_TOKEN``), or from the file ``AWS_SHARED_CREDENTIALS_FILE``
+        (profile ``AWS_PROFILE``), which may be a mounted secret.
+
+        :raises StoreError: a URL or an environment that cannot be used.
+        """
+        parts = urlsplit(url)
+        prefix = parts.path.strip("/")
+        if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
+            raise StoreError(f"{parts.scheme}://{parts.hostname or ''}: give s3://bucket/prefix and nothing else")
+        if prefix:
+            check_key(prefix)
+        return cls(_client(url), parts.netloc, f"{prefix}/" if prefix else "", url.rstrip("/"))
+
+    def read(self, key: str) -> bytes:
+        content = io.BytesIO()
+        self._fetch(key, content)
+        return content.getvalue()
+
+    def write(self, key: str, content: bytes) -> None:
+        with self._errors("write", key):
+            self._client.put_object(self._bucket, self._name(key), io.BytesIO(content), len(content))
+
+    def download(self, key: str, path: Path) -> None:
+        with replacing_file(path) as staged, staged.open("wb") as file:
+            self._fetch(key, file)
+
+    def upload(self, path: Path, key: str) -> None:
+        with self._errors("write", key):
+            self._client.fput_object(self._bucket, self._name(key), str(path), part_size=PART_BYTES)
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        with self._errors("list", prefix):
+            for item in self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True):
+                name = item.object_name or ""
+                if name.endswith("/") or item.last_modified is None:  # what some gateways show for a folder
+                    continue
+                etag = (item.etag or "").strip('"')
+                yield StoredObject(name.removeprefix(self._prefix), item.size or 0, item.last_modified, etag)
+
+    def delete(self, key: str) -> None:
+        with self._errors("delete", key):
+            self._client.remove_object(self._bucket, self._name(key))
+
+    def _name(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _fetch(self, key: str, into: BinaryIO) -> None:
+        """Bytes of one object, from the start again when the connection breaks within them."""
+        from urllib3.exceptions import MaxRetryError, ProtocolError, ReadTimeoutError
+
+        with self._errors("read", key):
+            for attempt in range(RETRIES + 1):
+                try:
+                    with self._open(key) as response:
+                        shutil.copyfileobj(response, into, 2**20)
+                    return
+                except MaxRetryError:
+                    raise
+                except (ProtocolError, ReadTimeoutError):
+                    if attempt == RETRIES:
+                        raise
+                    into.seek(0)
+                    into.truncate()
+                    time.sleep(BACK_OFF_S * 2**attempt)
+
+    @contextmanager
+    def _open(self, key: str) -> Iterator[Any]:
+        response = self._client.get_object(self._bucket, self._name(key))
+        try:
+            yield response
+        finally:
+            response.close()
+            response.release_conn()
+
+    @contextmanager
+    def _errors(self, what: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except failures() as error:
+            raise explained(error, self.url, what, key) from error
+
+
+def _client(url: str) -> "Minio":
+    try:
+        import certifi
+        from minio import Minio
+        from minio.credentials.providers import AWSConfigProvider, ChainedProvider, EnvAWSProvider
+        from urllib3 import PoolManager, Retry, Timeout
+    except ImportError as error:
+        raise StoreError(f"{url}: an S3 bucket needs the minio client: pip install 'masd[s3]'") from error
+    endpoint = urlsplit(os.environ.get("MASD_S3_ENDPOINT", "https://s3.amazonaws.com"))
+    if (
+        endpoint.scheme not in ("http", "https")
+        or not endpoint.netloc
+        or "@" in endpoint.netloc
+        or endpoint.path.strip("/")
+    ):
+        raise StoreError("MASD_S3_ENDPOINT: must be https://host[:port], or http:// on a network you trust")
+    authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where()
+    if not Path(authorities).is_file():
+        raise StoreError(f"AWS_CA_BUNDLE: there is no file {authorities}")
+    credentials = ChainedProvider([EnvAWSProvider(), AWSConfigProvider()])
+    try:
+        credentials.retrieve()
+    except Exception as error:  # a ValueError, or whatever configparser says of a broken file
+        raise StoreError(
+            f"{url}: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with them in "
+            "AWS_SHARED_CREDENTIALS_FILE"
+        ) from error
+    retries = Retry(
+        total=RETRIES,
+        backoff_factor=BACK_OFF_S,
+        backoff_jitter=BACK_OFF_S,
+        status_forcelist=[429, 500, 502, 503, 504],
+        raise_on_status=False,  # the last answer says why
+    )
+    pool = PoolManager(
+        timeout=Timeout(connect=CONNECT_S, read=READ_S),
+        maxsize=POOL,
+        block=True,
+        retries=retries,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=authorities,
+    )
+    return Minio(
+        endpoint.netloc,
+        secure=endpoint.scheme == "https",
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        credentials=credentials,
+        http_client=pool,
+    )

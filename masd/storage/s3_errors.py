@@ -1,0 +1,51 @@
+"""What went wrong with a bucket, in one line that says what to do."""
+
+import os
+import re
+
+from masd.storage.protocol import MissingObjectError, StoreError
+
+FULL = "the store is full; make room or raise its quota, then try again"
+_FULL_SAID = re.compile("StorageFull|QuotaExceeded|quota exceeded|no space left", re.IGNORECASE)
+"""There is no standard code for it: servers have their own, or call it an internal error and say why."""
+
+ADVICE = {
+    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
+    "InvalidAccessKeyId": "the server does not know this access key; check AWS_ACCESS_KEY_ID",
+    "ExpiredToken": "the session token has expired; renew AWS_SESSION_TOKEN",
+    "InvalidToken": "the session token is not valid; check AWS_SESSION_TOKEN",
+    "NoSuchBucket": "there is no such bucket; make it first or correct the URL",
+    "AccessDenied": "access denied; these credentials may not do that here (a read-only bucket?)",
+    "MethodNotAllowed": "access denied; the server does not allow that here (a read-only bucket?)",
+    "RequestTimeTooSkewed": "this machine's clock differs too much from the server's; set it (NTP)",
+    "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_REGION",
+    "PermanentRedirect": "the bucket is in another region or at another endpoint; set AWS_REGION and MASD_S3_ENDPOINT",
+    "SlowDown": "the server is overloaded; try again later",
+}
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Everything the client raises."""
+    from minio.error import MinioException
+    from urllib3.exceptions import HTTPError
+
+    return MinioException, HTTPError
+
+
+def explained(error: Exception, url: str, what: str, key: str) -> StoreError:
+    """The error to raise instead of one of :func:`failures`, after ``what`` was tried with ``key``."""
+    from minio.error import S3Error
+    from urllib3.exceptions import HTTPError
+
+    tried = f"{url}: cannot {what} {key}".rstrip()
+    if isinstance(error, S3Error):
+        if error.code == "NoSuchKey":
+            return MissingObjectError(f"{url} has no object {key}")
+        said = " ".join(f"{error.code}: {error.message}".split())[:200]
+        advice = FULL if _FULL_SAID.search(said) else ADVICE.get(error.code or "", "the server says")
+        return StoreError(f"{tried}: {advice} ({said})")
+    if isinstance(error, HTTPError):
+        endpoint = os.environ.get("MASD_S3_ENDPOINT", "https://s3.amazonaws.com")
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())[:160]
+        return StoreError(f"{tried}: no answer from {endpoint}; check MASD_S3_ENDPOINT and the network ({reason})")
+    return StoreError(f"{tried}: {' '.join(str(error).split())[:200]}")

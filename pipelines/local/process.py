@@ -1,0 +1,156 @@
+"""Run a pipeline in a process of its own: one line of progress per step, everything else into a log file."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from components.step import StepLine
+from masd.data.check.findings import LINE as FINDING_LINE
+from masd.errors import MasdError
+from masd.progress import PLAIN_LINE
+from pipelines.local.containers import remove_containers
+
+
+class StepsFailedError(MasdError):
+    """A pipeline that has not run to its end; ``machines`` are those whose steps failed, none where it was a step of
+    all of them.
+    """
+
+    def __init__(self, message: str, machines: frozenset[str]) -> None:
+        super().__init__(message)
+        self.machines = machines
+
+
+Say = Callable[[str], None]
+Runner = Literal["subprocess", "docker"]
+
+LOG = "pipeline.log"
+STEPS = "steps"
+ORDER = "order.json"
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def say_on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def working_folder(out: Path) -> Iterator[Path]:
+    """The folder ``out/steps`` for the outputs of one run's tasks; it stays behind when the run fails.
+
+    :raises MasdError: another run is using ``out``, or it cannot be written.
+    """
+    steps = out / STEPS
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        log = (out / LOG).open("a")
+    except OSError as error:
+        raise MasdError(f"{out}: cannot be written: {error.strerror}") from error
+    with log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MasdError(f"{out}: another run is writing there; wait for it or choose another folder") from error
+        log.truncate(0)
+        shutil.rmtree(steps, ignore_errors=True)  # of a run that failed
+        (steps / "tmp").mkdir(parents=True)
+        yield steps
+        shutil.rmtree(steps)
+
+
+def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
+    """Run what :mod:`pipelines.local` is ordered to run, in the folder of :func:`working_folder`.
+
+    :raises StepsFailedError: a step failed; names the step, the machine and what the step itself said last.
+    """
+    if find_spec("kfp") is None:
+        raise MasdError("pipelines need Kubeflow's SDK: pip install 'masd[pipelines]'")
+    failed: list[StepLine] = []
+    running: dict[str, StepLine] = {}
+    last = "no word of why"
+    log_file = steps.parent / LOG
+    (steps / ORDER).write_text(json.dumps(order), encoding="utf-8")
+    with log_file.open("a", encoding="utf-8", buffering=1) as log, _process(steps, order["runner"]) as process:
+        for raw in process.stdout or ():
+            log.write(_COLOUR.sub("", raw))
+            last = raw.strip() or last
+            line = StepLine.find(raw)
+            if line is None:
+                if PLAIN_LINE.fullmatch(raw.strip()) or FINDING_LINE.fullmatch(raw.strip()):
+                    say(f"    {raw.strip()}")
+                continue
+            say(str(line))
+            if line.state == "started":
+                running[line.subject] = line
+            else:
+                running.pop(line.subject, None)
+            if line.state == "failed":
+                failed.append(line)
+        code = process.wait()
+    where = f"the steps so far are in {steps}, the log in {log_file}"
+    if failed:
+        others = f" (and {len(failed) - 1} more, see the log)" if len(failed) > 1 else ""
+        raise StepsFailedError(f"{failed[0]}{others}; {where}", _machines([*failed, *running.values()]))
+    if running:  # whatever the runner says of them
+        why = "ended without a word (killed, or out of memory?)"
+        raise StepsFailedError(f"{' and '.join(running)} {why}; {where}", _machines(running.values()))
+    if code != 0:
+        raise StepsFailedError(f"the pipeline failed: {last}; {where}", frozenset())
+
+
+def _machines(lines: Iterable[StepLine]) -> frozenset[str]:
+    """None where a line is of a step of all machines."""
+    machines = {line.machine for line in lines}
+    return frozenset() if machines & {"", "the fleet"} else frozenset(machines)
+
+
+@contextmanager
+def _process(steps: Path, runner: Runner) -> Iterator[subprocess.Popen[str]]:
+    """The process, in a group with its tasks, so that none of them outlives this one's interest in them."""
+    # In a folder of its own: python -m looks there first, and users have folders named components.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.local", ORDER],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=steps,
+        # kfp leaves a temporary folder behind per task: these go with the steps.
+        env={**os.environ, "TMPDIR": str(steps / "tmp"), "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+    try:
+        with terminable():
+            yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            if runner == "docker":
+                remove_containers(steps)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exit that runs ``finally`` blocks: it would leave the tasks running."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,1 @@
+"""The front: the listener that checks tokens and passes requests on to TorchServe."""

@@ -1,0 +1,1 @@
+"""TorchServe: its process, its configuration, its management API, and whether it answers."""

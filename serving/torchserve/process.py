@@ -1,0 +1,120 @@
+"""One TorchServe process from its wheel: start, what its workers say, and an end without leftovers."""
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from serving.torchserve.config import WORKER_LOG, Access, Addresses, command, environment
+from serving.worker.handler import LOAD_FAILED
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # found before the fork, where little is safe
+
+UNPACKED = re.compile(r"\S*/models/[0-9a-f]{32}/")
+"""Where TorchServe unpacks an archive: another place each time, which says nothing to a reader."""
+
+TERMINATE_SECONDS = 3.0
+KILL_SECONDS = 1.0
+"""How long TorchServe may take to end by itself, then its workers: well within the ten seconds promised."""
+
+
+class TorchServe:
+    """A TorchServe and its workers: a process group, a working directory and a temporary folder of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        addresses: Addresses,
+        models: Sequence[str],
+        max_bytes: int,
+        log: Path | None,
+        access: Access,
+    ) -> None:
+        """Start it with ``folder / "models" / <name>.mar`` for each of ``models``.
+
+        ``max_bytes`` limits a request; ``log`` is the folder the workers write the inference log to.
+        """
+        self._folder = folder
+        self._known_lines = 0
+        self._java = subprocess.Popen(
+            command(folder, addresses, models, max_bytes, access),
+            cwd=folder,
+            env=environment(log),
+            stdin=subprocess.DEVNULL,
+            stdout=2,  # standard output belongs to the caller: all that TorchServe says goes to standard error
+            start_new_session=True,  # Ctrl-C in a terminal reaches only the parent, which then ends the group
+            preexec_fn=_end_with_parent,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process is there; its workers may come and go."""
+        return self._java.poll() is None
+
+    def forget_failures(self) -> None:
+        """Let :meth:`load_failure` look only at what is said from now on."""
+        self._known_lines = len(self._worker_log())
+
+    def load_failure(self) -> str | None:
+        """Why a model does not load, in one line from its worker; ``None`` as long as no worker gave up."""
+        log = self._worker_log()[self._known_lines :]
+        for line in log:
+            if LOAD_FAILED in line:
+                return UNPACKED.sub("", line.split(LOAD_FAILED, 1)[1])
+        died = sum("Backend worker process died." in line for line in log)
+        return _last_error(log) if died > 1 else None  # once may be an accident, and TorchServe restarts it
+
+    def last_words(self) -> str:
+        """The last meaningful line of the workers' log."""
+        return _last_error(self._worker_log())
+
+    def stop(self) -> None:
+        """End TorchServe and every worker; returns when none is left, at the latest after some five seconds."""
+        if self.running:
+            self._java.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._java.wait(TERMINATE_SECONDS)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not _members(self._java.pid):  # idle workers end by themselves when java does
+                break
+            with suppress(ProcessLookupError):
+                os.killpg(self._java.pid, number)
+            deadline = time.monotonic() + KILL_SECONDS
+            while _members(self._java.pid) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self._java.poll()
+
+    def _worker_log(self) -> list[str]:
+        log = self._folder / WORKER_LOG
+        return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent is gone, even by SIGKILL (Linux's PR_SET_PDEATHSIG)."""
+    if _LIBC is not None:
+        _LIBC.prctl(1, signal.SIGTERM)
+
+
+def _last_error(log: list[str]) -> str:
+    """The last line that looks like the end of a traceback, else the last line."""
+    messages = [line.split(" - ", 1)[-1].strip() for line in log]
+    errors = [message for message in messages if re.match(r"[\w.]+(Error|Exception)\b", message)]
+    return (errors or messages or ["the worker said nothing"])[-1]
+
+
+def _members(group: int) -> list[int]:
+    """Processes of a process group, without those that have ended and only wait to be collected."""
+    members = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process.pid)
+    return members

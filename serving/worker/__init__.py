@@ -1,0 +1,1 @@
+"""What runs inside a TorchServe worker: an archive holds exactly this folder."""

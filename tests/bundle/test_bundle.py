@@ -1,0 +1,151 @@
+"""The bundle: what is saved is what is loaded, and nothing else is."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from masd.bundle.bundle import load_bundle
+from masd.bundle.manifest import FILES, load_manifest, stamp
+from masd.config import Settings
+from masd.data.folders import read_machine
+from masd.data.machine_name import check_machine_name
+from masd.detection.detectors import Detectors
+from masd.detection.fused.views import Views
+from masd.errors import MasdError
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def test_a_loaded_bundle_scores_and_names_its_origin(
+    tiny_bundle: Path, tiny_data: Path, tiny_settings: Settings
+) -> None:
+    loaded = load_bundle(tiny_bundle)
+    assert loaded.settings == tiny_settings
+    assert loaded.manifest.machine_type == "fan"
+    assert loaded.manifest.version == "0"
+    assert set(loaded.manifest.files) == set(FILES)
+    assert set(loaded.manifest.libraries) >= {"torch", "numpy"}
+    assert [row["stage"] for row in loaded.history] == [1, 2]
+    clip = read_machine(tiny_data / "fan").split("test")[0]
+    score = loaded.scorer.score([loaded.scorer.decode(clip.path)])[0]
+    assert np.isfinite(score.score)
+    again = load_bundle(tiny_bundle).scorer
+    assert again.score([again.decode(clip.path)])[0] == score
+
+
+def test_detectors_survive_their_tensors(tiny_bundle: Path) -> None:
+    detectors = load_bundle(tiny_bundle).scorer.detectors
+    copy = Detectors.from_tensors(detectors.tensors())
+    assert copy.thresholds == detectors.thresholds
+    assert copy.scalings == detectors.scalings
+    vectors = np.random.default_rng(0).normal(
+        size=(5, detectors.systems["lof-score"].source.detector.tensors()["vectors"].shape[1])
+    )
+    for name, minimum in detectors.systems.items():
+        assert np.array_equal(minimum.score(vectors)[0], copy.systems[name].score(vectors)[0])
+    rng = np.random.default_rng(1)
+    views: Views = {
+        name: rng.normal(size=(5, len(own.centre))).astype(np.float32)
+        for name, own in detectors.fused.neighbours.items()
+    }
+    log_mels = list(rng.normal(size=(5, 9, len(detectors.fused.frames.mean))).astype(np.float32))
+    assert np.array_equal(detectors.fused.score(log_mels, views)[0], copy.fused.score(log_mels, views)[0])
+    assert detectors.embeddings is not None and copy.embeddings is not None
+    points = rng.normal(size=(5, len(detectors.embeddings.centre))).astype(np.float32)
+    assert np.array_equal(detectors.embeddings.distances(points), copy.embeddings.distances(points))
+
+
+def test_detectors_of_an_older_bundle_score_without_an_embedding_distance(tiny_bundle: Path, tiny_data: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    old = {k: v for k, v in bundle.scorer.detectors.tensors().items() if not k.startswith("embeddings.")}
+    clip = bundle.scorer.decode(read_machine(tiny_data / "fan").split("test")[0].path)
+    now = bundle.scorer.score([clip])[0]
+    bundle.scorer.detectors = Detectors.from_tensors(old)
+    then = bundle.scorer.score([clip])[0]
+    assert now.embedding_distance is not None and np.isfinite(now.embedding_distance)
+    assert then == replace(now, embedding_distance=None)
+
+
+def test_the_reference_has_the_columns_of_the_log_and_no_values_the_network_remembers(
+    tiny_bundle: Path, tiny_data: Path
+) -> None:
+    scorer = load_bundle(tiny_bundle).scorer
+    clips = [scorer.decode(clip.path) for clip in read_machine(tiny_data / "fan").split("test")[:2]]
+    reference = pd.read_parquet(tiny_bundle / "reference.parquet")
+    assert list(reference.columns) == list(scorer.score(clips)[0].to_record())
+    source = reference[reference["domain"] == "source"]
+    own = source[["score", "margin", "reconstruction_error", "embedding_distance"]]
+    assert own.notna().all(axis=1).sum() == own.notna().any(axis=1).sum() == 5  # calibration clips: five at least
+    assert reference.drop(columns=own.columns).notna().all(axis=None)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_byte_in_any_file_is_refused_by_name(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(bytes(content))
+    with pytest.raises(MasdError, match=name):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", *FILES])
+def test_a_missing_file_is_refused_by_name(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(MasdError, match=name):
+        load_bundle(bundle)
+
+
+def _rewrite(bundle: Path, **changes: object) -> None:
+    path = bundle / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_an_older_schema_is_refused_by_number(bundle: Path) -> None:
+    _rewrite(bundle, schema_version=1)
+    with pytest.raises(MasdError, match=r"schema 1 is older .* train it again"):
+        load_bundle(bundle)
+
+
+def test_a_newer_schema_is_refused_by_number(bundle: Path) -> None:
+    _rewrite(bundle, schema_version=99)
+    with pytest.raises(MasdError, match=r"schema 99 is newer .* upgrade masd"):
+        load_bundle(bundle)
+
+
+def test_a_manifest_cannot_name_files_outside_the_bundle(bundle: Path) -> None:
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    _rewrite(bundle, files=files | {"../../etc/passwd": "0" * 64})
+    with pytest.raises(MasdError, match="must name exactly the files"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../fan", "a/b", "fan fan", "-fan", "f" * 65, "fän"])
+def test_machine_names_that_cannot_be_folders_and_models_are_refused(name: str, bundle: Path) -> None:
+    with pytest.raises(MasdError, match="machine type"):
+        check_machine_name(name)
+    _rewrite(bundle, machine_type=name)
+    with pytest.raises(MasdError, match="machine type"):
+        load_bundle(bundle)
+
+
+def test_stamping_changes_the_manifest_alone(bundle: Path) -> None:
+    before = load_manifest(bundle)
+    stamp(bundle, version="7", metrics={"hmean": 0.5})
+    after = load_manifest(bundle)
+    assert (after.version, after.metrics) == ("7", {"hmean": 0.5})
+    assert after.files == before.files
+    assert load_bundle(bundle).scorer.model_version == "7"
+
+
+def test_no_pickle_in_a_bundle(tiny_bundle: Path) -> None:
+    assert {path.suffix for path in tiny_bundle.iterdir()} == {".json", ".yaml", ".safetensors", ".parquet"}
+    for path in tiny_bundle.iterdir():
+        assert path.read_bytes()[:2] not in (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK"), path

@@ -1,0 +1,200 @@
+"""Comparing, checking and pruning versions."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fake_bundle import write_fake_bundle
+
+from masd.cli.main import main
+from masd.config import Settings
+from masd.errors import MasdError
+from masd.registry import verify as verifying
+from masd.registry.diff import Difference, diff
+from masd.registry.prune import Pruned, prune
+from masd.registry.registry import Registry
+from masd.registry.verify import verify
+
+
+@pytest.fixture(params=["folder", "s3"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    return Registry.open(tmp_path / "registry" if request.param == "folder" else request.getfixturevalue("s3_url"))
+
+
+def _register(registry: Registry, tmp_path: Path, count: int) -> None:
+    for number in range(count):
+        registry.register(write_fake_bundle(tmp_path / f"bundle-{number}"), metrics={"hmean": number / 10})
+
+
+def _hours_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "BROKEN_OFF", timedelta(0))
+    monkeypatch.setattr(verifying, "LEASE", timedelta(0))
+
+
+def test_diff_names_what_differs(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    longer = Settings.load(None, ["training.stage1_epochs=7", "seed=3"])
+    registry.register(write_fake_bundle(tmp_path / "a"), metrics={"hmean": 0.5, "system": "fused"})
+    registry.register(write_fake_bundle(tmp_path / "b", settings=longer), metrics={"hmean": 0.75, "system": "fused"})
+    found = {(one.about, one.name): (one.before, one.after) for one in diff(registry, "fan", "1", "2")}
+    fingerprints = [registry.manifest("fan", version).data_fingerprint for version in ("1", "2")]
+    assert found == {
+        ("settings", "seed"): (0, 3),
+        ("settings", "training.stage1_epochs"): (Settings().training.stage1_epochs, 7),
+        ("metrics", "hmean"): (0.5, 0.75),
+        ("data", "fingerprint"): tuple(fingerprints),
+    }
+    assert diff(registry, "fan", "2", "2") == []
+    assert main(["registry", "diff", "fan", "1", "2", "--registry", registry.url]) == 0
+    assert "metrics   hmean: 0.5 -> 0.75\n" in capsys.readouterr().out
+    assert main(["registry", "diff", "fan", "1", "2", "--json", "--registry", registry.url]) == 0
+    rows = [Difference(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
+    assert rows == diff(registry, "fan", "1", "2")
+    with pytest.raises(MasdError, match="no version '3'"):
+        diff(registry, "fan", "1", "3")
+
+
+def test_prune_keeps_what_is_needed(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _register(registry, tmp_path, 8)
+    for version in ("1", "2", "3", "4", "5"):
+        registry.promote("fan", version, reason="next")
+    registry.rollback("fan", reason="worse")  # production: 1 2 3 4 5 4
+    where = ["--registry", registry.url]
+    before = {item.key for item in registry.store.list()}
+    assert main(["registry", "prune", "fan", "--keep", "2", "--dry-run", *where]) == 0
+    assert "versions would be removed: 1, 6\n" in capsys.readouterr().out
+    assert {item.key for item in registry.store.list()} == before
+    assert main(["registry", "prune", "fan", "--keep", "2", "--json", *where]) == 0
+    assert json.loads(capsys.readouterr().out) == {"versions": ["1", "6"], "broken_off": []}
+    assert registry.versions("fan") == ["2", "3", "4", "5", "7", "8"]
+    assert not [item.key for item in registry.store.list("models/fan/1/")]
+    assert registry.channel("fan", "production") == "4"
+    assert registry.rollback("fan", reason="much worse") == "3"
+    assert [record["version"] for record in registry.audit("fan", "prune")] == ["1", "6"]
+    assert verify(registry) == []
+    assert prune(registry, "fan", keep=2) == Pruned([], [])
+    _register(registry, tmp_path / "later", 1)
+    assert registry.versions("fan")[-1] == "9"
+    with pytest.raises(MasdError, match="keep 1 or more"):
+        prune(registry, "fan", keep=0)
+    for command in (["show", "fam"], ["prune", "fam", "--keep", "1"]):
+        assert main(["registry", *command, *where]) == 1
+        assert "there is no machine fam (machines: fan)" in capsys.readouterr().err
+    assert not list(registry.store.list("models/fam"))
+
+
+def test_a_number_is_never_given_twice(registry: Registry, tmp_path: Path) -> None:
+    _register(registry, tmp_path, 2)
+    for item in list(registry.store.list("models/fan/2/")):
+        registry.store.delete(item.key)
+    _register(registry, tmp_path / "later", 1)
+    assert registry.versions("fan") == ["1", "3"]
+
+
+def test_the_archive_is_vouched_for_too(registry: Registry, tmp_path: Path) -> None:
+    def add_archive(folder: Path, version: str) -> None:
+        (folder / "fan.mar").write_bytes(b"archive")
+
+    registry.register(write_fake_bundle(tmp_path / "b"), metrics={}, build=add_archive)
+    assert (registry.fetch("fan", "1") / "fan.mar").read_bytes() == b"archive"
+    assert verify(registry) == []
+    registry.store.write("models/fan/1/fan.mar", b"Archive")
+    assert [line for line in verify(registry) if "fan.mar: is not what was registered" in line]
+    with pytest.raises(MasdError, match=r"fan\.mar: is not what was registered"):
+        registry.promote("fan", "1", reason="x")
+    registry.store.delete("models/fan/1/fan.mar")
+    assert "fan.mar" in verify(registry)[0]
+
+
+def test_leftovers_are_found_and_mended(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there after a kill between any two writes, made by hand."""
+    _register(registry, tmp_path, 3)
+    registry.promote("fan", "1", reason="first")
+    content = registry.store.read("models/fan/3/config.yaml")
+    registry.store.write("models/fan/4/claim-abc", b"")  # killed before the manifest
+    registry.store.write("models/fan/4/config.yaml", content)
+    registry.store.write("models/fan/3/claim-def", b"")  # killed after it
+    with monkeypatch.context() as patch:  # killed between the record and the pointer
+        patch.setattr(registry, "_write_pointer", lambda *arguments: None)
+        registry.promote("fan", "2", reason="better")
+    assert registry.channel("fan", "production") == "1"
+    assert registry.history("fan") == ["1"]
+    assert registry.versions("fan") == ["1", "2", "3"]
+    assert verify(registry) == [], "may still be at work"
+    _hours_later(monkeypatch)
+    claim, half, move = verify(registry)
+    assert "models/fan/3: whole, but its registration was broken off" in claim
+    assert "models/fan/4: what a killed process has left of it, no version; masd registry prune fan removes it" in half
+    assert "fan promote to version 2" in move and "production is 1; give masd registry promote" in move
+    with monkeypatch.context() as patch:
+        patch.setattr("masd.registry.prune.broken_off", lambda files, now: False)
+        assert prune(registry, "fan", keep=3) == Pruned([], []), "nor is it touched while that may be"
+    assert prune(registry, "fan", keep=3) == Pruned([], ["4"])
+    registry.promote("fan", "1", reason="stays")
+    assert verify(registry) == []
+
+
+def test_a_pointer_to_another_manifest_is_found(registry: Registry, tmp_path: Path) -> None:
+    _register(registry, tmp_path, 1)
+    pointer = json.loads(registry.store.read("models/fan/channels/candidate.json"))
+    pointer["manifest_sha256"] = "0" * 64
+    registry.store.write("models/fan/channels/candidate.json", json.dumps(pointer).encode())
+    (line,) = verify(registry)
+    assert "version 1 is not what the candidate pointer was set to" in line
+
+
+def test_rollback_goes_back_through_what_really_happened(registry: Registry, tmp_path: Path) -> None:
+    _register(registry, tmp_path, 4)
+    for version in ("1", "2", "1", "3"):
+        registry.promote("fan", version, reason="x")
+    assert registry.history("fan") == ["3", "1", "2", "1"]
+    assert registry.rollback("fan", reason="x") == "1"
+    assert registry.rollback("fan", reason="x") == "2"
+    registry.promote("fan", "4", reason="x")
+    assert registry.rollback("fan", reason="x") == "2"
+    assert registry.rollback("fan", reason="x") == "1"
+    with pytest.raises(MasdError, match="no earlier production version than 1"):
+        registry.rollback("fan", reason="x")
+
+
+def test_records_stay_in_order_when_clocks_disagree(registry: Registry, tmp_path: Path) -> None:
+    _register(registry, tmp_path, 2)
+    ahead = "models/fan/audit/29991231T235959.999999-promote-1-00000000.json"
+    registry.promote("fan", "1", reason="x")
+    (record,) = [item.key for item in registry.store.list("models/fan/audit/") if "promote" in item.key]
+    registry.store.write(ahead, registry.store.read(record))
+    registry.store.delete(record)
+    registry.promote("fan", "2", reason="y")
+    assert [record["version"] for record in registry.audit("fan", "promote")] == ["1", "2"]
+
+
+def test_a_registry_of_masd_0_1_0_goes_on(tmp_path: Path) -> None:
+    """It had no SHA256SUMS, no digest in pointers, and records named by time and event."""
+    registry = Registry.open(tmp_path / "registry")
+    _register(registry, tmp_path, 2)
+    for version in ("1", "2"):
+        registry.promote("fan", version, reason="x")
+        registry.store.delete(f"models/fan/{version}/SHA256SUMS")
+    for name in ("candidate", "production"):
+        registry.store.write(f"models/fan/channels/{name}.json", b'{"version": "2", "time": "2026-01-01"}')
+    for path in (tmp_path / "registry" / "models" / "fan" / "audit").iterdir():
+        path.rename(path.with_name("-".join(path.name.split("-")[:2]) + ".json"))
+    assert verify(registry) == []
+    assert registry.rollback("fan", reason="x") == "1"
+    _register(registry, tmp_path / "later", 1)
+    assert registry.versions("fan") == ["1", "2", "3"]
+    assert verify(registry) == []
+
+
+def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_url: str, tmp_path: Path) -> None:
+    registry = Registry.open(s3_url)
+    _register(registry, tmp_path, 1)
+    folder = registry.fetch("fan", "1")
+    before = (folder / "manifest.json").stat().st_ino
+    assert registry.fetch("fan", "1") == folder
+    assert (folder / "manifest.json").stat().st_ino == before, "downloaded once"
+    (folder / "network.safetensors").write_bytes(b"damaged")
+    registry.check("fan", "1")
+    assert registry.fetch("fan", "1") == folder
+    assert (folder / "network.safetensors").read_bytes() == registry.store.read("models/fan/1/network.safetensors")
+    assert not [path for path in folder.parent.iterdir() if path != folder]
