@@ -86,7 +86,9 @@ def _whitened_band(
 def _levelled(band: Complex, rate: float) -> Complex:
     power = np.square(band.real) + np.square(band.imag)
     local = np.sqrt(np.maximum(uniform_filter1d(power, int(LEVEL_S * rate) + 1), 0))
-    levelled: Complex = (band / np.maximum(local, max(QUIET * float(np.sqrt(power.mean())), 1e-30))).astype(np.complex64)
+    levelled: Complex = (band / np.maximum(local, max(QUIET * float(np.sqrt(power.mean())), 1e-30))).astype(
+        np.complex64
+    )
     return levelled
 
 
