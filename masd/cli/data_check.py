@@ -50,8 +50,7 @@ def _told(check: "MachineCheck") -> str:  # type: ignore[name-defined]  # noqa: 
     if check.data is not None:
         about = check.to_dict()
         counted = ", ".join(
-            f"{row['clips']} {row['split']} {row['condition']}"
-            + (f" {row['domain']}" if row["domain"] != "none" else "")
+            " ".join(str(row[name]) for name in ("clips", "split", "domain", "condition") if row[name] != "none")
             for row in about["counts"]
         )
         rates = ", ".join(about["sample_rates"])
