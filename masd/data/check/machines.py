@@ -9,7 +9,7 @@ from masd.data.clips import SPLIT_FOLDERS
 from masd.data.data_sets import local_data, local_machine, training_bytes
 from masd.data.folders import MachineData, machine_of, read_machine
 from masd.data.listing import is_audio, list_machine, listing_of
-from masd.data.machine_name import check_machine_name
+from masd.data.machine_name import MACHINE_NAME, check_machine_name
 from masd.errors import MasdError
 from masd.storage.opening import folder_of, open_store
 
@@ -49,12 +49,12 @@ def machine_folders(url: str) -> list[Path]:
     :raises MasdError: a store that cannot be used, or no recordings below it.
     """
     if url.startswith("s3://"):
-        if any(
-            item.key.startswith(f"{split}/") for split in SPLIT_FOLDERS for item in open_store(url).list(f"{split}/")
-        ):
+        store = open_store(url)
+        if any(True for split in SPLIT_FOLDERS for _ in store.list(f"{split}/")):
             return [local_machine(url)]
         machines = list(training_bytes(url))
-        root = local_data(url, machines)
+        named = [machine for machine in machines if MACHINE_NAME.fullmatch(machine)]  # of others no folder is made
+        root = local_data(url, named) if named else Path()
         return [root / machine for machine in machines]
     root = folder_of(url)
     if not root.is_dir():
@@ -62,7 +62,7 @@ def machine_folders(url: str) -> list[Path]:
     parts = sorted(part for part in root.iterdir() if part.is_dir() and not part.name.startswith("."))
     if any(part.name.lower() in _SPLIT_WORDS for part in parts) or any(map(is_audio, root.iterdir())):
         return [root]
-    found = [part for part in parts if any(map(is_audio, list_machine(part).files))]
+    found = [part for part in parts if (part / "train").is_dir() or any(map(is_audio, list_machine(part).files))]
     if not found:
         raise MasdError(f"{root}: holds no recordings; expected {root.name}/<machine>/train/*.wav")
     return found

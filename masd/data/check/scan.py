@@ -40,7 +40,7 @@ class Scan:
 
 
 def scan(data: MachineData, audio: AudioSettings, progress: Progress | None = None) -> Scan:
-    """Listen to all clips of ``data`` as training would. Training clips that hold sound are compared with each other."""
+    """Listen to all clips of ``data`` as training would. Training clips with sound in them are compared."""
     audio = settled(audio, data)
     heard: list[HeardClip] = []
     names: list[str] = []
