@@ -140,6 +140,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
 def evaluate(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
     """Score the test clips of ``data/<machine>`` with a bundle and the controls -> the folder ``out``."""
     from masd.bundle.bundle import load_bundle
+    from masd.data.check.findings import say
     from masd.data.data_sets import local_data
     from masd.data.folders import read_machine
     from masd.evaluation.evaluate import evaluate_scorer
@@ -148,6 +149,7 @@ def evaluate(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
     if loaded.manifest.machine_type != machine:
         raise MasdError(f"{bundle}: is a model of {loaded.manifest.machine_type}, not of {machine}")
     clips = read_machine(local_data(data, [machine]) / machine, loaded.settings.data)
+    say(machine, [finding for finding in clips.findings if finding.code in ("unknown_words_test", "unlabelled_test")])
     with replacing_folder(out) as staged:
         evaluate_scorer(
             loaded.scorer,
