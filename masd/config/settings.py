@@ -232,6 +232,12 @@ class Settings(_Section):
             )
             raise MasdError(f"{where}: {problems}") from error
 
+    def settled_like(self, made: "Settings") -> Self:
+        """These settings with the channel that ``made``, a bundle's, has settled on, where they leave it open."""
+        if self.audio.channel != "auto":
+            return self
+        return self.model_copy(update={"audio": self.audio.model_copy(update={"channel": made.audio.channel})})
+
     def to_yaml(self) -> str:
         """All settings, defaults included, as YAML that :meth:`from_yaml` reads back to an equal object."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

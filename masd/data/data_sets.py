@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from masd.data.folders import list_machines
 from masd.data.check.findings import say
+from masd.data.folders import list_machines
 from masd.data.listing import AUDIO_SUFFIXES, listing_of
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
