@@ -1,6 +1,7 @@
 # Two images from one file:
 #   docker build --target pipeline -t masd/pipeline .   training and every other step of a pipeline; CUDA
 #   docker build --target serve    -t masd/serve    .   TorchServe with its Java and the model agent; CPU
+# Add --build-arg REVISION=$(git rev-parse HEAD): what the image registers then names it. `make images` does.
 # TORCH_INDEX is the index that PyTorch comes from beside the default one: empty for PyPI's CUDA build, PyTorch's own
 # for the CPU build. Each target has its usual one; --build-arg TORCH_INDEX=... changes it.
 ARG PYTHON_IMAGE=python:3.11-slim
@@ -53,6 +54,7 @@ LABEL org.opencontainers.image.title="masd pipeline" \
 COPY --from=pipeline-dependencies /opt/masd /opt/masd
 COPY --from=code /code /opt/masd
 ARG REVISION=unknown
+ENV MASD_REVISION=${REVISION}
 LABEL org.opencontainers.image.revision="${REVISION}"
 # A step runs and ends: its exit status is its health. No entry point, because Kubeflow brings the whole command.
 HEALTHCHECK NONE
@@ -64,6 +66,7 @@ LABEL org.opencontainers.image.title="masd serve" \
 COPY --from=serve-dependencies /opt/masd /opt/masd
 COPY --from=code /code /opt/masd
 ARG REVISION=unknown
+ENV MASD_REVISION=${REVISION}
 LABEL org.opencontainers.image.revision="${REVISION}"
 EXPOSE 8080
 # As the probes of a cluster do: /ready is answered without the token.

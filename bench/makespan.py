@@ -16,7 +16,7 @@ from statistics import fmean
 from components.step import StepLine
 from masd.errors import MasdError
 
-CHAIN = ("fingerprint", "featurize", "train", "fit_detectors", "evaluate", "gate", "package")
+CHAIN = ("fingerprint", "featurize", "train", "fit_detectors", "controls", "evaluate", "gate", "package")
 """The steps of one machine type, in order, with ``training.scope`` machine; train is the one that uses a GPU."""
 
 

@@ -30,6 +30,7 @@ _SIZES = {
     "featurize": _Size(cpu=2, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True, cached=True),
     "train": _Size(cpu=4, memory="16Gi", hours=24, cached=True),
     "fit-detectors": _Size(cpu=2, memory="8Gi", hours=2, cached=True),
+    "controls": _Size(cpu=2, memory="8Gi", hours=2, cached=True),
     "evaluate": _Size(cpu=2, memory="8Gi", hours=2, reads_volume=True, uses_bucket=True, cached=True),
     "gate": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
     "package": _Size(cpu=1, memory="4Gi", hours=1, reads_volume=True, uses_bucket=True),
@@ -39,6 +40,13 @@ _SIZES = {
 """``hours`` is when a task that hangs is ended, many times what one should take. ``cached`` is for steps whose outputs
 follow from the image and the step's parameters, the recordings' fingerprint among them, and that do nothing else:
 docs/scaling.md has the reason for each."""
+
+TRIES = 3
+WAITING_HOURS = 24
+"""What a task's tries may wait in all for a node: the back-end counts it from the first try's start on."""
+
+DISRUPTION = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""Annotations that keep autoscalers from taking a node from under a task: a pod lost with its node is not retried."""
 
 BUCKET_SECRET = "masd-s3"  # noqa: S105 - its name
 BUCKET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "MASD_S3_ENDPOINT")
@@ -51,7 +59,7 @@ def by_digest(image: str) -> bool:
 
 
 def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = True) -> Place:
-    """Requests, limits, retries, timeout, labels, volumes and environment of every task on a Kubernetes cluster.
+    """Requests, limits, retries, timeout, labels, annotations, volumes and environment of every task on a cluster.
 
     Only the cached steps of :data:`_SIZES`, and only of an image that is named by digest, use Kubeflow's cache.
 
@@ -74,12 +82,20 @@ def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = Tr
         task.set_env_variable("OMP_NUM_THREADS", str(size.cpu))
         task.set_env_variable("HOME", "/tmp")  # noqa: S108 - for whatever user the image is run as
         task.set_env_variable("MASD_ACTOR", "pipeline")  # who promotes, in the registry's records
-        task.set_retry(2, backoff_duration="30s", backoff_factor=2.0)
+        # kfp's own maximum is an hour: no try would start after it, and a running one would be ended then.
+        task.set_retry(
+            TRIES - 1,
+            backoff_duration="30s",
+            backoff_factor=2.0,
+            backoff_max_duration=f"{TRIES * size.hours + WAITING_HOURS}h",
+        )
         if not (size.cached and by_digest(task.container_spec.image)):
             task.set_caching_options(False)  # the others keep kfp's default, which its own variable turns off
         kubernetes.set_timeout(task, size.hours * 3600)
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "masd")
         kubernetes.add_pod_label(task, "app.kubernetes.io/component", task_name)
+        for annotation, value in DISRUPTION.items():
+            kubernetes.add_pod_annotation(task, annotation, value)
         if size.uses_bucket:  # not there where registry, log and recordings are on the volume
             keys = {name: name for name in BUCKET_VARIABLES}
             kubernetes.use_secret_as_env(task, BUCKET_SECRET, keys, optional=True)

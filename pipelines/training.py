@@ -5,6 +5,7 @@ from typing import Any
 
 from kfp import dsl
 
+from components.controls import controls
 from components.evaluate import evaluate
 from components.featurize import featurize
 from components.fingerprint import fingerprint
@@ -85,8 +86,11 @@ def _judge_and_ship(
     """The part of the loop both shapes share; answers the evaluation, the verdict and the comparison."""
     made_of = {"machine": machine, "config": config, "fingerprint": recordings}
     bundle = place(fit_detectors(features=features, network=network, **made_of)).output
-    evaluation = place(evaluate(bundle=bundle, data=data, **made_of)).outputs["evaluation"]
-    judgement = place(gate(evaluation=evaluation, data=data, registry=registry, machine=machine, config=config))
+    beside = place(controls(features=features, **made_of)).output
+    evaluated = place(evaluate(bundle=bundle, features=features, controls=beside, data=data, **made_of))
+    evaluation = evaluated.outputs["evaluation"]
+    judged = {"evaluation": evaluation, "features": features, "data": data}
+    judgement = place(gate(**judged, registry=registry, machine=machine, config=config))
     verdict = judgement.outputs["verdict"]
     candidate = {
         "bundle": bundle,
@@ -94,7 +98,9 @@ def _judge_and_ship(
         "verdict": verdict,
         "registry": registry,
         "machine": machine,
-        "run": f"pipeline run {dsl.PIPELINE_JOB_NAME_PLACEHOLDER}, id {dsl.PIPELINE_JOB_ID_PLACEHOLDER}",
+        # Each a parameter of its own: the back-end replaces a placeholder only where it is the whole value.
+        "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     }
     decision = judgement.outputs["Output"]
     with dsl.If(decision == "promote", name="passed"):

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import sys
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from typing import Any
 
 import pandas as pd
 
+from masd.errors import MasdError
+from masd.storage.opening import folder_of
 from masd.storage.protocol import ObjectStore, StoreError
 from serving.worker.inference_log import locked
 
@@ -26,6 +29,25 @@ ROTATE_SECONDS = 300.0
 STEP_SECONDS = 2.0
 FINAL_SECONDS = 2.0
 """For what is left when a server stops; what does not make it waits for the next start."""
+
+
+def check_writable(spool: Path | None, log_url: str | None) -> None:
+    """Try the folders that records go to, before a server starts. A bucket is not tried: records wait while it is away.
+
+    :raises MasdError: a folder that cannot be written, as the one of a volume that belongs to another user.
+    """
+    folders = [] if spool is None else [spool]
+    if log_url is not None and not log_url.startswith("s3://"):
+        folders.append(folder_of(log_url))
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise MasdError(
+                f"inference log folder {folder} cannot be written: {error.strerror}; let user {os.geteuid()} write it"
+            ) from error
 
 
 class LogShipper:
@@ -48,6 +70,11 @@ class LogShipper:
         self._rotate_seconds = rotate_seconds
         self._seen = {path.name: float("-inf") for path in folder.glob("*.jsonl")}
         self._said = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the store takes no records at present; empty where it does."""
+        return self._said
 
     def run(self, stop: threading.Event) -> None:
         """Ship until ``stop`` is set, and once more then."""

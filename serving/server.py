@@ -20,7 +20,7 @@ from serving.background import in_background, set_by_signals
 from serving.client import ScoringClient
 from serving.front.auth import Auth, StaticToken
 from serving.front.proxy import Front, listening
-from serving.log_shipper import FINAL_SECONDS, LogShipper
+from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
 from serving.torchserve.config import LOOPBACK, Access, Addresses
 from serving.torchserve.management import KeyFile, Management
 from serving.torchserve.process import TorchServe
@@ -61,10 +61,15 @@ class Health:
         self._torchserve = torchserve
         self.scored = False
         self.agent: ModelAgent | None = None
+        self.shipper: LogShipper | None = None
 
     def status(self) -> dict[str, Any]:
-        """``{"ready": ...}``, with the model agent's own words where one follows a registry."""
+        """``{"ready": ...}``, with the model agent's own words where one follows a registry, and ``log_problem`` where
+        an inference log is kept: why records only wait at present, or "".
+        """
         status = self.agent.status() if self.agent else {"ready": self.scored}
+        if self.shipper is not None:
+            status = {**status, "log_problem": self.shipper.problem}
         return {**status, "ready": status["ready"] and self._torchserve.running}
 
 
@@ -128,8 +133,7 @@ def running_server(
     if not bundles:
         raise MasdError("nothing to serve: no bundle was given")
     token = StaticToken.from_environment() if auth == "static" else None
-    if log_folder is not None:
-        _check_writable(log_folder)
+    check_writable(log_folder, log_url)
     store = open_store(log_url) if log_url is not None else None
     behind = token is not None  # TorchServe itself then listens for the front only
     claimed = (LOOPBACK, 0) if behind else (host, port)
@@ -138,8 +142,9 @@ def running_server(
         work = running.enter_context(tempfile.TemporaryDirectory(prefix="masd-serve-", ignore_cleanup_errors=True))
         folder = Path(work)
         models, max_bytes = _collect(bundles, folder / "models")
-        if store is not None and log_folder is not None:
-            running.enter_context(in_background(LogShipper(log_folder, store).run, FINAL_SECONDS))
+        shipper = LogShipper(log_folder, store) if store is not None and log_folder is not None else None
+        if shipper is not None:
+            running.enter_context(in_background(shipper.run, FINAL_SECONDS))
         access = Access(model_api=registry is not None, tokens=auth == "token")
         torchserve = TorchServe(folder, addresses, list(models), max_bytes, log_folder, access)
         running.callback(torchserve.stop)
@@ -150,6 +155,7 @@ def running_server(
         running.callback(management.close)
         running.callback(client.close)
         health = Health(torchserve)
+        health.shipper = shipper
         url = addresses.url
         if token is not None:
             front = Front(health.status, token, addresses.url, addresses.metrics_url, max_bytes)
@@ -193,12 +199,3 @@ def _collect(bundles: Sequence[Path], store: Path) -> tuple[dict[str, str], int]
         settings = Settings.from_yaml(config.read_text(encoding="utf-8"), str(config))
         max_seconds = max(max_seconds, settings.serving.max_clip_seconds)
     return models, int(min(max_seconds * BYTES_PER_SECOND, MAX_REQUEST_BYTES))
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise MasdError(f"inference log folder {folder} cannot be written: {error.strerror}") from error

@@ -10,7 +10,7 @@ from serving.agent import PROBE_SECONDS, ModelAgent
 from serving.background import in_background, set_by_signals
 from serving.client import ScoringClient
 from serving.front.proxy import Front, listening
-from serving.log_shipper import FINAL_SECONDS, LogShipper
+from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
 from serving.torchserve.management import Management
 
 
@@ -32,8 +32,9 @@ def run_agent(
     ``model_store`` is a folder that TorchServe reads too; its model API has to be enabled. ``GET /ready`` at the probe
     address answers 200 while every machine in production has a version that has scored a clip.
 
-    :raises MasdError: a port or an address that cannot be used.
+    :raises MasdError: a port or an address that cannot be used, or a folder of the log that cannot be written.
     """
+    check_writable(log_folder, log_url)
     stop = stop or threading.Event()
     with ExitStack() as running:
         running.enter_context(set_by_signals(stop))

@@ -17,7 +17,10 @@ def evaluated(recordings: Path, machine: str, settings: Settings, out: Path) -> 
     steps.featurize(recordings, [machine], settings, out / "features")
     steps.train(out / "features", [machine], settings, out / "network", device="cpu")
     steps.fit_detectors(out / "features", machine, out / "network", settings, out / "bundle")
-    steps.evaluate(out / "bundle", recordings, machine, out / "evaluation")
+    settings_of = (machine, settings)
+    steps.controls(out / "features", *settings_of, out / "controls")
+    inputs = (out / "bundle", out / "features", out / "controls")
+    steps.evaluate(*inputs, recordings, machine, out / "evaluation")
     return out / "evaluation"
 
 
@@ -29,7 +32,9 @@ def test_a_machine_without_target_clips_has_nulls(recordings: Path, tiny_setting
         assert values["precision_target"] is None
         rates = [values["auc_source"], values["pauc"]]
         assert values["hmean"] == pytest.approx(2 / sum(1 / rate for rate in rates), abs=1e-12)
-    verdict = steps.gate(folder, str(tmp_path / "registry"), tiny_settings, recordings, tmp_path / "verdict.json")
+    verdict = steps.gate(
+        folder, tmp_path / "features", str(tmp_path / "registry"), tiny_settings, recordings, tmp_path / "verdict.json"
+    )
     assert "slider" in verdict.sentence
 
 

@@ -1,4 +1,4 @@
-"""Bundle and test recordings -> the evaluation of one machine."""
+"""Bundle, feature store and the controls' scores -> the evaluation of one machine."""
 
 from kfp import dsl
 
@@ -8,6 +8,8 @@ from components.base import component
 @component
 def evaluate(
     bundle: dsl.Input[dsl.Model],
+    features: dsl.Input[dsl.Dataset],
+    controls: dsl.Input[dsl.Artifact],
     data: str,
     machine: str,
     config: str,
@@ -15,11 +17,13 @@ def evaluate(
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Score a machine's test clips with its bundle and with the controls.
+    """Score a machine's test clips with its bundle and compare with the controls.
 
     Args:
         bundle: The machine's bundle.
-        data: URL of what holds one folder per machine type.
+        features: Feature stores, the machine's among them.
+        controls: The controls' scores of the same test clips.
+        data: URL of what holds one folder per machine type, for the clips that the report plays.
         machine: The machine type.
         config: Settings as YAML. Not read, the bundle has its own: it is part of the key of Kubeflow's cache.
         fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
@@ -36,7 +40,7 @@ def evaluate(
         from masd.lifecycle import steps
 
         out = Path(evaluation.path)
-        steps.evaluate(Path(bundle.path), data, machine, out)
+        steps.evaluate(Path(bundle.path), Path(features.path), Path(controls.path), data, machine, out)
         for name, system in json.loads((out / "metrics.json").read_text(encoding="utf-8"))["systems"].items():
             if system["hmean"] is not None:
                 metrics.log_metric(f"hmean {name}", system["hmean"])

@@ -8,6 +8,7 @@ from components.base import component
 @component
 def gate(
     evaluation: dsl.Input[dsl.Artifact],
+    features: dsl.Input[dsl.Dataset],
     data: str,
     registry: str,
     machine: str,
@@ -19,7 +20,8 @@ def gate(
 
     Args:
         evaluation: The candidate's evaluation.
-        data: URL of what holds one folder per machine type.
+        features: Feature stores, the machine's among them: the version in production scores the same clips.
+        data: URL of what holds one folder per machine type, for the clips that the page plays.
         registry: URL of the model registry.
         machine: The machine type.
         config: Settings as YAML.
@@ -38,6 +40,6 @@ def gate(
         from masd.lifecycle import steps
 
         settings = Settings.from_yaml(config, "config")
-        files = Path(verdict.path), Path(comparison.path)
-        decided = steps.gate(Path(evaluation.path), registry, settings, data, *files)
+        judged, files = (Path(evaluation.path), Path(features.path)), (Path(verdict.path), Path(comparison.path))
+        decided = steps.gate(*judged, registry, settings, data, *files)
         return str(decided.decision)

@@ -1,18 +1,20 @@
 """From encoded audio (a path or bytes) to mono float32 at the model's sample rate, whole or in a stream of blocks."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
+from masd.audio.content import Encoded, LaidOut, in_memory_unless_regular, opened
 from masd.audio.heard import Channel, Heard, Listener
+from masd.audio.unreadable import advice
+from masd.audio.wav_header import Layout, layout_of
 from masd.errors import MasdError
 
 Samples = npt.NDArray[np.float32]
@@ -30,8 +32,6 @@ BLOCK = 1 << 18
 """Samples of all channels read at a time."""
 
 Reason = Literal["undecodable", "empty", "not_finite", "sample_rate", "channel", "too_long", "silent"]
-Encoded = bytes | bytearray | memoryview
-"""An encoded recording in memory; it is read where it is, never copied."""
 
 
 class AudioError(MasdError):
@@ -103,10 +103,15 @@ def decode_or_stream(
 ) -> Recording | LongRecording:
     """:func:`decode`, except that a recording of more than ``long_from`` seconds comes as a :class:`LongRecording`."""
     name = _name(source)
+    try:
+        source = in_memory_unless_regular(source)
+    except OSError as error:
+        raise AudioError("undecodable", f"{name}: cannot be read ({error.strerror or error})") from error
     kept: list[Samples] | None = []
     with _opened(source, channel) as stream:
         rate = stream.rate
         listener = Listener(stream.channels, channel, stream.codec)
+        repaired = stream.layout.repaired
         for block, mono in stream.blocks():
             if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
                 raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
@@ -120,7 +125,7 @@ def decode_or_stream(
                 kept.append(mono)
     if listener.samples == 0:
         raise AudioError("empty", f"{name}: holds no samples")
-    heard = vars(listener.heard(rate))
+    heard = {**vars(listener.heard(rate)), "repaired": repaired}
     if kept is None:
         return LongRecording(source=source, sample_rate=sample_rate, channel=channel, **heard)
     whole = np.concatenate(kept)
@@ -136,6 +141,7 @@ class _Stream:
 
     file: "_SoundFile"
     channel: Channel
+    layout: Layout
 
     @property
     def rate(self) -> int:
@@ -154,8 +160,15 @@ class _Stream:
 
     def blocks(self) -> Iterator[tuple[Samples, Samples]]:
         """All channels ``[n, channels]`` and what is listened to of them ``[n]``, at the recording's own rate."""
-        frames = BLOCK // self.channels
-        while len(block := self.file.read(frames, dtype="float32", always_2d=True)):
+        left = self.layout.frames
+        while left is None or left > 0:
+            frames = BLOCK // self.channels if left is None else min(BLOCK // self.channels, left)
+            block = self.file.read(frames, dtype="float32", always_2d=True)
+            if len(block) == 0:
+                return
+            if self.layout.gain != 1.0:
+                block *= np.float32(self.layout.gain)
+            left = None if left is None else left - len(block)
             yield block, self._mono(block)
 
     def _mono(self, block: Samples) -> Samples:
@@ -169,20 +182,28 @@ class _Stream:
 @contextmanager
 def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
     """Open a recording; whatever goes wrong with it until the block ends becomes an :class:`AudioError`."""
-    name = _name(source)
+    name, hint = _name(source), None
     try:
-        with source.open("rb") if isinstance(source, Path) else _InMemory(source) as content:
-            if not content.read(1):
+        with opened(source) as content:
+            if content.size == 0:
                 raise AudioError("empty", f"{name}: holds no bytes")
-            content.seek(0)
-            with _SoundFile(content) as file:
-                _check_header(file.samplerate, file.channels, channel, name)
-                yield _Stream(file, channel)
+            layout = layout_of(content)
+            laid_out = LaidOut(content, layout)
+            try:
+                with _SoundFile(laid_out) as file:
+                    _check_header(file.samplerate, file.channels, channel, name)
+                    yield _Stream(file, channel, layout)
+            except soundfile.SoundFileError:
+                hint = advice(content)
+                raise
+            if laid_out.failure is not None:
+                raise laid_out.failure
     except OSError as error:
         raise AudioError("undecodable", f"{name}: cannot be read ({error.strerror or error})") from error
     except (soundfile.SoundFileError, ValueError, TypeError) as error:
         reason = getattr(error, "error_string", None) or str(error)  # str() of libsndfile's errors has an address in it
-        raise AudioError("undecodable", f"{name}: cannot be decoded ({' '.join(reason.split())[:160]})") from error
+        reason = " ".join(reason.split())[:160]
+        raise AudioError("undecodable", f"{name}: cannot be decoded ({hint or reason})") from error
 
 
 def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None:
@@ -203,38 +224,6 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships 
 
     def seekable(self) -> bool:
         return False
-
-
-class _InMemory(io.RawIOBase):
-    """Encoded bytes as a file, without the copy that BytesIO makes of what is not ``bytes``."""
-
-    def __init__(self, content: Encoded) -> None:
-        self._content = memoryview(content)
-        self._at = 0
-
-    def close(self) -> None:
-        self._content.release()  # whoever owns the bytes may let go of them now
-        super().close()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._content[self._at : self._at + len(buffer)]
-        buffer[: len(part)] = part
-        self._at += len(part)
-        return len(part)
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._content)}[whence]
-        self._at = max(start + offset, 0)
-        return self._at
 
 
 def _name(source: Path | Encoded) -> str:

@@ -1,6 +1,8 @@
 """``manifest.json``: what a bundle is and what every other file in it must be. Read without loading the model."""
 
 import json
+import os
+import re
 import subprocess
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +16,9 @@ from masd.files import sha256, write_text
 
 SCHEMA_VERSION = 4
 UNREGISTERED = "0"
+REVISION = "MASD_REVISION"
+"""Environment variable with the git commit that an image was built from; the Dockerfile sets it."""
+COMMIT = re.compile(r"[0-9a-f]{12,64}")
 FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
 
 
@@ -92,14 +97,15 @@ def stamp(folder: Path, *, version: str, metrics: dict[str, Any]) -> Manifest:
 
 
 def code_version() -> str:
-    """masd's version, with the git commit where masd runs from a checkout."""
+    """masd's version, with the git commit of the checkout it runs from, or else the one that :data:`REVISION` names."""
     try:
         own = version("masd")
     except PackageNotFoundError:  # the copy inside a model archive
         own = "unknown"
     root = Path(masd.__file__).parent.parent
     if not (root / ".git").exists():
-        return own
+        revision = os.environ.get(REVISION, "")
+        return f"{own}+g{revision[:12]}" if COMMIT.fullmatch(revision) else own
     commit = subprocess.run(
         ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
         capture_output=True,

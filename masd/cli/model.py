@@ -103,7 +103,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from masd.data.data_sets import local_machine
 
     folder = local_machine(options.data)
-    steps.evaluate(options.bundle, folder.parent, folder.name, options.out)
+    steps.evaluate_recordings(options.bundle, folder.parent, folder.name, options.out)
     metrics = json.loads((options.out / "metrics.json").read_text(encoding="utf-8"))
     print(f"{'':22}{'AUC source':>12}{'AUC target':>12}{'pAUC':>8}{'hmean':>8}")
     for name, values in {**metrics["systems"], **metrics["controls"]}.items():

@@ -5,9 +5,10 @@ import json
 import logging
 import mmap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,8 @@ from masd.errors import MasdError
 from masd.files import replacing_folder
 from masd.progress import Progress
 
-FORMAT = 2
+FORMAT = 3
+FRAMES, UNFILTERED = "frames.npy", "frames-unfiltered.npy"
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,8 @@ class FeatureStore:
 
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
-    level, clipping, spectral centroid and octave levels. ``fingerprint`` is of its training data; ``recordings`` is
+    level, clipping, spectral centroid and octave levels. The frames are those behind the machine's high-pass;
+    :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
     what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
     ``findings`` are of the training clips' contents.
     """
@@ -58,7 +61,7 @@ class FeatureStore:
             about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
             if about["format"] != FORMAT:
                 raise MasdError(f"{folder}: store format {about['format']}, this masd reads {FORMAT}; featurize again")
-            frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+            frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
             return cls(
                 folder=folder,
                 machine_type=about["machine_type"],
@@ -75,6 +78,13 @@ class FeatureStore:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MasdError(f"{folder}: not a log-mel store ({' '.join(str(error).split())[:160]})") from error
+
+    def without_high_pass(self) -> Self:
+        """The same clips with frames that were not filtered, which is what the controls are defined on."""
+        if self.high_pass_hz == 0.0:
+            return self
+        frames = np.load(self.folder / UNFILTERED, mmap_mode="r", allow_pickle=False)
+        return replace(self, frames=frames, high_pass_hz=0.0)
 
     def log_mel(self, row: int) -> npt.NDArray[np.float32]:
         """Frames ``[T, n_mels]`` of one row of ``clips``."""
@@ -102,11 +112,11 @@ def build_store(
     settings: Settings,
     out: Path,
     *,
-    high_pass_hz: float | None = None,
     recordings: str = "",
     progress: Progress | None = None,
 ) -> FeatureStore:
-    """Decode every clip once and write its log-mel frames to ``out`` (replaced as a whole when complete).
+    """Decode every clip once and write its log-mel frames, with and without the machine's high-pass, to ``out``
+    (replaced as a whole when complete).
 
     Frames are appended to the file as they are computed, so memory stays flat as recordings grow.
 
@@ -114,17 +124,17 @@ def build_store(
         clips that nothing can be learnt from.
     """
     audio = settled(settings.audio, data)
-    cutoff = settings.audio.high_pass_for(data.machine_type) if high_pass_hz is None else high_pass_hz
-    log_mel = LogMel(settings.audio, cutoff)
+    cutoff = audio.high_pass_for(data.machine_type)
+    log_mel, unfiltered = LogMel(audio, cutoff), LogMel(audio, 0.0)
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
     rows: list[dict[str, Any]] = []
-    heard: list[HeardClip] = []
+    facts: list[HeardClip] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
-    total = 0
     with replacing_folder(out) as staged:
-        with (staged / "frames.npy").open("wb") as file:
-            _write_header(file, 0, settings.audio.n_mels)
+        with ExitStack() as files:
+            heard = files.enter_context(_FrameFile(staged / FRAMES, settings.audio.n_mels))
+            plain = files.enter_context(_FrameFile(staged / UNFILTERED, settings.audio.n_mels)) if cutoff else None
             for number, clip in enumerate(data.clips, start=1):
                 try:
                     content = clip.path.read_bytes()
@@ -137,21 +147,20 @@ def build_store(
                         raise MasdError(_too_many(skipped, len(data.clips), settings)) from error
                     continue
                 frames = log_mel(recording.samples)
-                file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
-                rows.append(_row(clip, recording, total, len(frames), frames, log_mel))
-                heard.append(HeardClip(clip, heard_of(recording)))
-                total += len(frames)
+                rows.append(_row(clip, recording, heard.rows, frames, log_mel))
+                facts.append(HeardClip(clip, heard_of(recording)))
+                heard.append(frames)
+                if plain is not None:
+                    plain.append(unfiltered(recording.samples))
                 if clip.split != "test":
                     about_clip = f"{clip.split}/{clip.name}/{clip.domain}/{clip.kind}/{clip.attributes}\0"
                     digest.update(about_clip.encode() + hashlib.sha256(content).digest())
                 if progress:
                     progress(number, len(data.clips), data.machine_type)
-            file.seek(0)
-            _write_header(file, total, settings.audio.n_mels)
         clips = pd.DataFrame(rows)
         if clips.empty or not ((clips["split"] == "train") & (clips["kind"] == "noisy")).any():
             raise MasdError(f"{data.folder / 'train'}: no readable training clips; first problem: {skipped[0]}")
-        findings = content_findings(heard, audio, data.layout)
+        findings = content_findings(facts, audio, data.layout)
         if problems := of_level(findings, "problem"):
             raise MasdError(f"{data.folder / 'train'}: {'; '.join(finding.text for finding in problems)}")
         clips.to_parquet(staged / "clips.parquet", index=False)
@@ -169,16 +178,35 @@ def build_store(
     return FeatureStore.open(out)
 
 
-def _write_header(file: BinaryIO, rows: int, columns: int) -> None:
-    # numpy pads this header so that the first axis may grow in place: the second call overwrites the first exactly
-    np.lib.format.write_array_header_1_0(file, {"shape": (rows, columns), "fortran_order": False, "descr": "<f4"})
+class _FrameFile:
+    """A ``.npy`` file of rows ``[n, columns]`` that grows; what it holds is counted in its header when it is closed."""
+
+    def __init__(self, path: Path, columns: int) -> None:
+        self._file, self._columns, self.rows = path.open("wb"), columns, 0
+
+    def __enter__(self) -> Self:
+        self._write_header()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def append(self, frames: npt.NDArray[np.float32]) -> None:
+        self._file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
+        self.rows += len(frames)
+
+    def _write_header(self) -> None:
+        # numpy pads this header so that the first axis may grow in place: the second call overwrites the first exactly
+        shape = (self.rows, self._columns)
+        np.lib.format.write_array_header_1_0(self._file, {"shape": shape, "fortran_order": False, "descr": "<f4"})
 
 
 def _row(
     clip: Clip,
     recording: Recording,
     offset: int,
-    n_frames: int,
     frames: npt.NDArray[np.float32],
     log_mel: LogMel,
 ) -> dict[str, Any]:
@@ -186,7 +214,7 @@ def _row(
     row["path"] = str(clip.path.resolve())
     return row | {
         "offset": offset,
-        "n_frames": n_frames,
+        "n_frames": len(frames),
         "duration_s": recording.duration_s,
         "sample_rate_in": recording.sample_rate_in,
         "level_dbfs": recording.level_dbfs,

@@ -1,8 +1,6 @@
 """Where the clips lie in the network's embedding, brought down to two dimensions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +8,10 @@ import pandas as pd
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from masd.data.clips import Clip
+from masd.data.store import FeatureStore
 from masd.detection.features import CLIPS_AT_ONCE
 from masd.detection.scorer import Scorer
-from masd.evaluation.drawn_clips import draw
+from masd.evaluation.residuals import drawn
 from masd.progress import Progress
 
 MOST = {"train": 1000, "test": 500}
@@ -46,35 +44,26 @@ class EmbeddingMap:
         return " and ".join(parts) + (", drawn at random with a fixed seed" if any(drawn.values()) else "")
 
 
-def map_embeddings(
-    scorer: Scorer, training: Sequence[Clip], test: Sequence[Clip], progress: Progress | None = None
-) -> EmbeddingMap:
-    """Place the clip-level embeddings of training and test clips, of which one must be readable, on a plane.
+def map_embeddings(scorer: Scorer, store: FeatureStore, progress: Progress | None = None) -> EmbeddingMap:
+    """Place the clip-level embeddings of a store's training and test clips, of which there must be one, on a plane.
 
     They are computed once more, for a drawn few: carrying those of all clips through scoring would cost every caller
     memory for the sake of one picture.
     """
-    clips: list[Clip] = []
+    of_split = {"train": store.rows(split="train", kind="noisy"), "test": store.rows(split="test")}
+    rows = np.concatenate([drawn(of_split[split], most) for split, most in MOST.items()])
     embeddings: list[npt.NDArray[np.float32]] = []
-    drawn = chain(draw(scorer, training, MOST["train"]), draw(scorer, test, MOST["test"]))
-    total = min(len(training), MOST["train"]) + min(len(test), MOST["test"])
-    while batch := list(islice(drawn, CLIPS_AT_ONCE)):
-        clips += [clip for clip, _ in batch]
-        embeddings += [features.mean()[0] for features in scorer.extract([log_mel for _, log_mel in batch])]
+    for start in range(0, len(rows), CLIPS_AT_ONCE):
+        batch = scorer.extract.rows(store, rows[start : start + CLIPS_AT_ONCE])
+        embeddings += [features.mean()[0] for features in batch]
         if progress:
-            progress(len(clips), total, "clips")
+            progress(len(embeddings), len(rows), "clips")
     places, method = place(np.stack(embeddings))
-    table = pd.DataFrame(
-        {
-            "x": places[:, 0],
-            "y": places[:, 1],
-            "split": [clip.split for clip in clips],
-            "domain": [clip.domain for clip in clips],
-            "condition": [clip.condition for clip in clips],
-            "attributes": [clip.attributes if clip.split == "train" else "" for clip in clips],
-        }
-    )
-    return EmbeddingMap(table, method, {"train": len(training), "test": len(test)})
+    table = store.clips.iloc[rows][["split", "domain", "condition", "attributes"]].reset_index(drop=True)
+    table.loc[table["split"] == "test", "attributes"] = ""
+    table.insert(0, "x", places[:, 0])
+    table.insert(1, "y", places[:, 1])
+    return EmbeddingMap(table, method, {split: len(own) for split, own in of_split.items()})
 
 
 def place(embeddings: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], str]:

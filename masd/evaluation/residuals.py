@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from masd.data.clips import Clip
 from masd.data.store import FeatureStore
 from masd.detection.features import FeatureExtractor
-from masd.detection.scorer import Scorer
-from masd.evaluation.drawn_clips import DRAW_SEED, draw
 
 Array = npt.NDArray[np.float32]
+
+DRAW_SEED = 0
+"""Of every draw: the same clips, the same report."""
 
 CLIPS_OF_A_DOMAIN = 24
 SMOOTHING = (2.0, 0.7)
@@ -43,28 +43,23 @@ class UsualResidual:
         return above
 
 
-def usual_residual(scorer: Scorer, training: Sequence[Clip]) -> UsualResidual:
-    """From a few training clips of each domain, so that what is usual in either is not marked.
-
-    There must be a readable one.
-    """
-    residuals = []
-    for is_target in (False, True):
-        clips = [clip for clip in training if (clip.domain == "target") == is_target]
-        residuals += [scorer.extract.residual(log_mel) for _, log_mel in draw(scorer, clips, CLIPS_OF_A_DOMAIN)]
-    return UsualResidual.fit(residuals)
-
-
-def usual_residual_of_store(
+def usual_residual(
     extract: FeatureExtractor,
     store: FeatureStore,
     rows: npt.NDArray[np.int64],
     is_target: npt.NDArray[np.bool_],
 ) -> UsualResidual:
-    """The same from a store's training clips ``rows`` ``[n]``, of which ``is_target`` ``[n]`` are of the target."""
+    """From a few of a store's training clips ``rows`` ``[n]`` of each domain, so that what is usual in either is not
+    marked; ``is_target`` ``[n]``.
+    """
     rng = np.random.default_rng(DRAW_SEED)
-    drawn = [rng.permutation(rows[domain])[:CLIPS_OF_A_DOMAIN] for domain in (~is_target, is_target)]
-    return UsualResidual.fit([extract.residual(store.log_mel(int(row))) for row in np.concatenate(drawn)])
+    few = [rng.permutation(rows[domain])[:CLIPS_OF_A_DOMAIN] for domain in (~is_target, is_target)]
+    return UsualResidual.fit([extract.residual(store.log_mel(int(row))) for row in np.concatenate(few)])
+
+
+def drawn(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """At most ``most`` of ``rows``, in random order, always the same."""
+    return np.random.default_rng(DRAW_SEED).permutation(rows)[:most]
 
 
 def _smooth(residual: Array) -> Array:

@@ -3,6 +3,7 @@ these.
 """
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from masd.files import replacing_folder, write_text
 from masd.progress import ConsoleProgress
 
 if TYPE_CHECKING:
+    from masd.data.store import FeatureStore
     from masd.evaluation.comparison import Contender
     from masd.evaluation.gate import Verdict
     from masd.learning.device import DeviceName
@@ -82,7 +84,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.detection.embedding_distance import fit_embedding_distance
     from masd.detection.features import FeatureExtractor
     from masd.detection.result import ClipScore, Signals
-    from masd.evaluation.residuals import usual_residual_of_store
+    from masd.evaluation.residuals import usual_residual
     from masd.learning.trained import load_network
 
     store, trained = FeatureStore.open(features / machine), load_network(network)
@@ -133,42 +135,84 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         trained=trained,
         detectors=replace(detectors, embeddings=embeddings),
         reference=frame,
-        usual=usual_residual_of_store(extract, store, rows, is_target),
+        usual=usual_residual(extract, store, rows, is_target),
     )
 
 
-def evaluate(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
-    """Score the test clips of ``data/<machine>`` with a bundle and the controls -> the folder ``out``."""
+def controls(features: Path, machine: str, settings: Settings, out: Path) -> None:
+    """Log-mel store of one machine -> scores and thresholds of the controls, the folder ``out``."""
+    from masd.data.store import FeatureStore
+    from masd.evaluation.controls import ControlScores
+
+    ControlScores.fit(FeatureStore.open(features / machine), settings).write(out)
+
+
+def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, machine: str, out: Path) -> None:
+    """Score the test clips of a log-mel store with a bundle, beside the controls' scores -> the folder ``out``.
+
+    ``data/<machine>`` is where the clips of the report's players are taken from.
+    """
     from masd.bundle.bundle import load_bundle
     from masd.data.check.findings import say
     from masd.data.data_sets import local_data
     from masd.data.folders import read_machine
+    from masd.data.store import FeatureStore
+    from masd.evaluation.controls import ControlScores
     from masd.evaluation.evaluate import evaluate_scorer
 
     loaded = load_bundle(bundle)
-    if loaded.manifest.machine_type != machine:
-        raise MasdError(f"{bundle}: is a model of {loaded.manifest.machine_type}, not of {machine}")
-    clips = read_machine(local_data(data, [machine]) / machine, loaded.settings.data)
-    say(machine, [finding for finding in clips.findings if finding.code in ("unknown_words_test", "unlabelled_test")])
+    _check_machine(bundle, loaded.manifest.machine_type, machine)
+    read = read_machine(local_data(data, [machine]) / machine, loaded.settings.data)
+    say(machine, [finding for finding in read.findings if finding.code in ("unknown_words_test", "unlabelled_test")])
+    clips = read.split("test")
     with replacing_folder(out) as staged:
         evaluate_scorer(
             loaded.scorer,
+            FeatureStore.open(features / machine),
+            ControlScores.read(controls),
             clips,
             staged,
             history=loaded.history,
             data_fingerprint=loaded.manifest.data_fingerprint,
+            usual=loaded.usual,
         )
 
 
+def evaluate_recordings(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
+    """The steps from recordings to an evaluation of a bundle that is there, with the bundle's settings."""
+    from masd.bundle.bundle import load_bundle
+
+    loaded = load_bundle(bundle)
+    _check_machine(bundle, loaded.manifest.machine_type, machine)
+    settings = loaded.settings
+    with tempfile.TemporaryDirectory() as folder:
+        features, scored = Path(folder) / "features", Path(folder) / "controls"
+        featurize(data, [machine], settings, features)
+        controls(features, machine, settings, scored)
+        evaluate(bundle, features, scored, data, machine, out)
+
+
+def _check_machine(bundle: Path, of: str, machine: str) -> None:
+    if of != machine:
+        raise MasdError(f"{bundle}: is a model of {of}, not of {machine}")
+
+
 def gate(
-    evaluation: Path, registry: str, settings: Settings, data: str | Path, out: Path, page: Path | None = None
+    evaluation: Path,
+    features: Path,
+    registry: str,
+    settings: Settings,
+    data: str | Path,
+    out: Path,
+    page: Path | None = None,
 ) -> "Verdict":
     """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``, and how the candidate
-    compares with the version in production to ``page``.
+    compares with the version in production, which scores the same clips of ``features``, to ``page``.
     """
     import pandas as pd
 
     from masd.data.data_sets import local_data
+    from masd.data.store import FeatureStore
     from masd.evaluation.comparison import Contender
     from masd.evaluation.gate import decide
     from masd.evaluation.pages.comparison import write_comparison
@@ -185,7 +229,8 @@ def gate(
     champion: Contender | None = None
     recording: Callable[[str], bytes | None] = _no_recording
     if version is not None:
-        champion, recording = _champion(models.fetch(machine, version), local_data(data, [machine]) / machine)
+        bundle, folder = models.fetch(machine, version), local_data(data, [machine]) / machine
+        champion, recording = _champion(bundle, FeatureStore.open(features / machine), folder)
     verdict = decide(
         machine,
         scores,
@@ -204,23 +249,23 @@ def gate(
     return verdict
 
 
-def _champion(bundle: Path, folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
+def _champion(bundle: Path, store: "FeatureStore", folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
     """What the production model says of every test clip of the *new* data, and these clips to listen to."""
     from masd.bundle.bundle import load_bundle
     from masd.data.folders import read_machine
     from masd.detection.streaming import excerpt
     from masd.evaluation.comparison import Contender
-    from masd.evaluation.evaluate import score_clips
     from masd.evaluation.pages.examples import wav_of
+    from masd.evaluation.scoring import scores_by_name
 
     scorer = load_bundle(bundle).scorer
-    results, _ = score_clips(scorer, read_machine(folder, scorer.settings.data).split("test"))
-    scores = {clip.name: result.score for clip, result in results}
-    by_name = {clip.name: (clip.path, result) for clip, result in results}
+    clips = read_machine(folder, scorer.settings.data).split("test")
+    scores = scores_by_name(scorer, store, clips, scorer.system)
+    paths = {clip.name: clip.path for clip in clips}
 
     def recording(name: str) -> bytes:
-        path, result = by_name[name]
-        part = excerpt(scorer.decode(path), result, lambda block: scorer.score([block])[0])
+        decoded = scorer.decode(paths[name])
+        part = excerpt(decoded, scorer.score([decoded])[0], lambda block: scorer.score([block])[0])
         return wav_of(part.recording, scorer.settings.audio.sample_rate)
 
     return Contender(scores, scorer.detectors.thresholds[scorer.system]), recording

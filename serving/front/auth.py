@@ -31,7 +31,7 @@ class StaticToken:
         :raises MasdError: neither is set, the file cannot be read, or the token is too short or not printable ASCII.
         """
         where = TOKEN_VARIABLE
-        secret = os.environ.get(TOKEN_VARIABLE, "")
+        secret = os.environ.get(TOKEN_VARIABLE, "").strip()  # a secret made of a file ends with a newline
         if file := os.environ.get(TOKEN_FILE_VARIABLE):
             where = f"{TOKEN_FILE_VARIABLE} ({file})"
             try:

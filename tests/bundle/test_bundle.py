@@ -3,14 +3,16 @@
 import json
 import shutil
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import masd
 from masd.bundle.bundle import load_bundle
-from masd.bundle.manifest import FILES, load_manifest, stamp
+from masd.bundle.manifest import FILES, REVISION, code_version, load_manifest, stamp
 from masd.config import Settings
 from masd.data.folders import read_machine
 from masd.data.machine_name import check_machine_name
@@ -150,3 +152,15 @@ def test_no_pickle_in_a_bundle(tiny_bundle: Path) -> None:
     assert {path.suffix for path in tiny_bundle.iterdir()} == {".json", ".yaml", ".safetensors", ".parquet"}
     for path in tiny_bundle.iterdir():
         assert path.read_bytes()[:2] not in (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK"), path
+
+
+@pytest.mark.parametrize(
+    ("revision", "suffix"),
+    [("0123456789abcdef0123456789abcdef01234567", "+g0123456789ab"), ("unknown", ""), ("", "")],
+)
+def test_an_image_says_the_revision_it_was_built_from(
+    revision: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masd, "__file__", str(tmp_path / "site-packages" / "masd" / "__init__.py"))
+    monkeypatch.setenv(REVISION, revision)
+    assert code_version() == version("masd") + suffix

@@ -7,6 +7,7 @@ machines to run the pipelines on, instead of simulated ones.
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -79,7 +80,11 @@ def test_nobody_in_an_image_is_root_or_can_build(image: str) -> None:
     about = inspect(image)["Config"]
     assert about["User"] == "65532:65532"
     assert about["Labels"]["org.opencontainers.image.title"]
-    assert about["Labels"]["org.opencontainers.image.revision"]
+    revision = about["Labels"]["org.opencontainers.image.revision"]
+    assert re.fullmatch(r"[0-9a-f]{40}", revision)
+    ask = "from masd.bundle.manifest import code_version; print(code_version())"
+    said = docker("run", "--rm", "--network", "none", "--entrypoint", "python3", image, "-c", ask)
+    assert said.strip() == f"{version('masd')}+g{revision[:12]}"
     assert about["Healthcheck"]["Test"]
     tools = "/usr/bin/gcc /usr/bin/cc /usr/bin/make /opt/masd/bin/pip"
     look = f"id -u; find / -xdev -type f -perm -o+w -not -path '/proc/*'; ls {tools}"

@@ -436,7 +436,8 @@ class TestSignals:
         square = np.tile([1.0, 1.0, 1.0, -1.0, -1.0, -1.0], 8_000).astype(np.float32)
         assert score(scorer, square).signals.clipped_share == 1.0
         assert score(scorer, square).signals.level_dbfs == pytest.approx(0.0)
-        assert score(scorer, square / 10).signals.clipped_share == 0.0
+        assert score(scorer, square / 10).signals.clipped_share == 1.0  # turned down after it was clipped
+        assert score(scorer, np.tile([1.0, -1.0], 24_000).astype(np.float32)).signals.clipped_share == 0.0
         assert score(scorer, square / 10).signals.level_dbfs == pytest.approx(-20.0)
 
     def test_the_centroid_follows_the_pitch(self, scorer: Scorer) -> None:

@@ -59,7 +59,7 @@ def copy(undisturbed: Path, tmp_path: Path) -> Path:
 
 def times(out: Path) -> dict[str, int]:
     """When each file of cells, networks and features was written."""
-    folders = ("cells", "networks", "features", "control-features")
+    folders = ("cells", "networks", "features")
     files = [path for folder in folders for path in (out / folder).rglob("*") if path.is_file()]
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in files}
 

@@ -16,10 +16,12 @@ from areas_by_hand import mcclish, pairs_won
 from masd.bundle.bundle import load_bundle
 from masd.config import ALL_SYSTEMS, Settings
 from masd.data.folders import read_machine
+from masd.data.store import FeatureStore
 from masd.detection.controls import CONTROLS, BaselineAutoEncoder
 from masd.detection.controls import scores as control_scores
 from masd.errors import MasdError
 from masd.evaluation import evaluate
+from masd.evaluation.controls import ControlScores
 from masd.evaluation.evaluate import evaluate_scorer
 from masd.evaluation.results import write_results
 from masd.lifecycle import steps
@@ -47,7 +49,7 @@ def quick_baseline() -> Iterator[None]:
 def evaluation(tiny_bundle: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole run."""
     out = tmp_path_factory.mktemp("evaluation") / "fan"
-    steps.evaluate(tiny_bundle, tiny_data, "fan", out)
+    steps.evaluate_recordings(tiny_bundle, tiny_data, "fan", out)
     return out
 
 
@@ -158,7 +160,7 @@ def test_what_lies_in_the_folder(evaluation: Path, metrics: dict[str, Any]) -> N
 
 def test_a_model_of_another_machine_is_refused(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(MasdError, match="is a model of fan, not of bearing"):
-        steps.evaluate(tiny_bundle, tiny_data, "bearing", tmp_path / "out")
+        steps.evaluate_recordings(tiny_bundle, tiny_data, "bearing", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -186,7 +188,7 @@ def run(bundle: Path, data: Path, out: Path) -> dict[str, Any]:
     """A whole run but for the pictures of single clips, which take the longest; returns the metrics."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "choose_examples", lambda *_: [])
-        steps.evaluate(bundle, data, "fan", out)
+        steps.evaluate_recordings(bundle, data, "fan", out)
     content: dict[str, Any] = strict_json((out / "metrics.json").read_text())
     return content
 
@@ -232,7 +234,7 @@ def test_each_section_has_its_own_files(tiny_bundle: Path, variant: Callable[[Re
 def test_no_test_clips(tiny_bundle: Path, variant: Callable[[Rename], Path], tmp_path: Path) -> None:
     data = variant(lambda name: None)
     with pytest.raises(MasdError, match="no test clips") as refused:
-        steps.evaluate(tiny_bundle, data, "fan", tmp_path / "out")
+        steps.evaluate_recordings(tiny_bundle, data, "fan", tmp_path / "out")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "out").exists()
 
@@ -246,16 +248,20 @@ class TestUnreadableClips:
 
     def tolerant(self, bundle: Path, share: float, data: Path, out: Path) -> None:
         """As if the model had been trained with another ``data.max_unreadable_share``."""
-        scorer = load_bundle(bundle).scorer
-        changed = scorer.settings.data.model_copy(update={"max_unreadable_share": share})
-        scorer.settings = scorer.settings.model_copy(update={"data": changed})
-        evaluate_scorer(scorer, read_machine(data / "fan", changed), out, history=[], data_fingerprint="")
+        loaded = load_bundle(bundle)
+        changed = loaded.settings.data.model_copy(update={"max_unreadable_share": share})
+        settings = loaded.settings.model_copy(update={"data": changed})
+        steps.featurize(data, ["fan"], settings, out.parent / "features")
+        store = FeatureStore.open(out.parent / "features" / "fan")
+        controls = ControlScores.fit(store, settings)
+        clips = read_machine(data / "fan", changed).split("test")
+        evaluate_scorer(loaded.scorer, store, controls, clips, out, history=[], data_fingerprint="", usual=None)
 
     def test_more_than_allowed_stop_the_evaluation(
         self, tiny_bundle: Path, variant: Callable[[Rename], Path], tmp_path: Path
     ) -> None:
         with pytest.raises(MasdError, match=r"cannot be decoded.*data\.max_unreadable_share") as refused:
-            steps.evaluate(tiny_bundle, self.data(variant, 1), "fan", tmp_path / "out")
+            steps.evaluate_recordings(tiny_bundle, self.data(variant, 1), "fan", tmp_path / "out")
         assert "\n" not in str(refused.value)
         assert not (tmp_path / "out").exists()
 
@@ -288,7 +294,7 @@ def test_an_interrupted_evaluation_leaves_the_old_one(
 
     monkeypatch.setattr(evaluate, "write_report", fail)
     with pytest.raises(OSError, match="No space"):
-        steps.evaluate(tiny_bundle, tiny_data, "fan", out)
+        steps.evaluate_recordings(tiny_bundle, tiny_data, "fan", out)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (out / "metrics.json").read_text() == "the old one"
 

@@ -26,7 +26,7 @@ from manifests import (
 from masd.cli.main import parser
 
 WHOLE = ("base", "overlays/dev", "overlays/prod")
-COMPONENTS = ("gpu", "kserve", "prometheus")
+COMPONENTS = ("gpu", "kserve", "prometheus", "zones")
 SECRETS = list(yaml.safe_load_all((K8S / "secrets.template.yaml").read_text(encoding="utf-8")))
 
 
@@ -56,7 +56,7 @@ def test_every_kind_that_was_asked_for_is_there(rendered: dict[str, list[Object]
     assert kinds == {
         *("Namespace", "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "Service", "NetworkPolicy"),
         *("Deployment", "StatefulSet", "CronJob", "HorizontalPodAutoscaler", "PodDisruptionBudget"),
-        *("ServiceMonitor", "ServingRuntime", "InferenceService", "TrainingRuntime", "TrainJob"),
+        *("ServiceMonitor", "ServingRuntime", "InferenceService", "TrainingRuntime"),
     }
 
 
@@ -95,15 +95,18 @@ def test_only_scoring_can_be_reached(rendered: dict[str, list[Object]]) -> None:
 
 def test_the_gpu_component_gives_training_a_gpu_and_room_for_shared_memory(rendered: dict[str, list[Object]]) -> None:
     trains = [pod for pod in manifests.pods(rendered["gpu"]) if pod.kind in ("CronJob", "TrainingRuntime")]
-    assert len(trains) == 3
-    for pod in trains:
+    assert [pod.where for pod in trains] == [
+        "CronJob/masd-drift",
+        "CronJob/masd-retrain",
+        "TrainingRuntime/masd-share",
+    ]
+    for pod in trains[1:]:
         assert pod.containers[0]["resources"]["limits"]["nvidia.com/gpu"] == 1
         assert pod.spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
         assert {mount["mountPath"] for mount in pod.containers[0]["volumeMounts"]} >= {"/dev/shm", "/tmp"}
-    nodes = [job["spec"]["trainer"]["numNodes"] for job in rendered["gpu"] if job["kind"] == "TrainJob"]
     (runtime,) = [item for item in rendered["gpu"] if item["kind"] == "TrainingRuntime"]
     env = {item["name"]: item.get("value") for item in trains[2].containers[0]["env"]}
-    assert nodes == [runtime["spec"]["mlPolicy"]["numNodes"]] == [int(env["MASD_NODES"])]
+    assert runtime["spec"]["mlPolicy"]["numNodes"] == int(env["MASD_NODES"])
 
 
 def test_commands_and_options_are_those_of_masd(rendered: dict[str, list[Object]]) -> None:
@@ -293,7 +296,6 @@ BROKEN_NAMES = {
         "no Deployment serve",
     ),
     "service of a stateful set": ("overlays/dev", _drop("Service/masd-s3"), "no Service masd-s3"),
-    "runtime of a training": ("gpu", _drop("TrainingRuntime/masd-share"), "no TrainingRuntime masd-share"),
     "runtime of a service": ("kserve", _drop("ServingRuntime/masd"), "no ServingRuntime masd"),
     "service of a monitor": ("prometheus", _drop("Service/masd-serve"), "selects no service"),
     "port of a monitor": (

@@ -35,8 +35,10 @@ class Plant:
     def judge(self, bundle: Path) -> SimpleNamespace:
         """What the pipeline does from the evaluation on."""
         verdict, page = self.work / "verdict.json", self.work / "comparison.html"
-        steps.evaluate(bundle, self.data, "fan", self.work / "evaluation")
-        steps.gate(self.work / "evaluation", self.registry, self.settings, self.data, verdict, page)
+        steps.evaluate_recordings(bundle, self.data, "fan", self.work / "evaluation")
+        features = self.work / "features"
+        steps.featurize(self.data, ["fan"], self.settings, features)
+        steps.gate(self.work / "evaluation", features, self.registry, self.settings, self.data, verdict, page)
         version = package(bundle, self.work / "evaluation", verdict, self.registry, run="run 8")
         decided = json.loads(verdict.read_text(encoding="utf-8"))
         return SimpleNamespace(version=version, page=page.read_text(encoding="utf-8"), **decided)

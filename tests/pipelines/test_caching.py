@@ -19,7 +19,7 @@ from pipelines.compile import compile_pipelines
 from pipelines.training import default_config
 
 DIGEST = f"registry.example/masd@sha256:{'ab' * 32}"
-CACHED = {"featurize", "train", "fit-detectors", "evaluate"}
+CACHED = {"featurize", "train", "fit-detectors", "controls", "evaluate"}
 
 
 def _compile(out: Path, scope: str, image: str) -> tuple[dict[str, dict[str, Any]], list[str]]:

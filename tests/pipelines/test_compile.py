@@ -46,14 +46,15 @@ def _tasks(spec: dict[str, Any], component: str | None = None) -> set[str]:
 def test_machine_scope_trains_inside_the_loop(compiled: Path) -> None:
     spec, _ = _load(compiled / "machine" / "training.yaml")
     assert _tasks(spec) == {"for-loop-1", "report"}
-    loop = {"fingerprint", "featurize", "train", "fit-detectors", "evaluate", "gate", "condition-branches-2"}
-    assert _tasks(spec, "comp-for-loop-1") == loop
+    judged = {"fit-detectors", "controls", "evaluate", "gate", "condition-branches-2"}
+    assert _tasks(spec, "comp-for-loop-1") == {"fingerprint", "featurize", "train"} | judged
 
 
 def test_fleet_scope_trains_before_the_loop(compiled: Path) -> None:
     spec, _ = _load(compiled / "fleet" / "training.yaml")
     assert _tasks(spec) == {"fingerprint", "featurize", "train", "for-loop-1", "report"}
-    assert _tasks(spec, "comp-for-loop-1") == {"fit-detectors", "evaluate", "gate", "condition-branches-2"}
+    judged = {"fit-detectors", "controls", "evaluate", "gate", "condition-branches-2"}
+    assert _tasks(spec, "comp-for-loop-1") == judged
 
 
 @pytest.mark.parametrize("scope", ["machine", "fleet"])
@@ -103,11 +104,12 @@ def test_every_task_has_limits_image_and_a_home(compiled: Path) -> None:
 
 
 def test_training_alone_asks_for_a_gpu_and_shared_memory(compiled: Path) -> None:
+    """So a nightly monitoring run that finds no drift, and does not come to its training, waits for no GPU."""
+    for file in compiled.glob("**/*.yaml"):
+        assert {
+            name for name, executor in _executors(file).items() if "accelerator" in executor["container"]["resources"]
+        } == {"exec-train"}, file
     path = compiled / "machine" / "training.yaml"
-    with_gpu = {
-        name for name, executor in _executors(path).items() if "accelerator" in executor["container"]["resources"]
-    }
-    assert with_gpu == {"exec-train"}
     platform = _load(path)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert {name for name, executor in platform.items() if "emptyDirMounts" in executor} == {"exec-train"}
     assert {name for name, executor in platform.items() if "pvcMount" in executor} == {
@@ -136,6 +138,54 @@ def test_every_task_ends_some_time_and_can_be_found(compiled: Path) -> None:
                 "app.kubernetes.io/part-of": "masd",
                 "app.kubernetes.io/component": step,
             }
+            assert executor["podMetadata"]["annotations"] == {
+                "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                "karpenter.sh/do-not-disrupt": "true",
+            }
+
+
+def _task_problems(path: Path) -> list[str]:
+    """Tasks whose retries end before their tries can, and constants in which the back-end replaces no placeholder."""
+    spec, _ = _load(path)
+    limits = {name: int(executor["activeDeadlineSeconds"]) for name, executor in _platform(path).items()}
+    problems = []
+    for dag in (spec["root"]["dag"], *(c["dag"] for c in spec["components"].values() if "dag" in c)):
+        for name, task in dag["tasks"].items():
+            executor = spec["components"].get(task["componentRef"]["name"], {}).get("executorLabel")
+            if executor is not None:
+                retry = {"maxRetryCount": 0, "backoffMaxDuration": "0s", **task.get("retryPolicy", {})}
+                tries = retry["maxRetryCount"] + 1
+                if tries < 2:
+                    problems.append(f"{path.name}: {name} is not retried")
+                elif int(retry["backoffMaxDuration"].removesuffix("s")) <= tries * limits[executor]:
+                    problems.append(f"{path.name}: {name} has no time for {tries} tries")
+            for parameter, value in task.get("inputs", {}).get("parameters", {}).items():
+                constant = str(value.get("runtimeValue", {}).get("constant", ""))
+                if "{{$." in constant and not re.fullmatch(r"\{\{\$\.\w+\}\}", constant):
+                    problems.append(f"{path.name}: {name}: {parameter} has a placeholder inside a longer text")
+    return problems
+
+
+def test_tries_have_time_and_placeholders_are_whole(compiled: Path) -> None:
+    paths = list(compiled.glob("**/*.yaml"))
+    assert len(paths) == 4
+    assert [problem for path in paths for problem in _task_problems(path)] == []
+    assert all("{{$.pipeline_job_uuid}}" in path.read_text(encoding="utf-8") for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "problem"),
+    [
+        ("backoffMaxDuration: 345600s", "backoffMaxDuration: 3600s", "train has no time for 3 tries"),
+        ("maxRetryCount: 2", "maxRetryCount: 0", "gate is not retried"),
+        ("'{{$.pipeline_job_uuid}}'", "run {{$.pipeline_job_uuid}}", "run_id has a placeholder inside"),
+    ],
+)
+def test_a_broken_task_is_noticed(compiled: Path, tmp_path: Path, good: str, bad: str, problem: str) -> None:
+    text = (compiled / "machine" / "training.yaml").read_text(encoding="utf-8")
+    assert good in text
+    (tmp_path / "training.yaml").write_text(text.replace(good, bad), encoding="utf-8")
+    assert any(problem in found for found in _task_problems(tmp_path / "training.yaml"))
 
 
 def test_credentials_of_the_bucket_come_from_a_secret_that_need_not_be_there(compiled: Path) -> None:

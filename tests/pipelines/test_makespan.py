@@ -15,7 +15,8 @@ STEPS = {
     "featurize": 20.0,
     "train": 100.0,
     "fit_detectors": 10.0,
-    "evaluate": 30.0,
+    "controls": 30.0,
+    "evaluate": 10.0,
     "gate": 5.0,
     "package": 1.0,
 }

@@ -39,7 +39,7 @@ def test_one_header_matches_and_no_other() -> None:
 
 def test_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MASD_TOKEN_FILE", raising=False)
-    monkeypatch.setenv("MASD_TOKEN", SECRET)
+    monkeypatch.setenv("MASD_TOKEN", f"{SECRET}\n")
     assert StaticToken.from_environment().matches(f"Bearer {SECRET}".encode())
     file = tmp_path / "token"
     file.write_text("another-secret-token\n", encoding="utf-8")

@@ -273,6 +273,10 @@ def test_what_can_be_known_before_java_starts(tiny_bundle: Path, tmp_path: Path)
         ({"bundles": [tiny_bundle, tiny_bundle]}, "two bundles"),
         ({"bundles": [tmp_path]}, "not a bundle"),
         ({"bundles": [tiny_bundle], "log_folder": tiny_bundle / "config.yaml"}, "cannot be written"),
+        (
+            {"bundles": [tiny_bundle], "log_folder": tmp_path, "log_url": str(tiny_bundle / "config.yaml")},
+            r"inference log folder .*config.yaml cannot be written",
+        ),
     ]:
         with pytest.raises(MasdError, match=message), running_server(**arguments):  # type: ignore[arg-type]
             pass

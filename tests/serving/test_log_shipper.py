@@ -1,13 +1,16 @@
 """Shipping the inference log: every record arrives once, whatever is killed and however long the store is away."""
 
+import errno
 import io
 import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +19,13 @@ from clip_score import SCORE
 from s3_gateway import running_gateway
 
 from masd.drift.log import read_log
+from masd.errors import MasdError
 from masd.storage.folder import FolderStore
 from masd.storage.opening import open_store
 from masd.storage.protocol import StoreError
-from serving.log_shipper import LogShipper
+from serving import log_shipper
+from serving.log_shipper import LogShipper, check_writable
+from serving.server import Health
 from serving.worker.inference_log import InferenceLog
 
 
@@ -36,6 +42,41 @@ class AwayStore(FolderStore):
 
 def _shipped(store: Path) -> Counter[str]:
     return Counter(row for file in store.rglob("*.parquet") for row in pd.read_parquet(file)["request_id"].astype(str))
+
+
+def test_folders_are_tried_before_a_server_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, log = tmp_path / "spool", tmp_path / "log"
+    check_writable(spool, "s3://bucket/log")  # which may be away for a while
+    check_writable(spool, log.as_uri())
+    assert spool.is_dir() and log.is_dir() and not list(log.iterdir())
+
+    def refuse(dir: Path) -> None:
+        if dir == log:  # of root, on a volume that ignores fsGroup
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        tempfile.mkdtemp(dir=dir)
+
+    monkeypatch.setattr(log_shipper.tempfile, "TemporaryFile", lambda dir: nullcontext(refuse(dir)))
+    with pytest.raises(MasdError, match=rf"{log} cannot be written: Permission denied; let user {os.geteuid()} write"):
+        check_writable(spool, str(log))
+
+
+def test_status_says_why_records_only_wait(tmp_path: Path) -> None:
+    store = AwayStore(tmp_path / "store")
+    health = Health(TorchServeStandIn())  # type: ignore[arg-type]
+    health.scored = True
+    assert health.status() == {"ready": True}
+    health.shipper = LogShipper(tmp_path / "spool", store)
+    InferenceLog(tmp_path / "spool", "fan").write([("a", SCORE)])
+    health.shipper.step(everything=True)
+    status = health.status()
+    assert status["ready"] and "cannot be reached" in status["log_problem"]
+    store.away = False
+    health.shipper.step(everything=True)
+    assert health.status() == {"ready": True, "log_problem": ""}
+
+
+class TorchServeStandIn:
+    running = True
 
 
 def test_one_folder_holds_what_was_shipped_and_what_waits(tmp_path: Path) -> None:

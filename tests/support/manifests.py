@@ -14,7 +14,7 @@ import yaml
 K8S = Path(__file__).parents[2] / "k8s"
 SCHEMA_VERSION = "1.37"
 
-CUSTOM_KINDS = {"InferenceService", "ServiceMonitor", "ServingRuntime", "TrainingRuntime", "TrainJob"}
+CUSTOM_KINDS = {"InferenceService", "ServiceMonitor", "ServingRuntime", "TrainingRuntime"}
 """Kinds of Kubeflow, KServe and the Prometheus operator, whose schemas are not Kubernetes'."""
 
 LONG_RUNNING = {"Deployment", "StatefulSet", "ServingRuntime"}
@@ -30,10 +30,10 @@ def render(folder: Path) -> list[Object]:
     return list(yaml.safe_load_all(done.stdout))
 
 
-def render_component(name: str, work: Path) -> list[Object]:
-    """The base with one component, as an overlay would join them."""
+def render_component(name: str, work: Path, onto: str = "base") -> list[Object]:
+    """The base, or an overlay, with one component, as an overlay would join them."""
     joined = {
-        "resources": [os.path.relpath(K8S / "base", work.resolve())],
+        "resources": [os.path.relpath(K8S / onto, work.resolve())],
         "components": [os.path.relpath(K8S / "components" / name, work.resolve())],
     }
     (work / "kustomization.yaml").write_text(yaml.safe_dump(joined))
@@ -65,7 +65,7 @@ def pods(objects: list[Object]) -> Iterator[Pod]:
         if kind == "ServingRuntime":  # KServe joins its containers with the settings of the service that uses it
             service = next(o for o in objects if _runtime(o) == item["metadata"]["name"])
             predictor = {key: value for key, value in service["spec"]["predictor"].items() if key != "model"}
-            labels = {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
+            labels = predictor.pop("labels") | {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
             yield Pod(kind, where, {**predictor, **spec}, labels)
         claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])]
         for template in _templates(kind, spec):
@@ -200,8 +200,6 @@ def reference_problems(objects: list[Object], given: list[Object]) -> list[str]:
                 for endpoint in spec["endpoints"]:
                     credentials = endpoint["authorization"]["credentials"]
                     need(where, "Secret", credentials["name"], credentials["key"])
-            case "TrainJob":
-                need(where, spec["runtimeRef"]["kind"], spec["runtimeRef"]["name"])
             case "InferenceService":
                 need(where, "ServingRuntime", _runtime(item))
             case "ServiceAccount":

@@ -40,7 +40,6 @@ class Cell:
     part: str
     seed: int
     features: Path
-    control_features: Path
     network: Path
     result: Path
 
@@ -56,7 +55,7 @@ def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
     """
     settings = settings.model_copy(update={"seed": cell.seed})
     if cell.part == CONTROLS_PART:
-        store = FeatureStore.open(cell.control_features)
+        store = FeatureStore.open(cell.features).without_high_pass()
         names = _names(store)
         scores, _ = score_controls(store, store.rows(split="test"), cell.seed, progress)
     else:

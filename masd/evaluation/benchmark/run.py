@@ -90,7 +90,7 @@ def _labelled_clips(folder: Path, settings: Settings) -> MachineData:
 
 
 def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> dict[str, FeatureStore]:
-    """The log-mel store of each machine, and beside it one without high-pass for the controls.
+    """The log-mel store of each machine.
 
     ``benchmark.json`` notes what they were made of, so that cells of two benchmarks are never mixed; machines may be
     added.
@@ -112,9 +112,8 @@ def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> d
     for machine, found in clips.items():
         if machine in known:
             continue
-        for kind, high_pass in (("features", None), ("control-features", 0.0)):
-            with ConsoleProgress(f"featurize {machine}") as progress:
-                build_store(found, settings, out / kind / machine, high_pass_hz=high_pass, progress=progress)
+        with ConsoleProgress(f"featurize {machine}") as progress:
+            build_store(found, settings, out / "features" / machine, progress=progress)
         known[machine] = own[machine]
         write_text(note, json.dumps({"settings": fingerprint, "machines": known}, indent=2) + "\n")
     return {machine: FeatureStore.open(out / "features" / machine) for machine in clips}
@@ -135,7 +134,6 @@ def _job(machine: str, part: str, seed: int, store: FeatureStore, settings: Sett
         part=part,
         seed=seed,
         features=out / "features" / machine,
-        control_features=out / "control-features" / machine,
         network=out / "networks" / machine / f"{part}-seed{seed}",
         result=out / "cells" / machine / f"{part}-seed{seed}.parquet",
     )

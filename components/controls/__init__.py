@@ -1,0 +1,3 @@
+from components.controls.component import controls
+
+__all__ = ["controls"]
