@@ -113,7 +113,7 @@ def test_list_names_every_set_and_its_record(capsys: pytest.CaptureFixture[str])
     assert main(["dataset", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(RECORDS)
-    assert lines[-1].split()[0] == "dcase2025-eval"
+    assert lines[-1].split()[0] == "dcase2026-eval"
     assert lines[-1].endswith("https://zenodo.org/records/15519362")
 
 
