@@ -114,7 +114,7 @@ def test_list_names_every_set_and_its_record(capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(RECORDS)
     assert lines[-1].split()[0] == "dcase2026-eval"
-    assert lines[-1].endswith("https://zenodo.org/records/15519362")
+    assert lines[-1].endswith("https://zenodo.org/records/20437238")
 
 
 def test_an_unknown_name_lists_the_known_ones_and_leaves_nothing(tmp_path: Path) -> None:
