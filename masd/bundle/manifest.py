@@ -11,8 +11,8 @@ from typing import Any
 
 import masd
 from masd.data.machine_name import check_machine_name
-from masd.errors import MasdError
-from masd.files import sha256, write_text
+from masd.errors import MasdError, one_line
+from masd.files import json_text, sha256, write_text
 
 SCHEMA_VERSION = 5
 OLDEST_SCHEMA = 4
@@ -32,7 +32,8 @@ class Manifest:
     ``data_fingerprint`` is of the training data; ``recordings`` of all recordings, tests too, of the machines that it
     was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted.
     ``calibration`` says what the threshold of the model's system rests on: ``threshold``, ``threshold_low``,
-    ``threshold_high``, ``clips``, ``recordings``, ``rate``.
+    ``threshold_high``, ``clips``, ``recordings``, ``rate``. ``trained_on`` are the sample rates, codecs, channels,
+    levels and clipping of the training clips (:class:`masd.detection.warning_codes.TrainedOn`).
     """
 
     machine_type: str
@@ -44,6 +45,7 @@ class Manifest:
     version: str = UNREGISTERED
     created: str = ""
     code_version: str = ""
+    trained_on: dict[str, Any] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -69,7 +71,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         manifest = Manifest(**content)
         check_machine_name(manifest.machine_type)
     except (ValueError, KeyError, TypeError) as error:
-        raise MasdError(f"{where}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{where}: not a bundle ({one_line(error, 160)})") from error
     if set(manifest.files) != set(FILES):
         raise MasdError(f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}")
     return manifest
@@ -83,7 +85,7 @@ def load_manifest(folder: Path) -> Manifest:
     try:
         text = (folder / "manifest.json").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise MasdError(f"{folder}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{folder}: not a bundle ({one_line(error, 160)})") from error
     manifest = parse_manifest(text, str(folder))
     for name, digest in manifest.files.items():
         if not (folder / name).is_file():
@@ -123,4 +125,4 @@ def code_version() -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest whole or not at all."""
-    write_text(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
+    write_text(folder / "manifest.json", json_text(asdict(manifest), indent=2) + "\n")

@@ -112,8 +112,8 @@ def calibrate(scores: Scores, recordings: Indexes, is_target: Mask, percentile: 
 
 
 def _threshold(scores: Scores, is_target: Mask, percentile: float) -> float:
-    """Percentile of the scores where both domains weigh alike: the rate is asked for in whatever condition a machine is,
-    and of the target there are far fewer clips in training than there will be.
+    """Percentile of the scores where both domains weigh alike: the rate is asked for in whatever condition a machine
+    is, and of the target there are far fewer clips in training than there will be.
 
     Few target clips tell their mean, not their spread: around it lie the deviations of all clips from the mean of their
     domain. Scores that are ratios of distances are so compared in logarithms.

@@ -1,6 +1,5 @@
 """Score a machine's test clips with its model, set them beside the controls', and write all results into one folder."""
 
-import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from masd.evaluation.pages.report import ReportData, write_report
 from masd.evaluation.residuals import UsualResidual
 from masd.evaluation.results import write_results
 from masd.evaluation.scoring import fits, score_stored
+from masd.files import json_text
 from masd.progress import ConsoleProgress
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def evaluate_scorer(
     for name in (*ALL_SYSTEMS, *CONTROLS):
         write_results(out / name, machine, scores, scores[name], thresholds[name])
     scores.to_parquet(out / "scores.parquet", index=False)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
     if broken := [name for name in ALL_SYSTEMS if not np.isfinite(scores[name]).all()]:
         log.warning("%s: no report, %s gives scores that are no numbers", machine, ", ".join(broken))
         return metrics
