@@ -12,7 +12,7 @@ MOST_NAMED = 5
 """Files that are left out are named up to this number."""
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     group = commands.add_parser("data", help="bring in recordings of acquisition systems")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
     command = actions.add_parser(
