@@ -32,7 +32,8 @@ class Manifest:
     ``data_fingerprint`` is of the training data; ``recordings`` of all recordings, tests too, of the machines that it
     was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted.
     ``calibration`` says what the threshold of the model's system rests on: ``threshold``, ``threshold_low``,
-    ``threshold_high``, ``clips``, ``recordings``, ``rate``.
+    ``threshold_high``, ``clips``, ``recordings``, ``rate``. ``trained_on`` are the sample rates, codecs, channels,
+    levels and clipping of the training clips (:class:`masd.detection.warning_codes.TrainedOn`).
     """
 
     machine_type: str
@@ -44,6 +45,7 @@ class Manifest:
     version: str = UNREGISTERED
     created: str = ""
     code_version: str = ""
+    trained_on: dict[str, Any] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)

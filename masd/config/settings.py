@@ -45,6 +45,7 @@ class AudioSettings(_Section):
     n_fft: PositiveInt = 1024
     hop_length: PositiveInt = 512
     n_mels: PositiveInt = 128
+    f_max_hz: float | None = Field(None, gt=0.0)  # upper edge of the mel bands; None: half of sample_rate
     high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the report leaves the value open
     high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     channel: NonNegativeInt | Literal["mean"] = "mean"  # DCASE 2026 is stereo with the near microphone on channel 0
@@ -53,10 +54,17 @@ class AudioSettings(_Section):
     def _frames_and_filters_fit_the_samples(self) -> Self:
         if self.hop_length > self.n_fft:
             raise ValueError(f"hop_length is {self.hop_length}: beyond n_fft ({self.n_fft}) samples go unheard")
+        if self.upper_edge_hz > self.sample_rate / 2:
+            raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
         for cutoff in (self.high_pass_hz, *self.high_pass_hz_by_machine.values()):
-            if cutoff >= self.sample_rate / 2:
-                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below half of sample_rate ({self.sample_rate})")
+            if cutoff >= self.upper_edge_hz:
+                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below {self.upper_edge_hz:g}, where bands end")
         return self
+
+    @property
+    def upper_edge_hz(self) -> float:
+        """Where the mel bands end, in Hz."""
+        return self.sample_rate / 2 if self.f_max_hz is None else self.f_max_hz
 
     def high_pass_for(self, machine_type: str) -> float:
         """The high-pass cut-off for one machine type, in Hz."""

@@ -25,7 +25,7 @@ from masd.errors import MasdError
 from masd.files import replacing_folder
 from masd.progress import Progress
 
-FORMAT = 4
+FORMAT = 5
 FRAMES, UNFILTERED = "frames.npy", "frames-unfiltered.npy"
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ class FeatureStore:
 
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
-    level, clipping, spectral centroid and octave levels, and what :func:`~masd.data.recordings.add_recordings` says of
-    it. The frames are those behind the machine's high-pass; :meth:`without_high_pass` has them all again without it.
-    ``fingerprint`` is of its training data; ``recordings`` is
+    channels, codec, level, clipping, spectral centroid and octave levels, and what
+    :func:`~masd.data.recordings.add_recordings` says of it. The frames are those behind the machine's high-pass;
+    :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
     what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
     """
 
@@ -213,6 +213,8 @@ def _row(
         "n_frames": len(frames),
         "duration_s": recording.duration_s,
         "sample_rate_in": recording.sample_rate_in,
+        "channels_in": recording.channels_in,
+        "codec": recording.codec,
         "level_dbfs": recording.level_dbfs,
         "clipped_share": recording.clipped_share,
         "spectral_centroid_hz": spectral_centroid_hz(frames, log_mel.centres_hz),

@@ -17,7 +17,7 @@ from masd.storage.opening import folder_of, open_store
 
 SUFFIXES = (".jsonl", ".parquet")
 
-CONTEXT = ("time", "request_id", "anomalous")
+CONTEXT = ("time", "request_id", "anomalous", "domain", "warnings")
 """Read beside the compared columns, where it is there: which clip a row is, and what was decided."""
 
 

@@ -74,7 +74,9 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.embedding_distance import fit_embedding_distance
+    from masd.detection.expected_bands import ExpectedBands
     from masd.detection.features import FeatureExtractor
+    from masd.detection.warning_codes import TrainedOn
     from masd.drift.reference import make_reference
     from masd.evaluation.residuals import usual_residual
     from masd.learning.trained import load_network
@@ -114,6 +116,8 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         detectors=replace(detectors, embeddings=embeddings),
         reference=reference,
         usual=usual_residual(extract, store, rows, is_target),
+        trained_on=TrainedOn.of_clips(store.clips.iloc[rows]),
+        expected=ExpectedBands.fit([clip.log_mel for clip in clips]),
     )
 
 

@@ -59,7 +59,8 @@ def _run(loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, None]) ->
 
 async def _serve(listener: socket.socket, to: tuple[str, int], ended: asyncio.Event) -> None:
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        # cancelled: the relay ends, and asyncio would report every connection that is still open as a failure
+        with suppress(OSError, asyncio.CancelledError):
             await _connection(reader, writer, to)
         writer.close()
 

@@ -32,10 +32,11 @@ def form_fields(body: bytes | bytearray, names: tuple[str, ...]) -> list[Field] 
         return list(_parts(body))
     if body.startswith(tuple(f"{name}=".encode() for name in names)):
         try:
-            pairs = parse_qsl(bytes(body).strip(), keep_blank_values=True, max_num_fields=MAX_PARTS)
+            text = bytes(body).decode("latin-1").strip()  # a character for each byte, and back again
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARTS, encoding="latin-1")
         except ValueError as error:
             raise FormError(f"a form of more than {MAX_PARTS} fields") from error
-        return [(name.decode(errors="replace"), value) for name, value in pairs]
+        return [(name, value.encode("latin-1")) for name, value in pairs]
     return None
 
 

@@ -50,12 +50,19 @@ def _tdms(path: Path, channels: dict[str, np.ndarray], **properties: Any) -> Pat
     return path
 
 
-def _uff(path: Path, *samples: np.ndarray, rate: float = 51_200.0, func_type: int = 1, binary: int = 0) -> Path:
+def _uff(
+    path: Path, *samples: np.ndarray, rate: float = 51_200.0, func_type: int = 1, binary: int = 0, even: int = 1
+) -> Path:
     for number, data in enumerate(samples):
         one = {
             **{"type": 58, "binary": binary, "func_type": func_type, "rsp_node": 12 + number, "rsp_dir": -3},
             **{"ref_node": 0, "ref_dir": 0, "data": data, "x": np.arange(len(data)) / rate, "id1": "bearing 4"},
-            **{"ordinate_axis_units_lab": "m/s^2", "rsp_ent_name": "NONE", "orddenom_spec_data_type": 0},
+            **{
+                "ordinate_axis_units_lab": "m/s^2",
+                "rsp_ent_name": "NONE",
+                "abscissa_spacing": even,
+                "orddenom_spec_data_type": 0,
+            },
         }
         pyuff.UFF(str(path)).write_sets([one], "add")
     return path
@@ -83,14 +90,14 @@ def test_tdms_scaling_is_applied_and_said(tmp_path: Path) -> None:
     assert np.array_equal(_samples(tmp_path / "out" / "train" / "a.wav"), raw * np.float32(0.5) + 1)
 
 
-@pytest.mark.parametrize("binary", [0, 1])
-def test_uff58_gets_the_rate_that_its_header_rounds(tmp_path: Path, binary: int) -> None:
-    path = _uff(tmp_path / "a.uff", ONE, TWO, binary=binary)
+@pytest.mark.parametrize(("binary", "even"), [(0, 1), (1, 1), (0, 0)])
+def test_uff58_gets_the_rate_that_its_header_rounds(tmp_path: Path, binary: int, even: int) -> None:
+    path = _uff(tmp_path / "a.uff", ONE, TWO, binary=binary, even=even)
     done = import_recordings([path], tmp_path / "out")
     assert done.folders == [tmp_path / "out" / name for name in ("node12_minus_z", "node13_minus_z")]
     (clip,) = _notes(done.folders[1])
     assert (clip["rate_hz"], clip["unit"], clip["attributes"]["id1"]) == (51_200, "m/s^2", "bearing 4")
-    assert clip["stated_rate_hz"] != 51_200
+    assert clip["stated_rate_hz"] == pytest.approx(51_199.87 if even else 51_200, abs=0.01 if even else 0.5)
     assert done.snapped == {clip["stated_rate_hz"]: 51_200}
     assert _samples(done.folders[1] / "train" / "a.wav") == pytest.approx(TWO, rel=1e-4)
 

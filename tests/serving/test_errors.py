@@ -145,7 +145,7 @@ CASES: dict[Row, list[Case]] = {
             "POST",
             f"/predictions/{machine_of(at.server)}",
             iter([form_of(("data", base64.b64encode(at.wav()), "base64"))]),  # without a length
-            {"Content-Type": "multipart/form-data; boundary=x", "Transfer-Encoding": "chunked"},
+            {"Content-Type": "multipart/form-data; boundary=x"},
         )
     ],
     (500, "InternalServerException", False): [lambda at: at.asleep[0]],

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -110,6 +111,19 @@ def test_nobody_behind_it_ends_the_connection() -> None:
         host, _, port = url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             assert connection.recv(100) == b""
+
+
+def test_connections_that_are_open_end_with_it_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    upstream = _Upstream()
+    with upstream.listener:
+        with relaying(upstream.url, "127.0.0.1", 0) as url:
+            host, _, port = url.removeprefix("http://").partition(":")
+            connection = socket.create_connection((host, int(port)), timeout=10)
+            connection.sendall(_request(b"clip")[:-2])
+            time.sleep(0.2)
+        with connection:
+            assert connection.recv(100) == b""
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_in_use_is_named_by_its_option() -> None:

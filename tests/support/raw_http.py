@@ -65,7 +65,7 @@ def workers(server: RunningServer) -> dict[int, str]:
 
 
 def form_of(*parts: tuple[str, bytes, str]) -> bytes:
-    """A form with the boundary ``x``: name, content as it is sent, and transfer encoding of each part."""
-    head = '--x\r\nContent-Disposition: form-data; name="{}"\r\nContent-Transfer-Encoding: {}\r\n\r\n'
+    """A form of files with the boundary ``x``: name, content as it is sent, and transfer encoding of each."""
+    head = '--x\r\nContent-Disposition: form-data; name="{}"; filename="c"\r\nContent-Transfer-Encoding: {}\r\n\r\n'
     sent = (head.format(name, encoding).encode() + content + b"\r\n" for name, content, encoding in parts)
     return b"".join(sent) + b"--x--\r\n"

@@ -2,7 +2,7 @@
 
 import argparse
 
-from masd.cli.registry import diff, list, promote, prune, rollback, show, verify
+from masd.cli.registry import calibrate, diff, list, promote, prune, rollback, show, verify
 
 
 class _Actions:
@@ -24,5 +24,5 @@ class _Actions:
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     group = commands.add_parser("registry", help="list, compare, promote, roll back, check and prune models")
     actions = _Actions(group.add_subparsers(dest="action", required=True, metavar="ACTION"))
-    for command in (list, show, diff, promote, rollback, verify, prune):
+    for command in (list, show, diff, promote, rollback, calibrate, verify, prune):
         command.add_command(actions)

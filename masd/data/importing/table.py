@@ -47,8 +47,9 @@ def read_table(path: Path) -> list[Channel]:
     for column, (name, unit) in enumerate(zip(names, units, strict=True)):
         if column == timed:
             continue
-        values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float32)
-        found.append(Channel(name, values, rate, unit or None, tolerance))
+        values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
+        with np.errstate(over="ignore"):  # it becomes infinite, which is refused later
+            found.append(Channel(name, values.astype(np.float32), rate, unit or None, tolerance))
     return found
 
 
