@@ -48,7 +48,7 @@ class AudioSettings(_Section):
     f_max_hz: float | None = Field(None, gt=0.0)  # upper edge of the mel bands; None: half of sample_rate
     high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the report leaves the value open
     high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
-    channel: NonNegativeInt | Literal["mean"] = "mean"  # DCASE 2026 is stereo with the near microphone on channel 0
+    channel: NonNegativeInt | Literal["auto", "mean"] = "auto"  # 0 of DCASE 2026, whose channel 1 is far; else the mean
 
     @model_validator(mode="after")
     def _frames_and_filters_fit_the_samples(self) -> Self:
@@ -65,6 +65,11 @@ class AudioSettings(_Section):
     def upper_edge_hz(self) -> float:
         """Where the mel bands end, in Hz."""
         return self.sample_rate / 2 if self.f_max_hz is None else self.f_max_hz
+
+    @property
+    def channel_heard(self) -> int | Literal["mean"]:
+        """What is decoded: :func:`masd.data.store.build_store` settles ``auto``, and a bundle holds what it settled."""
+        return "mean" if self.channel == "auto" else self.channel
 
     def high_pass_for(self, machine_type: str) -> float:
         """The high-pass cut-off for one machine type, in Hz."""
@@ -253,6 +258,12 @@ class Settings(_Section):
                 for item in error.errors()
             )
             raise MasdError(f"{where}: {problems}") from error
+
+    def settled_like(self, made: "Settings") -> Self:
+        """These settings with the channel that ``made``, a bundle's, has settled on, where they leave it open."""
+        if self.audio.channel != "auto":
+            return self
+        return self.model_copy(update={"audio": self.audio.model_copy(update={"channel": made.audio.channel})})
 
     def to_yaml(self) -> str:
         """All settings, defaults included, as YAML that :meth:`from_yaml` reads back to an equal object."""

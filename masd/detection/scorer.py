@@ -62,7 +62,7 @@ class Scorer:
         recording = decode_or_stream(
             source,
             sample_rate=audio.sample_rate,
-            channel=audio.channel,
+            channel=audio.channel_heard,
             max_seconds=serving.max_clip_seconds,
             long_from=long_from(self.clip_seconds),
         )

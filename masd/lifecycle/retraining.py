@@ -85,8 +85,9 @@ def _last_verdict(models: Registry, machine: str, settings: Settings) -> dict[st
         if challenger is None or not records or records[-1]["version"] != challenger:  # promoted, or broken off
             return None
         manifest = models.manifest(machine, challenger)
-        now = (models.channel(machine, "production"), settings, code_version())
-        if now != (records[-1]["previous"], models.settings(machine, challenger), manifest.code_version):
+        made = models.settings(machine, challenger)
+        now = (models.channel(machine, "production"), settings.settled_like(made), code_version())
+        if now != (records[-1]["previous"], made, manifest.code_version):
             return None
     except MasdError as error:
         log.warning("%s: what the last training came to cannot be read, so it is trained again: %s", machine, error)

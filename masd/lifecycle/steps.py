@@ -33,10 +33,13 @@ def featurize(
     """Recordings below ``data/<machine>``, in a folder or a bucket -> a log-mel store ``out/<machine>`` each.
 
     ``machines`` are those that are trained together; ``recordings`` is the fingerprint of theirs, where it was taken
-    already.
+    already. What is worth knowing of the recordings is said on standard error.
+
+    :raises MasdError: recordings that cannot be trained on, with what to do.
     """
+    from masd.data.check.findings import say
     from masd.data.data_sets import fingerprint, local_data
-    from masd.data.folders import read_machine
+    from masd.data.folders import read_machine, refuse_too_few
     from masd.data.machine_name import check_machine_name
     from masd.data.store import build_store
 
@@ -44,10 +47,15 @@ def featurize(
         check_machine_name(machine)
     if recordings is None:
         recordings = fingerprint(data, machines)  # before they are read: those that come meanwhile are then new ones
-    for machine in machines:
-        clips = read_machine(local_data(data, [machine]) / machine, settings.data)
+    read = {machine: read_machine(local_data(data, [machine]) / machine, settings.data) for machine in machines}
+    for clips in read.values():  # before the first of them is decoded
+        clips.check_enough()
+    for machine, clips in read.items():
         with ConsoleProgress(f"featurize {machine}") as progress:
-            build_store(clips, settings, out / machine, recordings=recordings, progress=progress)
+            store = build_store(clips, settings, out / machine, recordings=recordings, progress=progress)
+        source = (store.clips["split"] == "train") & (store.clips["domain"] != "target")
+        refuse_too_few(int(source.sum()), clips.folder)
+        say(machine, (*clips.findings, *store.findings))
 
 
 def train(
@@ -108,7 +116,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     )
     save_bundle(
         out,
-        settings=settings,
+        settings=settings.model_copy(update={"audio": store.audio}),  # with the channel that was really heard
         machine_type=machine,
         data_fingerprint=store.fingerprint,
         recordings=store.recordings,
@@ -135,6 +143,7 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
     ``data/<machine>`` is where the clips of the report's players are taken from.
     """
     from masd.bundle.bundle import load_bundle
+    from masd.data.check.findings import say
     from masd.data.data_sets import local_data
     from masd.data.folders import read_machine
     from masd.data.store import FeatureStore
@@ -143,7 +152,9 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
 
     loaded = load_bundle(bundle)
     _check_machine(bundle, loaded.manifest.machine_type, machine)
-    clips = read_machine(local_data(data, [machine]) / machine, loaded.settings.data).split("test")
+    read = read_machine(local_data(data, [machine]) / machine, loaded.settings.data)
+    say(machine, [finding for finding in read.findings if finding.code in ("unknown_words_test", "unlabelled_test")])
+    clips = read.split("test")
     with replacing_folder(out) as staged:
         evaluate_scorer(
             loaded.scorer,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from masd.cli.common import WORK_FAILED
 from masd.cli.numbers import finite, seconds
+from masd.cli.recordings import data_check
 from masd.progress import ConsoleProgress
 
 MOST_NAMED = 5
@@ -13,8 +14,9 @@ MOST_NAMED = 5
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    group = commands.add_parser("data", help="bring in recordings of acquisition systems")
+    group = commands.add_parser("data", help="check recordings, or bring in those of acquisition systems")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    data_check.add_action(actions)
     command = actions.add_parser(
         "import",
         help="TDMS, UFF58, MATLAB, CSV and sound files with several channels, as clips to train on",

@@ -82,6 +82,7 @@ def run_benchmark(
 
 def _labelled_clips(folder: Path, settings: Settings) -> MachineData:
     clips = read_machine(folder, settings.data)
+    clips.check_enough()
     conditions = {clip.condition for clip in clips.split("test")}
     if not {"normal", "anomaly"} <= conditions:
         raise MasdError(f"{folder / 'test'}: a benchmark needs labelled normal and anomalous test clips")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ HEADLINE = ("hmean", *AREAS)
 
 
 def write_summary(
-    evaluations: Sequence[Path], verdicts: Sequence[Path], out: Path, comparisons: Sequence[Path] = ()
+    evaluations: Sequence[Path],
+    verdicts: Sequence[Path],
+    out: Path,
+    comparisons: Sequence[Path] = (),
+    failed: Mapping[str, str] | None = None,
 ) -> None:
     """Gather evaluation folders, verdict files and comparison pages of different machines in ``out``.
 
     ``out/`` gets a folder per machine (its evaluation, ``verdict.json`` and ``comparison.html``), ``summary.json`` and
     ``report.html``. A machine may be without a verdict, but not a verdict without its machine. There are as many
-    comparisons as verdicts, in the same order, or none.
+    comparisons as verdicts, in the same order, or none. ``failed`` are machines without an evaluation, with the reason.
 
     :raises MasdError: no evaluation, two of one machine, a verdict that matches none, or unreadable files.
     """
@@ -64,6 +68,7 @@ def write_summary(
             | {group: _headline(metrics[machine][group]) for group in GROUPS}
             for machine in machines
         },
+        "failed": dict(sorted((failed or {}).items())),
     }
     write_text(out / "summary.json", json_text(summary, indent=2) + "\n")
     page = render(
