@@ -1,0 +1,85 @@
+"""``masd alarms``: look at the log, once or again and again; the actions have a file each."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from masd.cli.alarms import acknowledge, show
+from masd.cli.alarms.options import add_places, recipients_of, sentence_of
+from masd.cli.common import REFUSED_OR_DRIFT, names
+from masd.cli.numbers import rate
+from masd.errors import MasdError, one_line
+
+if TYPE_CHECKING:
+    from masd.alarms.step import Outcome
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    alarms = commands.add_parser(
+        "alarms",
+        help="raise alarms on an inference log, at a stated rate of false ones",
+        usage="masd alarms --registry URL --log LOG [--false-alarms 1/N] [--webhook URL] [--alertmanager URL] "
+        "[--every SECONDS]\n       masd alarms show --log LOG\n"
+        "       masd alarms acknowledge MACHINE --log LOG --reason TEXT [--false-alarm]",
+    )
+    add_places(alarms, required=False)
+    alarms.add_argument("--registry", metavar="URL", help="whose versions in production are heard")
+    alarms.add_argument("--machines", type=names, metavar="A,B", help="only these of the registry")
+    alarms.add_argument(
+        "--false-alarms", type=rate, metavar="1/N", help="one in N normal clips (default: as calibrated, or 1/10000)"
+    )
+    alarms.add_argument("--since", default="", metavar="TIME", help="leave out older records (ISO 8601, UTC)")
+    alarms.add_argument("--webhook", metavar="URL", help="gets CloudEvents, signed with MASD_WEBHOOK_SECRET")
+    alarms.add_argument("--alertmanager", metavar="URL", help="such as http://localhost:9093")
+    alarms.add_argument(
+        "--every", type=float, metavar="SECONDS", help="go on until stopped, with a step every so often"
+    )
+    alarms.add_argument("--json", action="store_true", help="one JSON object per event")
+    alarms.set_defaults(run=lambda options: _alarms(alarms, options))
+    actions = alarms.add_subparsers(metavar="show|acknowledge", prog="masd alarms")
+    show.add_command(actions)
+    acknowledge.add_command(actions)
+
+
+def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    # checked here, because argparse would ask `masd alarms show` for them too
+    if options.log is None or options.registry is None:
+        command.error("the following arguments are required: --registry, --log")
+    from masd.alarms.step import AlarmStep
+
+    step = AlarmStep(
+        options.registry,
+        options.log,
+        options.state,
+        clips=None if options.false_alarms is None else 1.0 / options.false_alarms,
+        since=options.since,
+        recipients=recipients_of(options),
+    )
+    stop = threading.Event()
+    if options.every is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    while True:
+        try:
+            outcome = step.run(options.machines)
+        except MasdError as error:
+            if options.every is None:
+                raise
+            print(f"masd: {one_line(error)}; tried again in {options.every:g} s", file=sys.stderr)
+        else:
+            for event in outcome.events:
+                print(json.dumps(event.to_dict()) if options.json else sentence_of(event), flush=True)
+            if options.every is None:
+                return _code(outcome)
+        if stop.wait(options.every):
+            return 0
+
+
+def _code(outcome: "Outcome") -> int:
+    if outcome.failed:
+        raise MasdError(f"not looked at: {', '.join(outcome.failed)} (the reasons stand above)")
+    print(f"in alarm: {', '.join(outcome.in_alarm) or 'none'}", file=sys.stderr)
+    return REFUSED_OR_DRIFT if outcome.in_alarm else 0
