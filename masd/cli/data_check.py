@@ -8,9 +8,7 @@ from masd.cli.common import WORK_FAILED, add_settings, settings_from
 from masd.progress import ConsoleProgress
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    group = commands.add_parser("data", help="look at recordings before anything is trained on them")
-    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+def add_action(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = actions.add_parser(
         "check",
         help="what is in a data set, and what would go wrong",

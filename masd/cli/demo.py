@@ -12,6 +12,7 @@ from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.drift.check import check_drift
 from masd.errors import MasdError
+from masd.files import json_text
 from masd.progress import ConsoleProgress
 from masd.registry.registry import Registry
 from pipelines.local.run import run_training
@@ -49,7 +50,7 @@ def demo(out: Path) -> None:
         clips = sorted((data / machine / "test").glob("*.wav"))
         for name in _extremes(out / "run" / machine):
             answer = client.score(machine, data / machine / "test" / name)
-            print(json.dumps({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
+            print(json_text({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
         for clip in clips:
             client.score(machine, clip)
     _say("    server stopped")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from masd.cli import benchmark, data, data_check, dataset, drift, lifecycle, model, pipeline, serving
+from masd.cli import benchmark, data, dataset, drift, lifecycle, model, pipeline, recordings, serving
 from masd.cli.common import WORK_FAILED, need
 from masd.errors import MasdError
 
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-v", "--verbose", action="store_true", help="also log what goes well, to standard error")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (data, data_check, dataset, model, benchmark, pipeline, lifecycle, serving, drift):
+    for room in (data, recordings, dataset, model, benchmark, pipeline, lifecycle, serving, drift):
         room.add_commands(commands)
     demo = commands.add_parser("demo", help="everything once, on two simulated machines")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")

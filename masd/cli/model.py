@@ -2,14 +2,16 @@
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
 
 from masd.cli.common import add_settings, settings_from
+from masd.cli.numbers import finite
 from masd.config import Settings
 from masd.errors import MasdError
-from masd.files import write_text
+from masd.files import json_text, write_text
 from masd.lifecycle import steps
 
 
@@ -42,12 +44,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     score.add_argument("bundle", type=Path, metavar="BUNDLE")
     score.add_argument("clips", type=Path, nargs="+", metavar="CLIP")
     score.add_argument("--json", action="store_true", help="one JSON object per clip")
-    score.add_argument("--threshold", type=float, help="instead of the model's own")
+    score.add_argument("--threshold", type=finite, help="instead of the model's own")
     score.set_defaults(run=_score)
 
 
 def _train(options: argparse.Namespace) -> int:
+    from masd.bundle.manifest import load_manifest
     from masd.data.data_sets import local_data, local_machine, training_bytes
+    from masd.detection.threshold import Calibration
 
     settings = settings_from(options)
     out: Path = options.out
@@ -79,6 +83,7 @@ def _train(options: argparse.Namespace) -> int:
     for machine, bundle in bundles.items():
         if not bundle.exists():
             steps.fit_detectors(work / "features", machine, network, settings, bundle)
+        print(Calibration.from_dict(load_manifest(bundle).calibration).sentence, file=sys.stderr)
         print(bundle)
     shutil.rmtree(work)
     return 0
@@ -93,7 +98,7 @@ def _check_same_order(work: Path, machines: list[str], settings: Settings) -> No
 
     order = {"settings": settings.model_dump(mode="json")}
     order["data"] = {machine: FeatureStore.open(work / "features" / machine).fingerprint for machine in machines}
-    note, text = work / "order.json", json.dumps(order, indent=2)
+    note, text = work / "order.json", json_text(order, indent=2)
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise MasdError(f"{work}: was begun with other data or settings; train without --resume to start again")
     write_text(note, text)
@@ -127,8 +132,12 @@ def _score(options: argparse.Namespace) -> int:
             failed += 1
             continue
         result = scorer.score([recording], thresholds=[options.threshold])[0]
+        if not math.isfinite(result.score):  # no decision could be right
+            print(f"masd: {path}: its samples are too large to be scored", file=sys.stderr)
+            failed += 1
+            continue
         if options.json:
-            print(json.dumps({"file": str(path)} | result.to_dict()), flush=True)
+            print(json_text({"file": str(path)} | result.to_dict()), flush=True)
         else:
             verdict = "ANOMALOUS" if result.anomalous else "normal"
             warned = f"  warnings: {', '.join(result.warnings)}" if result.warnings else ""

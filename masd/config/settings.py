@@ -4,6 +4,7 @@
 they have the value they have. The settings travel inside every bundle as ``config.yaml``.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -16,6 +17,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -43,6 +45,7 @@ class AudioSettings(_Section):
     n_fft: PositiveInt = 1024
     hop_length: PositiveInt = 512
     n_mels: PositiveInt = 128
+    f_max_hz: float | None = Field(None, gt=0.0)  # upper edge of the mel bands; None: half of sample_rate
     high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the report leaves the value open
     high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     channel: NonNegativeInt | Literal["auto", "mean"] = "auto"  # 0 of DCASE 2026, whose channel 1 is far; else the mean
@@ -51,15 +54,22 @@ class AudioSettings(_Section):
     def _frames_and_filters_fit_the_samples(self) -> Self:
         if self.hop_length > self.n_fft:
             raise ValueError(f"hop_length is {self.hop_length}: beyond n_fft ({self.n_fft}) samples go unheard")
+        if self.upper_edge_hz > self.sample_rate / 2:
+            raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
         for cutoff in (self.high_pass_hz, *self.high_pass_hz_by_machine.values()):
-            if cutoff >= self.sample_rate / 2:
-                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below half of sample_rate ({self.sample_rate})")
+            if cutoff >= self.upper_edge_hz:
+                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below {self.upper_edge_hz:g}, where bands end")
         return self
 
     @property
     def channel_heard(self) -> int | Literal["mean"]:
         """What is decoded: :func:`masd.data.store.build_store` settles ``auto``, and a bundle holds what it settled."""
         return "mean" if self.channel == "auto" else self.channel
+
+    @property
+    def upper_edge_hz(self) -> float:
+        """Where the mel bands end, in Hz."""
+        return self.sample_rate / 2 if self.f_max_hz is None else self.f_max_hz
 
     def high_pass_for(self, machine_type: str) -> float:
         """The high-pass cut-off for one machine type, in Hz."""
@@ -84,6 +94,23 @@ class DataSettings(_Section):
 
     supplemental: Literal["auto", "clean", "noise", "ignore"] = "auto"
     max_unreadable_share: float = Field(0.01, ge=0.0, le=1.0)
+    group_by: str | tuple[str, ...] = "auto"
+    """What tells the recordings that training clips were cut from: attributes by name, ``pattern:REGULAR_EXPRESSION``
+    on the file name, whose one group they share, ``none``, or ``auto``: all attributes, where their combinations are
+    many and of few clips each. Clips that share sound are of one recording in any case.
+    """
+
+    @field_validator("group_by")
+    @classmethod
+    def _a_pattern_has_one_group(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str) and value.startswith("pattern:"):
+            try:
+                groups = re.compile(value.removeprefix("pattern:")).groups
+            except re.error as error:
+                raise ValueError(f"{value}: is no regular expression ({error})") from error
+            if groups != 1:
+                raise ValueError(f"{value}: needs exactly one group (...), which clips of one recording share")
+        return value
 
 
 class NetworkSettings(_Section):
@@ -170,7 +197,7 @@ class DriftSettings(_Section):
 class Settings(_Section):
     """All settings of one model."""
 
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)  # as far as scikit-learn takes one
     audio: AudioSettings = AudioSettings()
     windows: WindowSettings = WindowSettings()
     data: DataSettings = DataSettings()

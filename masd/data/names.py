@@ -73,6 +73,12 @@ def canonical_attributes(text: str) -> str:
     return join_attributes(dict(zip(tokens[::2], tokens[1::2], strict=True)))
 
 
+def split_attributes(text: str) -> dict[str, str]:
+    """The pairs of a canonical text; none of a text that is no list of pairs."""
+    pairs = [pair.split("=", 1) for pair in text.split(",")]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
 def join_attributes(pairs: dict[str, str]) -> str:
     """Canonical text of attribute pairs: sorted by key, so that name and CSV agree whatever their order."""
     return ",".join(f"{key}={value}" for key, value in sorted(pairs.items())) or NO_ATTRIBUTE

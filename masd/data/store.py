@@ -22,11 +22,13 @@ from masd.data.check.content import HeardClip, content_findings, heard_of
 from masd.data.check.findings import Finding, of_level
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
+from masd.data.recordings import add_recordings, copies_note
+from masd.data.waveform_print import WaveformPrint
 from masd.errors import MasdError
 from masd.files import replacing_folder
 from masd.progress import Progress
 
-FORMAT = 3
+FORMAT = 5
 FRAMES, UNFILTERED = "frames.npy", "frames-unfiltered.npy"
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,8 @@ class FeatureStore:
 
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
-    level, clipping, spectral centroid and octave levels. The frames are those behind the machine's high-pass;
+    channels, codec, level, clipping, spectral centroid and octave levels, and what
+    :func:`~masd.data.recordings.add_recordings` says of it. The frames are those behind the machine's high-pass;
     :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
     what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
     ``findings`` are of the training clips' contents.
@@ -91,6 +94,10 @@ class FeatureStore:
         offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
         return np.asarray(self.frames[offset : offset + count])
 
+    def normal_rows(self) -> npt.NDArray[np.int64]:
+        """Rows of the machine's own (noisy) training clips; those that are there more than once, once."""
+        return self.rows(split="train", kind="noisy", copy_of="")
+
     def release(self) -> None:
         """Let go of the pages that reading has mapped: they stay in the system's file cache, but whoever reads a large
         store through does not end up holding all of it.
@@ -129,6 +136,7 @@ def build_store(
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
     rows: list[dict[str, Any]] = []
     facts: list[HeardClip] = []
+    prints: list[WaveformPrint] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     with replacing_folder(out) as staged:
@@ -152,6 +160,7 @@ def build_store(
                 heard.append(frames)
                 if plain is not None:
                     plain.append(unfiltered(recording.samples))
+                prints.append(WaveformPrint.of(recording.samples, settings.audio.sample_rate))
                 if clip.split != "test":
                     about_clip = f"{clip.split}/{clip.name}/{clip.domain}/{clip.kind}/{clip.attributes}\0"
                     digest.update(about_clip.encode() + hashlib.sha256(content).digest())
@@ -163,6 +172,9 @@ def build_store(
         findings = content_findings(facts, audio, data.layout)
         if problems := of_level(findings, "problem"):
             raise MasdError(f"{data.folder / 'train'}: {'; '.join(finding.text for finding in problems)}")
+        clips = add_recordings(clips, prints, settings.data)
+        if note := copies_note(clips):
+            log.warning("%s: %s", data.machine_type, note)
         clips.to_parquet(staged / "clips.parquet", index=False)
         about = {
             "format": FORMAT,
@@ -217,6 +229,8 @@ def _row(
         "n_frames": len(frames),
         "duration_s": recording.duration_s,
         "sample_rate_in": recording.sample_rate_in,
+        "channels_in": recording.channels_in,
+        "codec": recording.codec,
         "level_dbfs": recording.level_dbfs,
         "clipped_share": recording.clipped_share,
         "spectral_centroid_hz": spectral_centroid_hz(frames, log_mel.centres_hz),

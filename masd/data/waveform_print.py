@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from scipy.signal.windows import tukey
 
 Complex = npt.NDArray[np.complex64]
 
@@ -21,8 +22,17 @@ FLOOR = 1e-4
 """Of the band's mean power: what is weaker is a codec's noise more often than the machine's sound."""
 
 LEVEL_S = 0.016
-QUIET = 3e-3
+HIGHEST_PEAK = 10.0
+"""Of a frequency's power, as a multiple of that around it: single tones do not decide."""
+
+EDGES = 0.1
+"""Share of the band over which it fades in and out."""
+
+QUIET = 1e-2
 """Of the clip's level: quieter moments are not brought up to the level of the others."""
+
+SILENT = 1e-3
+"""Of the clip's level: nothing is compared where less is heard."""
 
 HIGHEST = 2.0
 """Magnitudes are limited to so many times the level: single clicks look alike on all clips of a machine."""
@@ -60,6 +70,7 @@ class WaveformPrint:
         if np.ptp(samples) == 0:
             return cls(np.empty((0, 2), np.int8), np.empty(0, np.int64), np.empty((0, 4 * HALF), np.float32), rate)
         levelled = _levelled(_whitened_band(samples, sample_rate, lowest, highest, rate), rate)
+        levelled[_is_silent(samples, sample_rate, len(levelled), rate)] = 0  # filled with what rings from the sound
         anchors = _anchors(np.abs(levelled), rate)
         limited = levelled * np.minimum(1.0, HIGHEST / np.maximum(np.abs(levelled), 1e-9)).astype(np.float32)
         parts = np.rint(np.stack([limited.real, limited.imag], axis=1) * STEPS).astype(np.int8)
@@ -69,18 +80,24 @@ class WaveformPrint:
 def _whitened_band(
     samples: npt.NDArray[np.float32], sample_rate: int, lowest: float, highest: float, rate: float
 ) -> Complex:
-    """Complex amplitude of the band, all its frequencies equally strong: single tones do not decide."""
+    """Complex amplitude of the band, all its frequencies about equally strong."""
     count = max(int(len(samples) * rate / sample_rate), 1)
     length = scipy.fft.next_fast_len(count)
     padded = round(length * sample_rate / rate)
     spectrum = scipy.fft.rfft(samples - samples.mean(dtype=np.float64).astype(np.float32), padded)
     first, last = int(lowest * padded / sample_rate), int(highest * padded / sample_rate)
     band = spectrum[first:last]
+    if len(band) == 0:  # of a few samples
+        return np.zeros(count, np.complex64)
     power = np.square(band.real) + np.square(band.imag)
     smooth = uniform_filter1d(power, max(1, int(SMOOTHING_HZ * padded / sample_rate)))
-    strength = np.maximum(np.maximum(smooth, power), max(FLOOR * float(power.mean()), 1e-30))
-    whitened: Complex = scipy.fft.ifft(band / np.sqrt(strength), length)[:count].astype(np.complex64)
-    return whitened
+    strength = np.maximum(np.maximum(smooth, power / HIGHEST_PEAK), max(FLOOR * float(power.mean()), 1e-30))
+    edges = tukey(len(band), EDGES).astype(np.float32)  # without them silence beside a sound is filled with ringing
+    whitened = scipy.fft.ifft(edges * band / np.sqrt(strength), length)[:count]
+    # the band begins at a frequency of the transform, which differs with the clip's length: turned to begin at lowest
+    offset = first * sample_rate / padded - lowest
+    turned: Complex = (whitened * np.exp(2j * np.pi * offset / rate * np.arange(count))).astype(np.complex64)
+    return turned
 
 
 def _levelled(band: Complex, rate: float) -> Complex:
@@ -90,6 +107,15 @@ def _levelled(band: Complex, rate: float) -> Complex:
         np.complex64
     )
     return levelled
+
+
+def _is_silent(samples: npt.NDArray[np.float32], sample_rate: int, count: int, rate: float) -> npt.NDArray[np.bool_]:
+    """Where the clip itself is next to silent, ``[count]``."""
+    power = np.square(np.diff(samples, append=samples[-1:]))  # of steps: a constant offset is no sound
+    local = uniform_filter1d(power, int(LEVEL_S * sample_rate) + 1)
+    places = np.minimum(np.arange(count) * (sample_rate / rate), len(samples) - 1).astype(np.int64)
+    silent: npt.NDArray[np.bool_] = local[places] < SILENT**2 * power.mean()
+    return silent
 
 
 def _anchors(magnitude: npt.NDArray[np.float32], rate: float) -> npt.NDArray[np.int64]:

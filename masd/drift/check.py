@@ -4,7 +4,6 @@ Compares an inference log with the bundle's reference (the normal training clips
 The tests are in :mod:`masd.drift.statistics`.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from masd.drift.page import write_page
 from masd.drift.statistics import COLUMNS, MODEL_COLUMNS, compare, rounded
 from masd.drift.verdict import DriftVerdict, conclusion
 from masd.errors import MasdError
-from masd.files import write_text
+from masd.files import json_text, write_text
 
 MOST_CLIPS = 5000
 """A longer window is thinned evenly to this many clips: a change that needs more to be seen does not matter."""
@@ -86,7 +85,7 @@ def check_drift(
         if workspace is not None:
             add_to_workspace(report, manifest.machine_type, workspace)
         write_page(reference, rows, verdict, out / "drift.html")
-    write_text(out / "verdict.json", json.dumps(asdict(verdict), indent=2) + "\n")
+    write_text(out / "verdict.json", json_text(asdict(verdict), indent=2) + "\n")
     return verdict
 
 

@@ -17,7 +17,7 @@ from masd.bundle.manifest import code_version
 from masd.config import Settings
 from masd.data.data_sets import fingerprint
 from masd.errors import MasdError
-from masd.files import write_text
+from masd.files import json_text, write_text
 from masd.registry.registry import Registry
 
 HELD_BACK = "held_back.json"
@@ -71,7 +71,7 @@ def worth_training(
         return list(drifted)
     for one in held:
         log.warning("%s", one.sentence)
-        write_text(out / one.machine_type / HELD_BACK, json.dumps(asdict(one), indent=2) + "\n")
+        write_text(out / one.machine_type / HELD_BACK, json_text(asdict(one), indent=2) + "\n")
     return [machine for machine in drifted if machine not in {one.machine_type for one in held}]
 
 

@@ -3,6 +3,7 @@ these.
 """
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from masd.config import Settings
 from masd.errors import MasdError
-from masd.files import replacing_folder, write_text
+from masd.files import json_text, replacing_folder, write_text
 from masd.progress import ConsoleProgress
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from masd.data.store import FeatureStore
@@ -82,8 +85,10 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.embedding_distance import fit_embedding_distance
+    from masd.detection.expected_bands import ExpectedBands
     from masd.detection.features import FeatureExtractor
     from masd.detection.result import ClipScore, Signals
+    from masd.detection.warning_codes import TrainedOn
     from masd.evaluation.residuals import usual_residual
     from masd.learning.trained import load_network
 
@@ -91,12 +96,16 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     if machine not in trained.normalisations:
         raise MasdError(f"{network}: was trained on {', '.join(trained.normalisations)}, not on {machine}")
     extract = FeatureExtractor(trained.network, trained.normalisations[machine], settings.windows)
-    rows = store.rows(split="train", kind="noisy")
+    rows = store.normal_rows()
     clips = extract.rows(store, rows)
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
-    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen)
-    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed)
+    recordings = store.clips["recording"].to_numpy()[rows]
+    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen, recordings)
+    calibration = detectors.calibrations[settings.detection.system]
+    if calibration.warning:
+        log.warning("%s: %s", machine, calibration.warning)
+    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed, recordings)
     reference = []
     for row, features_of_clip, score, distance in zip(
         rows, clips, held_out[settings.detection.system], distances, strict=True
@@ -136,6 +145,8 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         detectors=replace(detectors, embeddings=embeddings),
         reference=frame,
         usual=usual_residual(extract, store, rows, is_target),
+        trained_on=TrainedOn.of_clips(store.clips.iloc[rows]),
+        expected=ExpectedBands.fit([clip.log_mel for clip in clips]),
     )
 
 
@@ -245,7 +256,7 @@ def gate(
         write_comparison(
             verdict, scores, candidate, champion, settings.gate, page, recording=recording, seed=settings.seed
         )
-    write_text(out, json.dumps(asdict(verdict), indent=2) + "\n")
+    write_text(out, json_text(asdict(verdict), indent=2) + "\n")
     return verdict
 
 

@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from masd.errors import MasdError
+from masd.files import json_text
 from masd.registry.audit import current_actor, now
 from masd.storage.locks import exclusive
 from masd.storage.protocol import MissingObjectError, ObjectStore
@@ -150,4 +151,4 @@ def _read(store: ObjectStore, key: str) -> TriggerRecord | None:
 
 
 def _write(store: ObjectStore, key: str, record: TriggerRecord) -> None:
-    store.write(key, (json.dumps(asdict(record), indent=2) + "\n").encode())
+    store.write(key, (json_text(asdict(record), indent=2) + "\n").encode())

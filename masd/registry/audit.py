@@ -10,6 +10,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from masd.errors import MasdError
+from masd.files import json_text
 from masd.storage.protocol import ObjectStore
 
 Event = Literal["register", "promote", "rollback", "refuse", "ask", "prune"]
@@ -66,7 +67,7 @@ class AuditTrail:
         stamps = [datetime.strptime(str(self._part(key, "stamp")), _STAMP) for key in self._keys()[-1:]]
         stamp = max([datetime.now(UTC).replace(tzinfo=None), *(last + timedelta(microseconds=1) for last in stamps)])
         key = f"{self._place}/{stamp.strftime(_STAMP)}-{event}-{version}-{uuid4().hex[:8]}.json"
-        self._store.write(key, (json.dumps(asdict(record), indent=2) + "\n").encode())
+        self._store.write(key, (json_text(asdict(record), indent=2) + "\n").encode())
         return key
 
     def records(self, *events: Event) -> list[dict[str, Any]]:

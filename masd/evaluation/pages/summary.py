@@ -9,7 +9,7 @@ from typing import Any
 from masd.errors import MasdError
 from masd.evaluation.metrics import AREAS, official_score
 from masd.evaluation.pages.html import render
-from masd.files import replacing_folder, write_text
+from masd.files import json_text, replacing_folder, write_text
 
 GROUPS = ("systems", "controls")
 HEADLINE = ("hmean", *AREAS)
@@ -57,7 +57,7 @@ def write_summary(
         with replacing_folder(out / machine) as staged:
             shutil.copytree(folders[machine], staged, dirs_exist_ok=True)
             if machine in verdict_of:
-                text = json.dumps(verdict_of[machine], indent=2) + "\n"
+                text = json_text(verdict_of[machine], indent=2) + "\n"
                 (staged / "verdict.json").write_text(text, encoding="utf-8")
             if machine in comparison_of:
                 shutil.copyfile(comparison_of[machine], staged / "comparison.html")
@@ -70,7 +70,7 @@ def write_summary(
         },
         "failed": dict(sorted((failed or {}).items())),
     }
-    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(out / "summary.json", json_text(summary, indent=2) + "\n")
     page = render(
         "summary.html",
         summary=summary,
