@@ -111,6 +111,6 @@ def _groups(sizes: Sequence[int], copy_of: dict[str, str], clips: int) -> list[F
     shared = clips - len(sizes)
     if shared <= len(copy_of):
         return []
-    text = f"{clips} training clips come from {len(sizes)} recordings, the largest of {counted(sizes[0], 'clip')}, by their "
-    text += "sound or data.group_by: held-out scores keep those of a recording together"
+    text = f"{clips} training clips come from {len(sizes)} recordings, the largest of {counted(sizes[0], 'clip')}, by "
+    text += "their sound or data.group_by: held-out scores keep those of a recording together"
     return [Finding("warning", "shared_sound", text)]
