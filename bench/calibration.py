@@ -61,8 +61,19 @@ def measure(store: FeatureStore, settings: Settings, folder: Path) -> tuple[Outc
     new, held_out = fit_fused(log_mels, views, is_target, folds, settings.seed, recordings, unseen)
     found = calibrate(held_out, recordings, is_target, percentile, settings.seed)
     after = _outcome(store, tested, _scores(new, test), found.threshold, found)
-    _RAW.append(dict(machine=store.machine_type, seed=settings.seed, held_out=held_out, is_target=is_target, recordings=recordings, unseen=unseen,  # RAW
-        test=_scores(new, test), domain=store.clips["domain"].to_numpy()[tested].astype(str), condition=store.clips["condition"].to_numpy()[tested].astype(str)))  # RAW
+    _RAW.append(
+        dict(
+            machine=store.machine_type,
+            seed=settings.seed,
+            held_out=held_out,
+            is_target=is_target,
+            recordings=recordings,
+            unseen=unseen,  # RAW
+            test=_scores(new, test),
+            domain=store.clips["domain"].to_numpy()[tested].astype(str),
+            condition=store.clips["condition"].to_numpy()[tested].astype(str),
+        )
+    )  # RAW
     return before, after
 
 
@@ -79,7 +90,10 @@ def _outcome(
     table = store.clips.iloc[rows]
     normal = (table["condition"] == "normal").to_numpy()
     target = (table["domain"] == "target").to_numpy()
-    shares = [float(np.mean(scores[of] > threshold)) if of.any() else np.nan for of in (normal, normal & ~target, normal & target)]
+    shares = [
+        float(np.mean(scores[of] > threshold)) if of.any() else np.nan
+        for of in (normal, normal & ~target, normal & target)
+    ]
     hmean = official_metrics(table, scores, threshold)["hmean"]
     return Outcome((shares[0], shares[1], shares[2]), int(normal.sum()), 100 * (hmean or np.nan), found)
 
@@ -92,7 +106,9 @@ def report(machine: str, before: list[Outcome], after: list[Outcome], rate: floa
         count = round(share * outcomes[0].normals)
         low, high = binomtest(count, outcomes[0].normals).proportion_ci(method="wilson")
         misses.append(100 * abs(share - rate))
-        cells.append(f"{100 * share:.1f} ({100 * low:.0f} to {100 * high:.0f}; {100 * source:.0f} / {100 * target:.0f})")
+        cells.append(
+            f"{100 * share:.1f} ({100 * low:.0f} to {100 * high:.0f}; {100 * source:.0f} / {100 * target:.0f})"
+        )
     found = [outcome.calibration for outcome in after if outcome.calibration]
     rests = f"{found[0].clips} clips, {found[0].recordings} recordings"
     interval = " to ".join(f"{np.mean([getattr(one, end) for one in found]):.2f}" for end in ("low", "high"))
@@ -111,7 +127,9 @@ def main() -> None:
     options = parser.parse_args()
     machines = options.machines.split(",") if options.machines else list_machines(options.data)
     misses = []
-    print("| machine | normal test clips | flagged before, % (interval; source / target) | after | rests on | threshold | hmean |")
+    print(
+        "| machine | normal test clips | flagged before, % (interval; source / target) | after | rests on | threshold | hmean |"
+    )
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for machine in machines:
@@ -126,7 +144,9 @@ def main() -> None:
             ]
             rate = 1 - settings.detection.threshold_percentile / 100
             misses.append(report(machine, [p[0] for p in pairs], [p[1] for p in pairs], rate))
-            import pickle; pickle.dump(_RAW, open(f"/tmp/thresh/raw-{machines[0]}.pkl", "wb"))  # RAW
+            import pickle
+
+            pickle.dump(_RAW, open(f"/tmp/thresh/raw-{machines[0]}.pkl", "wb"))  # RAW
     print("mean absolute miss, points: {:.1f} before, {:.1f} after".format(*np.mean(misses, axis=0)))
     print("largest: {:.1f} before, {:.1f} after".format(*np.max(misses, axis=0)))
 

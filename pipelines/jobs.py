@@ -69,8 +69,8 @@ class Job:
         }
         if self.log is None:
             return self._once("recordings", about, say)
-        models = Registry.open(self.registry)
-        production = {machine: models.channel(machine, "production") for machine in chosen}
+        in_production = Registry.open(self.registry).in_production(chosen)
+        production = {machine: in_production.get(machine) for machine in chosen}
         window = fingerprint(absolute_url(self.log))
         return self._once("window of the log", about | {"production": production, "log": window}, say)
 

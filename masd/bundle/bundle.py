@@ -21,7 +21,7 @@ from masd.detection.detectors import Detectors
 from masd.detection.expected_bands import ExpectedBands
 from masd.detection.scorer import Scorer
 from masd.detection.warning_codes import TrainedOn
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.evaluation.residuals import UsualResidual
 from masd.files import json_text, replacing_folder, sha256
 from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
@@ -121,5 +121,5 @@ def load_bundle(folder: Path) -> Bundle:
         known = f"{USUAL}mean" in arrays
         usual = UsualResidual(arrays[f"{USUAL}mean"], arrays[f"{USUAL}spread"]) if known else None
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise MasdError(f"{folder}: its files do not fit together ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{folder}: its files do not fit together ({one_line(error, 160)})") from error
     return Bundle(folder, manifest, settings, scorer, history, usual)

@@ -11,7 +11,7 @@ from typing import Any
 
 import masd
 from masd.data.machine_name import check_machine_name
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import json_text, sha256, write_text
 
 SCHEMA_VERSION = 5
@@ -71,7 +71,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         manifest = Manifest(**content)
         check_machine_name(manifest.machine_type)
     except (ValueError, KeyError, TypeError) as error:
-        raise MasdError(f"{where}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{where}: not a bundle ({one_line(error, 160)})") from error
     if set(manifest.files) != set(FILES):
         raise MasdError(f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}")
     return manifest
@@ -85,7 +85,7 @@ def load_manifest(folder: Path) -> Manifest:
     try:
         text = (folder / "manifest.json").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise MasdError(f"{folder}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{folder}: not a bundle ({one_line(error, 160)})") from error
     manifest = parse_manifest(text, str(folder))
     for name, digest in manifest.files.items():
         if not (folder / name).is_file():

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from masd.cli.alarms import add_calibrate
 from masd.cli.common import need
 from masd.cli.numbers import count
 from masd.errors import MasdError
@@ -46,6 +47,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     rollback = action("rollback", "back to the version that was in production before")
     rollback.add_argument("--reason", required=True, help="kept in the audit trail")
     rollback.set_defaults(run=_rollback)
+
+    add_calibrate(
+        action("calibrate", "a new version whose threshold and normal scores are what was heard", as_json=True)
+    )
 
     action("verify", "hash every file, check every pointer and record", machine=False).set_defaults(run=_verify)
 
@@ -107,7 +112,7 @@ def _show(options: argparse.Namespace) -> int:
             continue
         print(
             f"{record['time']}  {record['event']}  {record['previous'] or '-'} -> {record['version']}  "
-            f"{record['actor']}  {record['reason']}"
+            f"{record['actor']}  {record['reason']}" + (f" (run {record['run']})" if record["run"] else "")
         )
     return 0
 

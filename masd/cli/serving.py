@@ -104,8 +104,7 @@ def _spool(options: argparse.Namespace) -> Path | None:
 
 
 def _in_production(registry: Registry) -> list[Path]:
-    versions = {machine: registry.channel(machine, "production") for machine in registry.machines()}
-    bundles = [registry.fetch(machine, version) for machine, version in versions.items() if version is not None]
+    bundles = [registry.fetch(machine, version) for machine, version in registry.in_production().items()]
     if not bundles:
         raise MasdError(
             f"{registry.url}: nothing is in production; promote a version with masd registry promote, or use --bundle"

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 ReportSystemName = Literal["knn-feature", "knn-score", "lof-feature", "lof-score"]
 REPORT_SYSTEMS: tuple[ReportSystemName, ...] = get_args(ReportSystemName)
@@ -62,14 +62,14 @@ class AudioSettings(_Section):
         return self
 
     @property
-    def channel_heard(self) -> int | Literal["mean"]:
-        """What is decoded: :func:`masd.data.store.build_store` settles ``auto``, and a bundle holds what it settled."""
-        return "mean" if self.channel == "auto" else self.channel
-
-    @property
     def upper_edge_hz(self) -> float:
         """Where the mel bands end, in Hz."""
         return self.sample_rate / 2 if self.f_max_hz is None else self.f_max_hz
+
+    @property
+    def channel_heard(self) -> int | Literal["mean"]:
+        """What is decoded: :func:`masd.data.store.build_store` settles ``auto``, and a bundle holds what it settled."""
+        return "mean" if self.channel == "auto" else self.channel
 
     def high_pass_for(self, machine_type: str) -> float:
         """The high-pass cut-off for one machine type, in Hz."""
@@ -227,7 +227,7 @@ class Settings(_Section):
             try:
                 loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                raise MasdError(f"cannot read settings {file}: {' '.join(str(error).split())}") from error
+                raise MasdError(f"cannot read settings {file}: {one_line(error)}") from error
             if not isinstance(loaded, dict | None):
                 raise MasdError(
                     f"settings {file}: expected sections such as 'training:', found {type(loaded).__name__}"
@@ -243,7 +243,7 @@ class Settings(_Section):
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise MasdError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+            raise MasdError(f"{where}: not YAML: {one_line(error)}") from error
         if not isinstance(values, dict):
             raise MasdError(f"{where}: expected a mapping of settings")
         return cls._validated(values, where)

@@ -135,8 +135,8 @@ def build_store(
     log_mel, unfiltered = LogMel(audio, cutoff), LogMel(audio, 0.0)
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
     rows: list[dict[str, Any]] = []
-    facts: list[HeardClip] = []
     prints: list[WaveformPrint] = []
+    facts: list[HeardClip] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     with replacing_folder(out) as staged:
@@ -169,12 +169,12 @@ def build_store(
         clips = pd.DataFrame(rows)
         if clips.empty or not ((clips["split"] == "train") & (clips["kind"] == "noisy")).any():
             raise MasdError(f"{data.folder / 'train'}: no readable training clips; first problem: {skipped[0]}")
-        findings = content_findings(facts, audio, data.layout)
-        if problems := of_level(findings, "problem"):
-            raise MasdError(f"{data.folder / 'train'}: {'; '.join(finding.text for finding in problems)}")
         clips = add_recordings(clips, prints, settings.data)
         if note := copies_note(clips):
             log.warning("%s: %s", data.machine_type, note)
+        findings = content_findings(facts, audio, data.layout)
+        if problems := of_level(findings, "problem"):
+            raise MasdError(f"{data.folder / 'train'}: {'; '.join(finding.text for finding in problems)}")
         clips.to_parquet(staged / "clips.parquet", index=False)
         about = {
             "format": FORMAT,

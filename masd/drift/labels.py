@@ -9,7 +9,7 @@ import pandas as pd
 
 from masd.data.check.findings import counted, some
 from masd.data.words import condition_in
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.evaluation.bootstrap import draw_weights, weighted_metrics
 from masd.evaluation.metrics import areas
 
@@ -76,7 +76,7 @@ def read_labels(file: Path) -> dict[str, str]:
         else:
             raise MasdError(f"labels {file}: give a .csv, .jsonl or .parquet file")
     except (OSError, ValueError) as error:
-        raise MasdError(f"labels {file}: cannot be read ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"labels {file}: cannot be read ({one_line(error, 160)})") from error
     frame = frame.rename(columns={name: str(name).strip().lower() for name in frame})
     if missing := ", ".join(name for name in ("request_id", "label") if name not in frame):
         raise MasdError(f"labels {file}: has no column {missing}; the columns are request_id and label")

@@ -101,9 +101,7 @@ def _held_back(machine: str, verdict: dict[str, Any], place: str) -> HeldBack:
         what = f"has waited for approval since {time}"
         do = f"approve it with masd registry promote {machine} {version}, add"
     else:
-        # The record's reason is the gate's sentence and, in parentheses, the run.
-        why = verdict["reason"].removeprefix(f"{machine} is refused: ").partition(". (")[0].removesuffix(".")
-        what = f"was refused on {time} ({why})"
+        what = f"was refused on {time} ({verdict['decision_reason'] or verdict['reason']})"
         do = "add"
     sentence = (
         f"{machine} has drifted, but was not trained again: version {version} {what}, and recordings, settings, masd "

@@ -78,17 +78,14 @@ def train(
 
 def fit_detectors(features: Path, machine: str, network: Path, settings: Settings, out: Path) -> None:
     """Log-mel store of one machine and a network that knows it -> bundle folder ``out``."""
-    import numpy as np
-    import pandas as pd
-
     from masd.bundle.bundle import save_bundle
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.embedding_distance import fit_embedding_distance
     from masd.detection.expected_bands import ExpectedBands
     from masd.detection.features import FeatureExtractor
-    from masd.detection.result import ClipScore, Signals
     from masd.detection.warning_codes import TrainedOn
+    from masd.drift.reference import make_reference
     from masd.evaluation.residuals import usual_residual
     from masd.learning.trained import load_network
 
@@ -106,35 +103,17 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     if calibration.warning:
         log.warning("%s: %s", machine, calibration.warning)
     embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed, recordings)
-    reference = []
-    for row, features_of_clip, score, distance in zip(
-        rows, clips, held_out[settings.detection.system], distances, strict=True
-    ):
-        about = store.clips.iloc[int(row)]
-        result = ClipScore(
-            machine_type=machine,
-            model_version="",
-            system=settings.detection.system,
-            score=float(score),
-            threshold=detectors.thresholds[settings.detection.system],
-            domain="target" if about["domain"] == "target" else "source",
-            duration_s=float(about["duration_s"]),
-            segments=(),
-            reconstruction_error=float(features_of_clip.errors.mean()),
-            systems={},
-            signals=Signals(
-                float(about["level_dbfs"]),
-                float(about["clipped_share"]),
-                float(about["spectral_centroid_hz"]),
-                int(about["sample_rate_in"]),
-                tuple(map(float, about["octave_levels_db"])),
-            ),
-            embedding_distance=float(distance),
-        )
-        reference.append(result.to_record())
-    frame = pd.DataFrame(reference)
-    if unseen.any():  # what the network remembers is no reference for what it has never heard
-        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error", "embedding_distance"]] = np.nan
+    system = settings.detection.system
+    reference = make_reference(
+        store.clips.iloc[rows],
+        clips,
+        held_out[system],
+        distances,
+        unseen,
+        machine_type=machine,
+        system=system,
+        threshold=detectors.thresholds[system],
+    )
     save_bundle(
         out,
         settings=settings.model_copy(update={"audio": store.audio}),  # with the channel that was really heard
@@ -143,7 +122,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         recordings=store.recordings,
         trained=trained,
         detectors=replace(detectors, embeddings=embeddings),
-        reference=frame,
+        reference=reference,
         usual=usual_residual(extract, store, rows, is_target),
         trained_on=TrainedOn.of_clips(store.clips.iloc[rows]),
         expected=ExpectedBands.fit([clip.log_mel for clip in clips]),

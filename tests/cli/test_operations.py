@@ -2,14 +2,13 @@
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from page_commands import matches, steps
 from tiny import TINY
 
 from masd.bundle.bundle import load_bundle
@@ -22,33 +21,6 @@ pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 MACHINE = "gearbox"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of the page, what it prints (``...`` stands for anything) and its exit code."""
-
-    command: str
-    prints: str
-    code: int
-
-
-def steps() -> list[Step]:
-    """``console`` blocks: ``$ command``, then its output; ``[exit 3]`` as the last line where it is not 0."""
-    found = []
-    for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, prints = part.partition("\n")
-            exit_code = re.search(r"^\[exit (\d)\]\n?\Z", prints, re.MULTILINE)
-            if exit_code:
-                prints = prints[: exit_code.start()]
-            found.append(Step(command, prints.strip(), int(exit_code[1]) if exit_code else 0))
-    return found
-
-
-def matches(step: Step, printed: str) -> bool:
-    pattern = ".*".join(re.escape(part) for part in step.prints.split("..."))
-    return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +51,7 @@ def _hear(plant: Path) -> None:
 
 
 def test_the_page_holds(plant: Path) -> None:
-    found = steps()
+    found = steps(PAGE)
     assert len({tuple(step.command.split()[:3]) for step in found}) >= 10
     environment = {**os.environ, "MASD_ACTOR": "maria", "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
     for step in found:

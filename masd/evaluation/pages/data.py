@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from masd.audio.heard import FLOOR_DBFS
 from masd.data.check.content import HeardClip
 from masd.data.check.machine import MachineCheck
-from masd.evaluation.figures.style import SERVED_COLOUR, STYLE, WIDTH, svg
+from masd.evaluation.figures.colours import SERVED_COLOUR
+from masd.evaluation.figures.style import STYLE, WIDTH, svg
 from masd.evaluation.pages.html import render, svg_uri
 from masd.files import write_text
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.evaluation.metrics import AREAS, official_score
 from masd.evaluation.pages.html import render
 from masd.files import json_text, replacing_folder, write_text
@@ -101,7 +101,7 @@ def _read(file: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MasdError(f"cannot read {file}: {' '.join(str(error).split())[:160]}") from error
+        raise MasdError(f"cannot read {file}: {one_line(error, 160)}") from error
     if not isinstance(content, dict) or (missing := [key for key in keys if key not in content]):
         lacks = f"it has no {', '.join(missing)}" if isinstance(content, dict) else "it is not a JSON object"
         raise MasdError(f"{file} is not what masd wrote: {lacks}")

@@ -1,0 +1,26 @@
+"""Clips that are recorded back to back are alike: how many of them count as one."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+ALIKE = 0.1
+"""Rank correlation above which two clips are not taken as independent."""
+
+LONGEST = 64
+
+
+def block_length(scores: npt.NDArray[np.float64]) -> int:
+    """The smallest distance at which ``scores`` (in order of time) are no longer correlated; 1 for independent clips.
+
+    A correlation that chance alone gives to so few clips does not count. At most :data:`LONGEST`.
+    """
+    if len(scores) < 3 or np.ptp(scores) == 0:
+        return 1
+    ranks = rankdata(scores) - (len(scores) + 1) / 2
+    power = float(ranks @ ranks)
+    limit = max(ALIKE, 2.0 / np.sqrt(len(scores)))
+    for lag in range(1, min(LONGEST, len(scores) // 2)):
+        if float(ranks[lag:] @ ranks[:-lag]) / power < limit:
+            return lag
+    return min(LONGEST, len(scores) // 2)

@@ -1,0 +1,74 @@
+"""Events -> everybody who is to be told: tried again until they are, or put aside where a person finds them."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+
+from masd.alarms.events import Event
+from masd.alarms.recipients import Recipient, RefusedError
+from masd.alarms.state import MachineState, Waiting
+from masd.errors import MasdError
+from masd.storage.protocol import ObjectStore
+
+PAUSES_S = (0.2, 1.0)
+"""Between the tries of one step."""
+
+MOST_STEPS = 20
+"""An event that could not be brought in so many steps goes to ``dead/<recipient>/<id>.json`` of the state's store."""
+
+log = logging.getLogger(__name__)
+
+
+def recipients_of(event: Event, recipients: Sequence[Recipient]) -> list[str]:
+    """All of them; a watch goes to the events log only."""
+    quiet = event.kind == "watch" or event.reason == "watch-over"
+    return [one.name for one in recipients if one.name == "log" or not quiet]
+
+
+def deliver(waiting: Sequence[Waiting], recipients: Sequence[Recipient], store: ObjectStore) -> dict[str, list[str]]:
+    """Bring events to whom they wait for, in order; returns who was told (or given up), by the event's id.
+
+    A recipient that cannot be reached is not tried with later events of the same step: they must not overtake.
+    """
+    known = {one.name: one for one in recipients}
+    away: set[str] = set()
+    done: dict[str, list[str]] = {}
+    for one in waiting:
+        for name in one.to:
+            recipient = known.get(name)
+            if name in away or recipient is None:
+                continue
+            problem = _tell(recipient, one.event)
+            if problem is not None:
+                if not isinstance(problem, RefusedError) and one.steps + 1 < MOST_STEPS:
+                    log.warning("%s; event %s waits", problem, one.event.id)
+                    away.add(name)
+                    continue
+                log.warning("%s; event %s is put aside in %s/dead/%s", problem, one.event.id, store.url, name)
+                letter = {"event": one.event.to_dict(), "problem": str(problem)}
+                store.write(f"dead/{name}/{one.event.id}.json", json.dumps(letter, indent=2).encode())
+            done.setdefault(one.event.id, []).append(name)
+    return done
+
+
+def settle(state: MachineState, done: dict[str, list[str]], tried: set[str]) -> None:
+    """Take what was delivered out of a state's outbox; count the step for what of ``tried`` (ids) was not."""
+    for one in state.outbox:
+        one.to = [name for name in one.to if name not in done.get(one.event.id, [])]
+        one.steps += one.event.id in tried
+    state.outbox = [one for one in state.outbox if one.to]
+
+
+def _tell(recipient: Recipient, event: Event) -> MasdError | None:
+    for pause in (*PAUSES_S, None):
+        try:
+            recipient.tell(event)
+            return None
+        except RefusedError as problem:
+            return problem
+        except MasdError as problem:
+            if pause is None:
+                return problem
+            time.sleep(pause)
+    return None

@@ -1,0 +1,55 @@
+"""A machine that is not heard for longer than usual."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+LEAST_SECONDS = 900.0
+"""Servers ship their log every five minutes: less than this is nothing."""
+
+MARGIN, KNOWN, DAYS = 1.5, 20, 8
+
+
+@dataclass
+class Hearing:
+    """When a machine was heard, and how long its pauses usually are.
+
+    A pause is unusual once it is half as long again as the longest of the last eight days, so that nights and weekends
+    become usual. Nothing is said before twenty clips were heard.
+    """
+
+    last: str = ""
+    clips: int = 0
+    longest: dict[str, float] = field(default_factory=dict)
+    silent: bool = False
+
+    def hear(self, time: str) -> Iterator[Literal["heard"]]:
+        """Take the time of a clip (ISO 8601, UTC); yields "heard" where it ends a silence."""
+        if time <= self.last:
+            return
+        if self.last:
+            pause = (datetime.fromisoformat(time) - datetime.fromisoformat(self.last)).total_seconds()
+            day = time[:10]
+            self.longest[day] = max(self.longest.get(day, 0.0), pause)
+            for old in sorted(self.longest)[:-DAYS]:
+                del self.longest[old]
+        self.clips += 1
+        self.last = time
+        if self.silent:
+            self.silent = False
+            yield "heard"
+
+    def silent_from(self, now: datetime) -> str | None:
+        """When a silence began that is going on at ``now`` and was not told yet: last clip and what is usual."""
+        if self.silent or self.clips < KNOWN:
+            return None
+        limit = max(LEAST_SECONDS, MARGIN * max(self.longest.values()))
+        due = datetime.fromisoformat(self.last) + timedelta(seconds=limit)
+        if now < due:
+            return None
+        self.silent = True
+        return due.isoformat(timespec="milliseconds")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,80 @@
+"""What is kept of a machine between two steps: one object, so that a step has happened whole or not at all."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from masd.alarms.events import Event
+from masd.alarms.monitor import Monitor
+from masd.alarms.silence import Hearing
+from masd.errors import MasdError
+from masd.storage.protocol import MissingObjectError, ObjectStore
+
+SCHEMA = 1
+
+
+@dataclass
+class Waiting:
+    """An event that has not reached everybody in ``to`` yet; ``steps`` have failed to bring it there."""
+
+    event: Event
+    to: list[str]
+    steps: int = 0
+
+
+@dataclass
+class MachineState:
+    """``read`` as of :func:`masd.drift.new_records.new_records`; ``passed_over`` counts rows of other versions,
+    unreadable ones and those of silent clips.
+    """
+
+    machine: str
+    monitor: Monitor | None = None
+    hearing: Hearing = field(default_factory=Hearing)
+    read: dict[str, list[int]] = field(default_factory=dict)
+    passed_over: dict[str, int] = field(default_factory=lambda: {"other_versions": 0, "unreadable": 0, "silent": 0})
+    outbox: list[Waiting] = field(default_factory=list)
+
+
+def load_state(store: ObjectStore, machine: str) -> MachineState:
+    """The state of a machine, or a new one.
+
+    :raises MasdError: it is damaged, or of a newer masd.
+    """
+    key = _key(machine)
+    try:
+        content: dict[str, Any] = json.loads(store.read(key))
+        if content["schema_version"] != SCHEMA:
+            raise MasdError(f"{store.url}/{key}: schema {content['schema_version']} is not the one this masd reads")
+        monitor = None if content["monitor"] is None else Monitor.from_dict(content["monitor"])
+        outbox = [Waiting(Event.from_dict(one["event"]), one["to"], one["steps"]) for one in content["outbox"]]
+        return MachineState(
+            machine, monitor, Hearing(**content["hearing"]), content["read"], content["passed_over"], outbox
+        )
+    except MissingObjectError:
+        return MachineState(machine)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise MasdError(f"{store.url}/{key}: is damaged ({reason}); move it away to begin anew") from error
+
+
+def save_state(store: ObjectStore, state: MachineState) -> None:
+    """Write it whole or not at all."""
+    content = {
+        "schema_version": SCHEMA,
+        "monitor": None if state.monitor is None else state.monitor.to_dict(),
+        "hearing": state.hearing.to_dict(),
+        "read": state.read,
+        "passed_over": state.passed_over,
+        "outbox": [{"event": one.event.to_dict(), "to": one.to, "steps": one.steps} for one in state.outbox],
+    }
+    store.write(_key(state.machine), json.dumps(content).encode())
+
+
+def known_machines(store: ObjectStore) -> list[str]:
+    """Machines that have a state."""
+    return [item.key.removeprefix("machines/").removesuffix(".json") for item in store.list("machines/")]
+
+
+def _key(machine: str) -> str:
+    return f"machines/{machine}.json"

@@ -1,0 +1,64 @@
+"""A new version of what is in production, calibrated by what it has heard."""
+
+import tempfile
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from pathlib import Path
+
+from masd.alarms.bundles import calibrated_bundle
+from masd.alarms.commissioning import Commissioning, commission
+from masd.alarms.doubts import Doubt
+from masd.drift.log import fetched
+from masd.errors import MasdError
+from masd.registry.registry import Registry
+
+MENDS: dict[Doubt, str] = {
+    "silence": "clips in it are silent",
+    "drift": "its two halves differ",
+    "alarms": "it has alarms",
+}
+
+
+def calibrate(
+    registry: str,
+    machine: str,
+    log: str,
+    asked: float,
+    *,
+    since: str = "",
+    until: str = "",
+    leave_out: Collection[str] = (),
+    despite: Collection[Doubt] = (),
+    build: Callable[[Path, str], None] | None = None,
+) -> tuple[str, Commissioning]:
+    """Register the version in production anew with a calibration from a window of ``log``; returns the new version.
+
+    It becomes the candidate. Nothing is trained, so the metrics are those of the version it was made of. The window is
+    in the record of the registration.
+
+    :param asked: false alarms a clip; window and ``leave_out`` as for :func:`masd.alarms.commissioning.commission`.
+    :param despite: doubts about the window that somebody has looked into; clips that are silent or of an alarm are left
+        out then.
+    :param build: adds the archive, as for :meth:`Registry.register`.
+    :raises MasdError: nothing in production, a window that cannot be used, or one in doubt.
+    """
+    models = Registry.open(registry)
+    version = models.channel(machine, "production")
+    if version is None:
+        raise MasdError(f"{models.url}: {machine} has nothing in production to calibrate; promote a version first")
+    bundle = models.fetch(machine, version)
+    with fetched(log) as heard:
+        found = commission(heard, machine, version, asked, since=since, until=until, leave_out=leave_out)
+    if doubts := [name for name in found.doubts if name not in despite]:
+        why = " and ".join(MENDS[name] for name in doubts)
+        raise MasdError(
+            f"{machine}: the window from {found.since} to {found.until} is not taken as normal: {why}; choose another "
+            f"(--since, --until), or look into it and add --despite {','.join(doubts)}"
+        )
+    about = {name: value for name, value in asdict(found).items() if name not in ("scores", "highest")}
+    about |= {"from_version": version, "by_domain": {domain: len(own) for domain, own in found.scores.items()}}
+    metrics = {**models.manifest(machine, version).metrics, "calibration": about}
+    reason = f"version {version} calibrated by {found.clips} clips heard from {found.since} to {found.until}"
+    with tempfile.TemporaryDirectory(prefix="masd-calibrate-") as folder:
+        calibrated_bundle(bundle, found, Path(folder, "bundle"))
+        return models.register(Path(folder, "bundle"), metrics=metrics, reason=reason, build=build), found
