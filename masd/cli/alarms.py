@@ -5,10 +5,10 @@ import json
 import os
 import signal
 import sys
-import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from masd.alarms.doubts import DOUBTS
 from masd.cli.common import REFUSED_OR_DRIFT, names, need
@@ -17,7 +17,7 @@ from masd.errors import MasdError
 if TYPE_CHECKING:
     from masd.alarms.events import Event
     from masd.alarms.recipients import Recipient
-    from masd.alarms.step import Outcome
+    from masd.alarms.step import AlarmStep, Outcome
 
 
 def rate(text: str) -> float:
@@ -103,24 +103,37 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
         since=options.since,
         recipients=_recipients(options),
     )
-    stop = threading.Event()
-    if options.every is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+    if options.every is None:
+        outcome = step.run(options.machines)
+        _print(outcome, as_json=options.json)
+        return _code(outcome)
+    signal.signal(signal.SIGTERM, _stop)  # at any moment: a step that is cut off has not happened
+    try:
+        _go_on(step, options)
+    except (_Stopped, KeyboardInterrupt):
+        return 0
+
+
+class _Stopped(BaseException):
+    """SIGTERM."""
+
+
+def _stop(*_: object) -> None:
+    raise _Stopped
+
+
+def _go_on(step: "AlarmStep", options: argparse.Namespace) -> NoReturn:
     while True:
         try:
-            outcome = step.run(options.machines)
+            _print(step.run(options.machines), as_json=options.json)
         except MasdError as error:
-            if options.every is None:
-                raise
             print(f"masd: {' '.join(str(error).split())}; tried again in {options.every:g} s", file=sys.stderr)
-        else:
-            for event in outcome.events:
-                print(json.dumps(event.to_dict()) if options.json else _sentence(event), flush=True)
-            if options.every is None:
-                return _code(outcome)
-        if stop.wait(options.every):
-            return 0
+        time.sleep(options.every)
+
+
+def _print(outcome: "Outcome", *, as_json: bool) -> None:
+    for event in outcome.events:
+        print(json.dumps(event.to_dict()) if as_json else _sentence(event), flush=True)
 
 
 def _code(outcome: "Outcome") -> int:
