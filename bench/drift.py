@@ -34,7 +34,7 @@ from masd.data.simulation.plan import Clip
 from masd.data.simulation.recording import record
 from masd.data.simulation.signals import RATE
 from masd.detection.scorer import Scorer
-from masd.drift.check import read_reference
+from masd.drift.reference import read_reference
 from masd.drift.statistics import compare, rounded
 from masd.lifecycle import steps
 

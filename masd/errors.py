@@ -3,3 +3,8 @@
 
 class MasdError(Exception):
     """Work that cannot go on: the message is one line that names what was wrong, where, and what to do."""
+
+
+def one_line(text: object, most: int | None = None) -> str:
+    """An error or a text without line breaks, cut after ``most`` characters, to be part of a message."""
+    return " ".join(str(text).split())[:most]

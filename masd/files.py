@@ -1,12 +1,15 @@
 """Write beside, then rename: what is seen under its final name is always whole."""
 
 import hashlib
+import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -64,6 +67,22 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing_file(path) as staged:
         staged.write_text(text, encoding="utf-8")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: a number that is NaN or infinite, which JSON has no word for, becomes null."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256(path: Path) -> str:

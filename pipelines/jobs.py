@@ -18,6 +18,9 @@ from pipelines.local.process import Runner, Say, say_on_stderr
 from pipelines.local.run import MachineVerdict, TrainingRun, run_monitoring, run_training
 
 PipelineName = Literal["training", "monitoring"]
+FAILED = 1
+"""Exit code where a machine was left out: it cannot be trained."""
+
 REFUSED = 3
 """Exit code where the gate refused a machine, now or when it was last trained and nothing has changed since: what has
 drifted still serves."""
@@ -40,7 +43,7 @@ class Job:
         return "training" if self.log is None else "monitoring"
 
     def run(self, say: Say = say_on_stderr) -> tuple[int, str]:
-        """An exit code, 0 or :data:`REFUSED`, and what there is to say, a line each.
+        """An exit code, 0, :data:`FAILED` or :data:`REFUSED`, and what there is to say, a line each.
 
         :raises MasdError: as :func:`~pipelines.local.run.run_training`.
         """
@@ -66,8 +69,8 @@ class Job:
         }
         if self.log is None:
             return self._once("recordings", about, say)
-        models = Registry.open(self.registry)
-        production = {machine: models.channel(machine, "production") for machine in chosen}
+        in_production = Registry.open(self.registry).in_production(chosen)
+        production = {machine: in_production.get(machine) for machine in chosen}
         window = fingerprint(absolute_url(self.log))
         return self._once("window of the log", about | {"production": production, "log": window}, say)
 
@@ -110,6 +113,9 @@ def _told(
 ) -> tuple[int, str]:
     told: list[HeldBack | MachineVerdict] = [*held_back, *(training.verdicts if training else ())]
     lines += [one.sentence for one in told]
+    failed = training.failed if training else ()
+    lines += [f"{one.machine}: not trained: {one.reason}" for one in failed]
     if training is not None:
         lines += [f"report: {training.report}", f"registry: {registry}"]
-    return (REFUSED if any(one.refused for one in told) else 0), "\n".join(lines)
+    refused = REFUSED if any(one.refused for one in told) else 0
+    return (FAILED if failed else refused), "\n".join(lines)

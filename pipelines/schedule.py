@@ -10,7 +10,7 @@ from functools import partial
 from types import FrameType
 from typing import Protocol
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from pipelines.local.process import Say, terminable
 
 LOOK_EVERY_S = 15.0
@@ -100,7 +100,7 @@ def watch(look: Callable[[], str], run: Callable[[], None], say: Say, every_s: f
                 seen = look()
             except MasdError as error:
                 seen = None
-                say(f"masd: {' '.join(str(error).split())}")
+                say(f"masd: {one_line(error)}")
             if seen and seen == before and seen != handled:
                 handled = seen
                 _attempt(run, say)
@@ -114,7 +114,7 @@ def _attempt(run: Callable[[], None], say: Say) -> None:
         with terminable():
             run()
     except MasdError as error:
-        say(f"masd: {' '.join(str(error).split())}")
+        say(f"masd: {one_line(error)}")
 
 
 @contextmanager

@@ -98,8 +98,7 @@ def _judge_and_ship(
         "verdict": verdict,
         "registry": registry,
         "machine": machine,
-        # Each a parameter of its own: the back-end replaces a placeholder only where it is the whole value.
-        "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        # A parameter of its own: the back-end replaces a placeholder only where it is the whole value.
         "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     }
     decision = judgement.outputs["Output"]

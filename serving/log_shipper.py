@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.storage.opening import folder_of
 from masd.storage.protocol import ObjectStore, StoreError
 from serving.worker.inference_log import locked
@@ -126,7 +126,7 @@ class LogShipper:
                 pd.DataFrame(rows).astype({"request_id": "string"}).to_parquet(content, index=False)
             except (KeyError, TypeError, ValueError) as error:  # not what our workers write: kept, but in nobody's way
                 kept = path.rename(path.with_suffix(".unshipped"))
-                reason = " ".join(str(error).split())[:160]
+                reason = one_line(error, 160)
                 print(f"masd: inference log {kept}: no table of records ({reason})", file=sys.stderr, flush=True)
                 return
             day = f"{sealed_at[:4]}-{sealed_at[4:6]}-{sealed_at[6:8]}"

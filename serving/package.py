@@ -6,6 +6,7 @@ from typing import Any
 
 from masd.bundle.manifest import load_manifest
 from masd.errors import MasdError
+from masd.registry.audit import RunDecision
 from masd.registry.registry import Registry
 from serving.archive import archive
 
@@ -22,14 +23,15 @@ def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run
     records.
     :param verdict: the gate's ``verdict.json``.
     :param registry: the registry's URL.
-    :param run: the pipeline run, for the audit record.
+    :param run: the pipeline run's id, for the audit records.
     :raises MasdError: a broken bundle, files that are not of the same machine, or a registry that cannot be
     written.
     """
     machine = load_manifest(bundle).machine_type
     decided, measured = _read(verdict, machine), _read(evaluation / "metrics.json", machine)
     metrics = {"system": decided["system"], **measured["systems"][decided["system"]]}
-    reason = f"{decided['sentence']} ({run})"
+    gate = RunDecision(run, decided["decision"], decided["reason"])
+    record: dict[str, Any] = {"reason": decided["sentence"], "metrics": metrics, "gate": gate}
     models = Registry.open(registry)
 
     def add_archive(folder: Path, version: str) -> None:
@@ -38,15 +40,15 @@ def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run
     if (version := _registered(models, machine, bundle)) is not None:
         models.nominate(machine, version)  # in case the task was killed just before
     else:
-        version = models.register(bundle, metrics=metrics, reason=reason, build=add_archive)
+        version = models.register(bundle, build=add_archive, **record)
     if decided["decision"] == "refuse":
-        models.refuse(machine, version, reason=reason, metrics=metrics)
+        models.refuse(machine, version, **record)
     elif models.channel(machine, "production") != version:
         act = models.ask if decided["decision"] == "ask" else models.promote
-        act(machine, version, reason=reason, metrics=metrics)
-    elif not any(record["reason"] == reason for record in models.audit(machine, "promote")):
+        act(machine, version, **record)
+    elif not any(earlier["run"] == run for earlier in models.audit(machine, "promote")):
         # Kubeflow's cache has answered with the bundle that serves: this run leaves its record like any other.
-        models.promote(machine, version, reason=reason, metrics=metrics)
+        models.promote(machine, version, **record)
     return version
 
 

@@ -20,6 +20,7 @@ from serving.background import in_background, set_by_signals
 from serving.client import ScoringClient
 from serving.front.auth import Auth, StaticToken
 from serving.front.proxy import Front, listening
+from serving.front.relay import relaying
 from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
 from serving.torchserve.config import LOOPBACK, Access, Addresses
 from serving.torchserve.management import KeyFile, Management
@@ -135,9 +136,7 @@ def running_server(
     token = StaticToken.from_environment() if auth == "static" else None
     check_writable(log_folder, log_url)
     store = open_store(log_url) if log_url is not None else None
-    behind = token is not None  # TorchServe itself then listens for the front only
-    claimed = (LOOPBACK, 0) if behind else (host, port)
-    addresses = Addresses.claim(*claimed, management_port, metrics_port, grpc_port)
+    addresses = Addresses.claim(host, port, management_port, metrics_port, grpc_port)
     with ExitStack() as running:
         work = running.enter_context(tempfile.TemporaryDirectory(prefix="masd-serve-", ignore_cleanup_errors=True))
         folder = Path(work)
@@ -156,8 +155,9 @@ def running_server(
         running.callback(client.close)
         health = Health(torchserve)
         health.shipper = shipper
-        url = addresses.url
-        if token is not None:
+        if token is None:
+            url = running.enter_context(relaying(addresses.url, host, port))
+        else:
             front = Front(health.status, token, addresses.url, addresses.metrics_url, max_bytes)
             url = running.enter_context(listening(front, host, port))
 

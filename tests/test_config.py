@@ -231,3 +231,9 @@ def test_a_machine_may_have_its_own_high_pass(other: Settings) -> None:
     assert other.audio.high_pass_for("fan") == 500.0
     assert other.audio.high_pass_for("bearing") == 0.0
     assert other.audio.high_pass_for("valve") == other.audio.high_pass_hz == 200.0
+
+
+def test_a_channel_that_is_left_open_is_the_one_that_a_bundle_settled_on() -> None:
+    bundle = Settings.load(None, ["audio.channel=0"])
+    assert Settings().settled_like(bundle) == bundle
+    assert Settings.load(None, ["audio.channel=mean"]).settled_like(bundle) != bundle

@@ -12,7 +12,6 @@ def package(
     verdict: dsl.Input[dsl.Artifact],
     registry: str,
     machine: str,
-    run_name: str,
     run_id: str,
 ) -> str:
     """Register the bundle with its model archive; put it into production if the verdict says so.
@@ -23,8 +22,7 @@ def package(
         verdict: The gate's verdict on it.
         registry: URL of the model registry.
         machine: The machine type.
-        run_name: Name of the pipeline run, for the audit record.
-        run_id: Its id, by which the record is found again.
+        run_id: The pipeline run's id, by which its audit records are found again.
 
     Returns:
         The new version.
@@ -37,4 +35,4 @@ def package(
         from serving.package import package
 
         paths = Path(bundle.path), Path(evaluation.path), Path(verdict.path)
-        return str(package(*paths, registry, run=f"pipeline run {run_name}, id {run_id}"))
+        return str(package(*paths, registry, run=run_id))

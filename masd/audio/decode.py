@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from masd.audio.content import Encoded, LaidOut, in_memory_unless_regular, opened
-from masd.audio.heard import Channel, Heard, Listener
+from masd.audio.heard import Channel, Heard, Listener, Loudness
 from masd.audio.unreadable import advice
 from masd.audio.wav_header import Layout, layout_of
 from masd.errors import MasdError
@@ -59,6 +59,7 @@ class LongRecording(Heard):
     source: Path | Encoded
     sample_rate: int
     channel: Channel
+    loudness: Loudness
 
     def stream(self) -> Iterator[Samples]:
         """Mono float32 at ``sample_rate``, in blocks that together are what :func:`decode` gives as a whole.
@@ -110,7 +111,7 @@ def decode_or_stream(
     kept: list[Samples] | None = []
     with _opened(source, channel) as stream:
         rate = stream.rate
-        listener = Listener(stream.channels, channel, stream.codec)
+        listener = Listener(stream.channels, channel, stream.codec, rate)
         repaired = stream.layout.repaired
         for block, mono in stream.blocks():
             if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
@@ -125,9 +126,10 @@ def decode_or_stream(
                 kept.append(mono)
     if listener.samples == 0:
         raise AudioError("empty", f"{name}: holds no samples")
-    heard = {**vars(listener.heard(rate)), "repaired": repaired}
+    heard = {**vars(listener.heard()), "repaired": repaired}
     if kept is None:
-        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, **heard)
+        loudness = listener.loudness()
+        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, loudness=loudness, **heard)
     whole = np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:

@@ -14,6 +14,9 @@ Channel = int | Literal["mean"]
 FLOOR_DBFS = -120.0
 """Level of what holds no sound: all samples zero, or all equal."""
 
+PIECE_S = 0.1
+"""Length of the pieces of :class:`Loudness`."""
+
 CANCEL_DB = 10.0
 """The mean of channels that have nothing to do with each other has the mean of their powers over their number. So many
 dB below that, they cancel each other: one of them is inverted.
@@ -61,12 +64,27 @@ class Heard:
         return dead if len(dead) < len(self.channel_levels_dbfs) else ()
 
 
+@dataclass(frozen=True)
+class Loudness:
+    """How loud pieces of ``seconds`` of a recording are, the last one shorter: mean power ``[n]`` of what is listened
+    to, and whether it holds no sound ``[n]``.
+    """
+
+    seconds: float
+    duration_s: float
+    powers: npt.NDArray[np.float64]
+    silent: npt.NDArray[np.bool_]
+
+
 class Listener:
     """Sums over the blocks of one recording, from which its :class:`Heard` is made at the end."""
 
-    def __init__(self, channels: int, channel: Channel, codec: str) -> None:
+    def __init__(self, channels: int, channel: Channel, codec: str, sample_rate: int) -> None:
         self.samples = 0
-        self._codec = codec
+        self._codec, self._rate = codec, sample_rate
+        self._piece = max(round(PIECE_S * sample_rate), 1)
+        self._pieces: list[npt.NDArray[np.float64]] = []
+        self._rest = np.empty(0, np.float32)
         self._mixed = channels > 1 and channel == "mean"
         self._used = list(range(channels)) if self._mixed else [0 if channels == 1 else int(channel)]
         self._clipping = [Clipping(codec) for _ in self._used]
@@ -76,13 +94,23 @@ class Listener:
         """The next samples of all channels ``[n, channels]`` and what is listened to of them ``[n]``, finite there."""
         self.samples += len(mono)
         self._mono += _sums(mono)
+        self._rest = np.concatenate([self._rest, mono])
+        whole = len(self._rest) // self._piece * self._piece
+        self._pieces.append(_piecewise(self._rest[:whole].reshape(-1, self._piece)))
+        self._rest = self._rest[whole:]
         if block.shape[1] > 1:
             with np.errstate(all="ignore"):  # a channel that nobody listens to may hold anything
                 self._each += np.stack([_sums(column) for column in block.T], axis=1)
         for clipping, number in zip(self._clipping, self._used, strict=True):
             clipping.add(block[:, number])
 
-    def heard(self, sample_rate: int) -> Heard:
+    def loudness(self) -> Loudness:
+        """Of the recording, once it has ended."""
+        pieces = [*self._pieces, _piecewise(self._rest[None])] if len(self._rest) else self._pieces
+        powers, silent = np.concatenate(pieces, axis=1)
+        return Loudness(self._piece / self._rate, self.samples / self._rate, powers, silent > 0)
+
+    def heard(self) -> Heard:
         """All of it, once the recording has ended; it had at least one sample."""
         channels = self._each.shape[1]
         each = self._each if channels > 1 else self._mono[:, None]
@@ -94,9 +122,9 @@ class Listener:
         # of channels that have nothing to do with each other
         expected = float(of_each.mean()) / channels
         return Heard(
-            sample_rate_in=sample_rate,
+            sample_rate_in=self._rate,
             channels_in=channels,
-            duration_s=self.samples / sample_rate,
+            duration_s=self.samples / self._rate,
             level_dbfs=_dbfs(float(self._mono[1]) / self.samples),
             clipped_share=clipped / (self.samples * len(self._used)),
             codec=self._codec,
@@ -112,6 +140,12 @@ class Listener:
             mean, square = sums / self.samples
             power = square - mean**2
         return np.where(np.isfinite(power) & (power > 1e-12 * square), power, 0.0)  # what rounding leaves of an offset
+
+
+def _piecewise(pieces: Samples) -> npt.NDArray[np.float64]:
+    """Pieces ``[n, samples]`` -> mean power and whether all samples are equal, ``[2, n]``."""
+    power = np.einsum("ns,ns->n", pieces, pieces, dtype=np.float64) / pieces.shape[1]
+    return np.stack([power, (pieces == pieces[:, :1]).all(axis=1)])
 
 
 def _sums(samples: Samples) -> npt.NDArray[np.float64]:

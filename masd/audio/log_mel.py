@@ -38,7 +38,7 @@ class LogMel:
         filters = import_torchaudio().functional.melscale_fbanks(
             n_freqs=settings.n_fft // 2 + 1,
             f_min=0.0,
-            f_max=settings.sample_rate / 2,
+            f_max=settings.upper_edge_hz,
             n_mels=settings.n_mels,
             sample_rate=settings.sample_rate,
             norm="slaney",
@@ -48,6 +48,9 @@ class LogMel:
         weights = filters.numpy().astype(np.float64)
         self.centres_hz: npt.NDArray[np.float64] = frequencies @ weights / weights.sum(axis=0).clip(min=1e-12)
         """Centre of gravity of each mel band, in Hz ``[n_mels]``."""
+        heard = np.where(weights > 0, frequencies[:, None], 0.0)
+        self.tops_hz: npt.NDArray[np.float64] = heard.max(axis=0)
+        """The highest frequency that each mel band hears, in Hz ``[n_mels]``."""
         self._groups = [_used(filters[:, start : start + GROUP]) for start in range(0, settings.n_mels, GROUP)]
 
     def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """The bundle: the one artefact of training, a folder whose every byte is vouched for by its manifest."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,14 +18,17 @@ from masd.bundle.manifest import FILES, Manifest, code_version, load_manifest, w
 from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.detection.detectors import Detectors
+from masd.detection.expected_bands import ExpectedBands
 from masd.detection.scorer import Scorer
-from masd.errors import MasdError
+from masd.detection.warning_codes import TrainedOn
+from masd.errors import MasdError, one_line
 from masd.evaluation.residuals import UsualResidual
-from masd.files import replacing_folder, sha256
+from masd.files import json_text, replacing_folder, sha256
 from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
 
 CLIP_SECONDS = "clip_seconds"
 USUAL = "usual_residual."
+EXPECTED = "expected."
 """Names in ``detectors.safetensors`` beside the detectors' own."""
 
 DCASE_CLIP_SECONDS = np.array(10.0)
@@ -57,6 +60,8 @@ def save_bundle(
     detectors: Detectors,
     reference: pd.DataFrame,
     usual: UsualResidual | None,
+    trained_on: TrainedOn,
+    expected: ExpectedBands,
 ) -> Manifest:
     """Write a bundle folder, whole or not at all."""
     check_machine_name(machine_type)
@@ -67,14 +72,17 @@ def save_bundle(
         arrays[CLIP_SECONDS] = np.array(float(reference["duration_s"].median()))
         if usual is not None:
             arrays |= {f"{USUAL}mean": usual.mean, f"{USUAL}spread": usual.spread}
+        arrays |= {f"{EXPECTED}{name}": array for name, array in expected.tensors().items()}
         save_arrays(arrays, staged / "detectors.safetensors")
         reference.to_parquet(staged / "reference.parquet", index=False)
-        (staged / "history.json").write_text(json.dumps(trained.history), encoding="utf-8")
+        (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
         manifest = Manifest(
             machine_type=machine_type,
             data_fingerprint=data_fingerprint,
             recordings=recordings,
+            calibration=_calibration(detectors, settings),
             classes=trained.class_names,
+            trained_on=asdict(trained_on),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             code_version=code_version(),
             libraries={name: version(name) for name in LIBRARIES},
@@ -82,6 +90,11 @@ def save_bundle(
         )
         write_manifest(staged, manifest)
     return manifest
+
+
+def _calibration(detectors: Detectors, settings: Settings) -> dict[str, float]:
+    found = detectors.calibrations.get(settings.detection.system)
+    return {} if found is None else found.to_dict()
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -99,9 +112,14 @@ def load_bundle(folder: Path) -> Bundle:
         arrays = load_arrays(folder / "detectors.safetensors")
         detectors = Detectors.from_tensors(arrays)
         clip_seconds = float(arrays.get(CLIP_SECONDS, DCASE_CLIP_SECONDS))
-        scorer = Scorer(settings, manifest.machine_type, trained, detectors, manifest.version, clip_seconds)
+        own = {name.removeprefix(EXPECTED): array for name, array in arrays.items() if name.startswith(EXPECTED)}
+        expected = ExpectedBands.from_tensors(own) if own else None
+        trained_on = TrainedOn.from_json(manifest.trained_on)
+        scorer = Scorer(
+            settings, manifest.machine_type, trained, detectors, manifest.version, clip_seconds, trained_on, expected
+        )
         known = f"{USUAL}mean" in arrays
         usual = UsualResidual(arrays[f"{USUAL}mean"], arrays[f"{USUAL}spread"]) if known else None
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise MasdError(f"{folder}: its files do not fit together ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{folder}: its files do not fit together ({one_line(error, 160)})") from error
     return Bundle(folder, manifest, settings, scorer, history, usual)

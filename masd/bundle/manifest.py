@@ -11,10 +11,13 @@ from typing import Any
 
 import masd
 from masd.data.machine_name import check_machine_name
-from masd.errors import MasdError
-from masd.files import sha256, write_text
+from masd.errors import MasdError, one_line
+from masd.files import json_text, sha256, write_text
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+OLDEST_SCHEMA = 4
+"""Of version 0.1.0: without ``calibration``."""
+
 UNREGISTERED = "0"
 REVISION = "MASD_REVISION"
 """Environment variable with the git commit that an image was built from; the Dockerfile sets it."""
@@ -28,16 +31,21 @@ class Manifest:
 
     ``data_fingerprint`` is of the training data; ``recordings`` of all recordings, tests too, of the machines that it
     was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted.
+    ``calibration`` says what the threshold of the model's system rests on: ``threshold``, ``threshold_low``,
+    ``threshold_high``, ``clips``, ``recordings``, ``rate``. ``trained_on`` are the sample rates, codecs, channels,
+    levels and clipping of the training clips (:class:`masd.detection.warning_codes.TrainedOn`).
     """
 
     machine_type: str
     data_fingerprint: str
     classes: list[str]
     recordings: str = ""
+    calibration: dict[str, float] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     version: str = UNREGISTERED
     created: str = ""
     code_version: str = ""
+    trained_on: dict[str, Any] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -56,14 +64,14 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
             raise MasdError(
                 f"{where}: bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
             )
-        if schema < SCHEMA_VERSION:
+        if schema < OLDEST_SCHEMA:
             raise MasdError(
-                f"{where}: bundle schema {schema} is older than this masd reads ({SCHEMA_VERSION}); train it again"
+                f"{where}: bundle schema {schema} is older than this masd reads ({OLDEST_SCHEMA}); train it again"
             )
         manifest = Manifest(**content)
         check_machine_name(manifest.machine_type)
     except (ValueError, KeyError, TypeError) as error:
-        raise MasdError(f"{where}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{where}: not a bundle ({one_line(error, 160)})") from error
     if set(manifest.files) != set(FILES):
         raise MasdError(f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}")
     return manifest
@@ -77,7 +85,7 @@ def load_manifest(folder: Path) -> Manifest:
     try:
         text = (folder / "manifest.json").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise MasdError(f"{folder}: not a bundle ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{folder}: not a bundle ({one_line(error, 160)})") from error
     manifest = parse_manifest(text, str(folder))
     for name, digest in manifest.files.items():
         if not (folder / name).is_file():
@@ -117,4 +125,4 @@ def code_version() -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest whole or not at all."""
-    write_text(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
+    write_text(folder / "manifest.json", json_text(asdict(manifest), indent=2) + "\n")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from masd.cli.common import add_settings, names, settings_from
+from masd.cli.numbers import MAX_SEED
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,7 +29,7 @@ def _seeds(text: str) -> list[int]:
         seeds = [int(seed) for seed in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError("expected numbers separated by commas, such as 0,1,2") from error
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    if not 0 <= min(seeds) <= max(seeds) <= MAX_SEED or len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError("expected different numbers from 0 on")
     return seeds
 

@@ -5,6 +5,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+from masd.cli.numbers import seed as seed_number
 from masd.config import Settings
 from masd.errors import MasdError
 
@@ -27,7 +28,7 @@ def add_settings(command: argparse.ArgumentParser, *, seed: bool = True) -> None
         help="override one setting, for example training.stage1_epochs=20",
     )
     if seed:
-        command.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+        command.add_argument("--seed", type=seed_number, help="seed of everything random (default 0)")
 
 
 def settings_from(options: argparse.Namespace) -> Settings:

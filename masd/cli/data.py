@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from masd.cli.common import names
+from masd.cli.numbers import none_or_more, seconds, seed
 from masd.errors import MasdError
 from masd.progress import ConsoleProgress
 
@@ -16,10 +17,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     command.add_argument("out", type=Path, metavar="OUT", help="folder that gets one folder per machine")
     command.add_argument("--machines", type=names, default=[], help="kinds separated by commas (default all seven)")
-    command.add_argument("--train", type=int, default=1000, help="noisy training clips per machine (default 1000)")
-    command.add_argument("--test", type=int, default=200, help="test clips per machine, a multiple of 4 (default 200)")
-    command.add_argument("--seconds", type=float, default=10.0, help="length of a clip (default 10)")
-    command.add_argument("--seed", type=int, default=0, help="same seed, same recordings (default 0)")
+    command.add_argument("--train", type=none_or_more, default=1000, help="noisy training clips of each (default 1000)")
+    command.add_argument(
+        "--test", type=none_or_more, default=200, help="test clips of each, a multiple of 4 (default 200)"
+    )
+    command.add_argument("--seconds", type=seconds, default=10.0, help="length of a clip (default 10)")
+    command.add_argument("--seed", type=seed, default=0, help="same seed, same recordings (default 0)")
     command.set_defaults(run=_simulate)
 
 

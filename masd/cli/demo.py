@@ -12,6 +12,7 @@ from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.drift.check import check_drift
 from masd.errors import MasdError
+from masd.files import json_text
 from masd.progress import ConsoleProgress
 from masd.registry.registry import Registry
 from pipelines.local.run import run_training
@@ -49,7 +50,7 @@ def demo(out: Path) -> None:
         clips = sorted((data / machine / "test").glob("*.wav"))
         for name in _extremes(out / "run" / machine):
             answer = client.score(machine, data / machine / "test" / name)
-            print(json.dumps({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
+            print(json_text({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
         for clip in clips:
             client.score(machine, clip)
     _say("    server stopped")
@@ -89,13 +90,8 @@ def _extremes(results: Path) -> tuple[str, str]:
 
 def _bundles(registry: Registry) -> list[Path]:
     """What is in production; if the gate has let nothing through, the candidates, said aloud."""
-    production = [
-        registry.fetch(machine, version)
-        for machine in registry.machines()
-        if (version := registry.channel(machine, "production")) is not None
-    ]
-    if production:
-        return production
+    if production := registry.in_production():
+        return [registry.fetch(machine, version) for machine, version in production.items()]
     _say("    the gate has let nothing into production: the demo serves the refused candidates instead")
     candidates = [
         registry.fetch(machine, version)
@@ -109,7 +105,7 @@ def _bundles(registry: Registry) -> list[Path]:
 
 def _closing(out: Path, data: Path, bundle: Path, machine: str, clips: Sequence[Path], seconds: float) -> str:
     registry = out / "run" / "registry"
-    in_production = Registry.open(registry).channel(machine, "production") is not None
+    in_production = machine in Registry.open(registry).in_production()
     return f"""
 Done in {seconds:.0f} s. Everything lies below {out}:
   {out / "run" / "report.html"}   all machines: verdicts, our systems beside the controls

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from masd.cli.common import REFUSED_OR_DRIFT, names, need
+from masd.cli.numbers import port
 from masd.drift.log import fetched
 
 
@@ -30,7 +31,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "ui", help="show the history of checks in a browser"
     )
     ui.add_argument("--workspace", type=Path, required=True, metavar="DIR")
-    ui.add_argument("--port", type=int, default=8000, help="on 127.0.0.1 (default 8000)")
+    ui.add_argument("--port", type=port, default=8000, help="on 127.0.0.1 (default 8000)")
     ui.set_defaults(run=_drift_ui)
 
 

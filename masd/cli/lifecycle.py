@@ -1,7 +1,6 @@
 """``masd registry`` and ``masd archive``."""
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 
 from masd.cli.alarms import add_calibrate
 from masd.cli.common import need
+from masd.cli.numbers import count
 from masd.errors import MasdError
+from masd.files import json_text
 from masd.registry.layout import place_of
 from masd.registry.registry import Registry
 from masd.registry.verify import verify
@@ -56,7 +57,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     prune = action(
         "prune", "remove old versions; what a pointer names and the last three productions always stay", as_json=True
     )
-    prune.add_argument("--keep", type=int, required=True, metavar="N", help="keep the newest N versions")
+    prune.add_argument("--keep", type=count, required=True, metavar="N", help="keep the newest N versions")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     prune.set_defaults(run=_prune)
 
@@ -86,7 +87,7 @@ def _list(options: argparse.Namespace) -> int:
         candidate, production = (registry.channel(machine, name) for name in ("candidate", "production"))
         if options.json:
             row = {"machine_type": machine, "versions": versions, "candidate": candidate, "production": production}
-            print(json.dumps(row))
+            print(json_text(row))
         else:
             pointers = f"production {production or '-'}, candidate {candidate or '-'}"
             print(f"{machine}: versions {', '.join(versions)}; {pointers}")
@@ -100,18 +101,18 @@ def _show(options: argparse.Namespace) -> int:
         manifest = registry.manifest(options.machine, version)
         if options.json:
             about = {"created": manifest.created, "code_version": manifest.code_version, "metrics": manifest.metrics}
-            print(json.dumps({"version": version, **about}))
+            print(json_text({"version": version, **about}))
             continue
         hmean = manifest.metrics.get("hmean")
         quality = f"  hmean {hmean:.3f}" if isinstance(hmean, float) else ""
         print(f"version {version}  {manifest.created}  code {manifest.code_version}{quality}")
     for record in registry.audit(options.machine):
         if options.json:
-            print(json.dumps(record))
+            print(json_text(record))
             continue
         print(
             f"{record['time']}  {record['event']}  {record['previous'] or '-'} -> {record['version']}  "
-            f"{record['actor']}  {record['reason']}"
+            f"{record['actor']}  {record['reason']}" + (f" (run {record['run']})" if record["run"] else "")
         )
     return 0
 
@@ -121,7 +122,7 @@ def _diff(options: argparse.Namespace) -> int:
 
     for difference in diff(_registry(options), options.machine, options.before, options.after):
         if options.json:
-            print(json.dumps(asdict(difference)))
+            print(json_text(asdict(difference)))
         else:
             before, after = (_shown(value) for value in (difference.before, difference.after))
             print(f"{difference.about:9} {difference.name}: {before} -> {after}")
@@ -131,7 +132,7 @@ def _diff(options: argparse.Namespace) -> int:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "-" if value is None else str(value) if isinstance(value, str) else json.dumps(value)
+    return "-" if value is None else str(value) if isinstance(value, str) else json_text(value)
 
 
 def _promote(options: argparse.Namespace) -> int:
@@ -163,7 +164,7 @@ def _prune(options: argparse.Namespace) -> int:
     _check_known(registry, options.machine)
     pruned = prune(registry, options.machine, keep=options.keep, dry_run=options.dry_run)
     if options.json:
-        print(json.dumps(asdict(pruned)))
+        print(json_text(asdict(pruned)))
         return 0
     done = "would be removed" if options.dry_run else "removed"
     for what, numbers in (("versions", pruned.versions), ("broken-off registrations", pruned.broken_off)):

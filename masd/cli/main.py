@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from masd.cli import alarms, benchmark, data, dataset, drift, lifecycle, model, pipeline, serving
+from masd.cli import alarms, benchmark, data, dataset, drift, lifecycle, model, pipeline, recordings, serving
 from masd.cli.common import WORK_FAILED, need
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-v", "--verbose", action="store_true", help="also log what goes well, to standard error")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (data, dataset, model, benchmark, pipeline, lifecycle, serving, drift, alarms):
+    for room in (data, recordings, dataset, model, benchmark, pipeline, lifecycle, serving, drift, alarms):
         room.add_commands(commands)
     demo = commands.add_parser("demo", help="everything once, on two simulated machines")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         return code
     except MasdError as error:
-        print(f"masd: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"masd: {one_line(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("masd: interrupted", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has gone, as in `masd score ... | head`

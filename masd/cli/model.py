@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import shutil
+import math
 import sys
 from pathlib import Path
 
 from masd.cli.common import add_settings, settings_from
-from masd.config import Settings
-from masd.errors import MasdError
-from masd.files import write_text
+from masd.cli.numbers import finite
+from masd.files import json_text
 from masd.lifecycle import steps
 
 
@@ -42,61 +41,20 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     score.add_argument("bundle", type=Path, metavar="BUNDLE")
     score.add_argument("clips", type=Path, nargs="+", metavar="CLIP")
     score.add_argument("--json", action="store_true", help="one JSON object per clip")
-    score.add_argument("--threshold", type=float, help="instead of the model's own")
+    score.add_argument("--threshold", type=finite, help="instead of the model's own")
     score.set_defaults(run=_score)
 
 
 def _train(options: argparse.Namespace) -> int:
-    from masd.data.data_sets import local_data, local_machine, training_bytes
+    from masd.bundle.manifest import load_manifest
+    from masd.detection.threshold import Calibration
+    from masd.lifecycle.training import train
 
     settings = settings_from(options)
-    out: Path = options.out
-    fleet = settings.training.scope == "fleet"
-    if fleet:
-        machines = list(training_bytes(options.data))
-        root = local_data(options.data, machines).resolve()
-    else:
-        folder = local_machine(options.data)
-        machines, root = [folder.name], folder.parent
-    bundles = {machine: out / machine if fleet else out for machine in machines}
-    work = out.parent / f"{out.name}.work"
-    if existing := [folder for folder in bundles.values() if (folder / "manifest.json").exists()]:
-        if len(existing) == len(bundles) and options.resume:
-            print(f"{out} is already complete", file=sys.stderr)
-            shutil.rmtree(work, ignore_errors=True)  # what a run that was killed at its very end left
-            return 0
-        if not options.resume:
-            raise MasdError(f"{existing[0]}: already holds a bundle; choose another --out or remove it")
-    elif out.exists() and any(out.iterdir()):
-        raise MasdError(f"{out}: is not empty and holds no bundle; choose another --out")
-    if not options.resume:
-        shutil.rmtree(work, ignore_errors=True)
-    steps.featurize(root, machines, settings, work / "features")
-    _check_same_order(work, machines, settings)
-    network = work / "network"
-    if not network.exists():
-        steps.train(work / "features", machines, settings, network, device=options.device, resume=options.resume)
-    for machine, bundle in bundles.items():
-        if not bundle.exists():
-            steps.fit_detectors(work / "features", machine, network, settings, bundle)
+    for bundle in train(options.data, options.out, settings, device=options.device, resume=options.resume):
+        print(Calibration.from_dict(load_manifest(bundle).calibration).sentence, file=sys.stderr)
         print(bundle)
-    shutil.rmtree(work)
     return 0
-
-
-def _check_same_order(work: Path, machines: list[str], settings: Settings) -> None:
-    """Note what is being trained; a run that is resumed must find the same data and settings.
-
-    :raises MasdError: it does not.
-    """
-    from masd.data.store import FeatureStore
-
-    order = {"settings": settings.model_dump(mode="json")}
-    order["data"] = {machine: FeatureStore.open(work / "features" / machine).fingerprint for machine in machines}
-    note, text = work / "order.json", json.dumps(order, indent=2)
-    if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise MasdError(f"{work}: was begun with other data or settings; train without --resume to start again")
-    write_text(note, text)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -127,8 +85,12 @@ def _score(options: argparse.Namespace) -> int:
             failed += 1
             continue
         result = scorer.score([recording], thresholds=[options.threshold])[0]
+        if not math.isfinite(result.score):  # no decision could be right
+            print(f"masd: {path}: its samples are too large to be scored", file=sys.stderr)
+            failed += 1
+            continue
         if options.json:
-            print(json.dumps({"file": str(path)} | result.to_dict()), flush=True)
+            print(json_text({"file": str(path)} | result.to_dict()), flush=True)
         else:
             verdict = "ANOMALOUS" if result.anomalous else "normal"
             warned = f"  warnings: {', '.join(result.warnings)}" if result.warnings else ""

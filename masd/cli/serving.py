@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from masd.cli.common import need
+from masd.cli.numbers import port, seconds
 from masd.errors import MasdError
 from masd.registry.registry import Registry
 from masd.storage.opening import folder_of
@@ -18,11 +19,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     source.add_argument("--bundle", type=Path, nargs="+", action="extend", metavar="BUNDLE")
     serve.add_argument("--host", default="127.0.0.1", help="for requests; others than loopback need --auth static")
-    serve.add_argument("--port", type=int, default=8080, help="for requests (default 8080)")
-    serve.add_argument("--management-port", type=int, default=8081, help="on loopback (default 8081)")
-    serve.add_argument("--metrics-port", type=int, default=8082, help="Prometheus, on loopback (default 8082)")
+    serve.add_argument("--port", type=port, default=8080, help="for requests (default 8080)")
+    serve.add_argument("--management-port", type=port, default=8081, help="on loopback (default 8081)")
+    serve.add_argument("--metrics-port", type=port, default=8082, help="Prometheus, on loopback (default 8082)")
     serve.add_argument(
-        "--grpc-port", type=int, help="requests over gRPC, on loopback (default 7070, or any where that is taken)"
+        "--grpc-port", type=port, help="requests over gRPC, on loopback (default 7070, or any where that is taken)"
     )
     serve.add_argument(
         "--auth",
@@ -39,13 +40,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     agent.add_argument("--management-url", default="http://127.0.0.1:8081", metavar="URL")
     agent.add_argument("--inference-url", default="http://127.0.0.1:8080", metavar="URL")
     agent.add_argument("--probe-host", default="127.0.0.1", help="address of GET /ready")
-    agent.add_argument("--probe-port", type=int, default=8083, help="port of GET /ready (default 8083)")
+    agent.add_argument("--probe-port", type=port, default=8083, help="port of GET /ready (default 8083)")
     _add_following(agent)
     agent.set_defaults(run=_agent)
 
 
 def _add_following(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--poll", type=float, default=10.0, metavar="SECONDS", help="between looks at the registry")
+    command.add_argument("--poll", type=seconds, default=10.0, metavar="SECONDS", help="between looks at the registry")
     command.add_argument("--log", metavar="URL", help="keep the inference log there: a folder or s3://bucket/prefix")
     command.add_argument(
         "--log-spool", type=Path, metavar="DIR", help="where records wait on this machine (default: spool in --log)"
@@ -103,8 +104,7 @@ def _spool(options: argparse.Namespace) -> Path | None:
 
 
 def _in_production(registry: Registry) -> list[Path]:
-    versions = {machine: registry.channel(machine, "production") for machine in registry.machines()}
-    bundles = [registry.fetch(machine, version) for machine, version in versions.items() if version is not None]
+    bundles = [registry.fetch(machine, version) for machine, version in registry.in_production().items()]
     if not bundles:
         raise MasdError(
             f"{registry.url}: nothing is in production; promote a version with masd registry promote, or use --bundle"

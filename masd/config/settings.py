@@ -4,6 +4,7 @@
 they have the value they have. The settings travel inside every bundle as ``config.yaml``.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -16,10 +17,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 ReportSystemName = Literal["knn-feature", "knn-score", "lof-feature", "lof-score"]
 REPORT_SYSTEMS: tuple[ReportSystemName, ...] = get_args(ReportSystemName)
@@ -43,18 +45,31 @@ class AudioSettings(_Section):
     n_fft: PositiveInt = 1024
     hop_length: PositiveInt = 512
     n_mels: PositiveInt = 128
+    f_max_hz: float | None = Field(None, gt=0.0)  # upper edge of the mel bands; None: half of sample_rate
     high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the report leaves the value open
     high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
-    channel: NonNegativeInt | Literal["mean"] = "mean"  # DCASE 2026 is stereo with the near microphone on channel 0
+    channel: NonNegativeInt | Literal["auto", "mean"] = "auto"  # 0 of DCASE 2026, whose channel 1 is far; else the mean
 
     @model_validator(mode="after")
     def _frames_and_filters_fit_the_samples(self) -> Self:
         if self.hop_length > self.n_fft:
             raise ValueError(f"hop_length is {self.hop_length}: beyond n_fft ({self.n_fft}) samples go unheard")
+        if self.upper_edge_hz > self.sample_rate / 2:
+            raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
         for cutoff in (self.high_pass_hz, *self.high_pass_hz_by_machine.values()):
-            if cutoff >= self.sample_rate / 2:
-                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below half of sample_rate ({self.sample_rate})")
+            if cutoff >= self.upper_edge_hz:
+                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below {self.upper_edge_hz:g}, where bands end")
         return self
+
+    @property
+    def upper_edge_hz(self) -> float:
+        """Where the mel bands end, in Hz."""
+        return self.sample_rate / 2 if self.f_max_hz is None else self.f_max_hz
+
+    @property
+    def channel_heard(self) -> int | Literal["mean"]:
+        """What is decoded: :func:`masd.data.store.build_store` settles ``auto``, and a bundle holds what it settled."""
+        return "mean" if self.channel == "auto" else self.channel
 
     def high_pass_for(self, machine_type: str) -> float:
         """The high-pass cut-off for one machine type, in Hz."""
@@ -79,6 +94,23 @@ class DataSettings(_Section):
 
     supplemental: Literal["auto", "clean", "noise", "ignore"] = "auto"
     max_unreadable_share: float = Field(0.01, ge=0.0, le=1.0)
+    group_by: str | tuple[str, ...] = "auto"
+    """What tells the recordings that training clips were cut from: attributes by name, ``pattern:REGULAR_EXPRESSION``
+    on the file name, whose one group they share, ``none``, or ``auto``: all attributes, where their combinations are
+    many and of few clips each. Clips that share sound are of one recording in any case.
+    """
+
+    @field_validator("group_by")
+    @classmethod
+    def _a_pattern_has_one_group(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str) and value.startswith("pattern:"):
+            try:
+                groups = re.compile(value.removeprefix("pattern:")).groups
+            except re.error as error:
+                raise ValueError(f"{value}: is no regular expression ({error})") from error
+            if groups != 1:
+                raise ValueError(f"{value}: needs exactly one group (...), which clips of one recording share")
+        return value
 
 
 class NetworkSettings(_Section):
@@ -165,7 +197,7 @@ class DriftSettings(_Section):
 class Settings(_Section):
     """All settings of one model."""
 
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)  # as far as scikit-learn takes one
     audio: AudioSettings = AudioSettings()
     windows: WindowSettings = WindowSettings()
     data: DataSettings = DataSettings()
@@ -195,7 +227,7 @@ class Settings(_Section):
             try:
                 loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                raise MasdError(f"cannot read settings {file}: {' '.join(str(error).split())}") from error
+                raise MasdError(f"cannot read settings {file}: {one_line(error)}") from error
             if not isinstance(loaded, dict | None):
                 raise MasdError(
                     f"settings {file}: expected sections such as 'training:', found {type(loaded).__name__}"
@@ -211,7 +243,7 @@ class Settings(_Section):
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise MasdError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+            raise MasdError(f"{where}: not YAML: {one_line(error)}") from error
         if not isinstance(values, dict):
             raise MasdError(f"{where}: expected a mapping of settings")
         return cls._validated(values, where)
@@ -226,6 +258,12 @@ class Settings(_Section):
                 for item in error.errors()
             )
             raise MasdError(f"{where}: {problems}") from error
+
+    def settled_like(self, made: "Settings") -> Self:
+        """These settings with the channel that ``made``, a bundle's, has settled on, where they leave it open."""
+        if self.audio.channel != "auto":
+            return self
+        return self.model_copy(update={"audio": self.audio.model_copy(update={"channel": made.audio.channel})})
 
     def to_yaml(self) -> str:
         """All settings, defaults included, as YAML that :meth:`from_yaml` reads back to an equal object."""

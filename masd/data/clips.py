@@ -11,8 +11,8 @@ Kind = Literal["noisy", "clean", "noise"]
 
 NO_ATTRIBUTE = "noAttribute"
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
 TEST_FOLDERS = ("test", "source_test", "target_test")  # 2021 split the test clips by domain
+SPLIT_FOLDERS = ("train", *TEST_FOLDERS, "supplemental")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from masd.data.clips import AUDIO_SUFFIXES
+from masd.data.check.findings import say
 from masd.data.folders import list_machines
+from masd.data.listing import AUDIO_SUFFIXES, listing_of
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
 from masd.files import replacing_file, sha256
@@ -40,6 +41,9 @@ def local_data(url: str | Path, machines: Sequence[str]) -> Path:
     listed = [item for machine in machines for item in _recordings(store, check_machine_name(machine))]
     folder = cache_folder() / "data" / _digest([_identity(store, item) for item in listed])
     if not folder.is_dir():
+        for machine in machines:
+            keys = (item.key.partition("/")[2] for item in store.list(f"{machine}/"))
+            say(machine, [one for one in listing_of(keys).findings() if one.code == "left_out"])  # and not downloaded
         _download(store, [item for item in listed if not _cached(store, item).exists()], ", ".join(machines))
         with filling(folder) as staged:
             for item in listed:

@@ -4,24 +4,43 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from masd.config import DataSettings
-from masd.data.attributes import read_attributes
-from masd.data.clips import AUDIO_SUFFIXES, NO_ATTRIBUTE, TEST_FOLDERS, Clip, Condition, Kind, Split
+from masd.data.attributes import AttributeTables, read_attributes
+from masd.data.check.findings import Finding, counted, some
+from masd.data.clips import NO_ATTRIBUTE, TEST_FOLDERS, Clip, Condition, Kind, Split
+from masd.data.listing import Listing, list_machine
 from masd.data.names import parse_name, parse_supplemental
+from masd.data.words import condition_in, conditions_in
 from masd.errors import MasdError
+
+LEAST_SOURCE_CLIPS = 3
+"""Training clips that are not of the target domain; with fewer no distance between them says what is usual."""
+
+Layout = Literal["dcase", "plain"]
 
 
 @dataclass(frozen=True)
 class MachineData:
-    """The clips of one machine type, training clips first, each group sorted by name."""
+    """The clips of one machine type, training clips first, each group sorted by name.
+
+    ``findings`` are what was seen in names and tables while they were read: nothing that keeps them from being read.
+    """
 
     machine_type: str
     folder: Path
     clips: tuple[Clip, ...]
+    layout: Layout = "plain"
+    findings: tuple[Finding, ...] = ()
 
     def split(self, split: Split) -> tuple[Clip, ...]:
         return tuple(clip for clip in self.clips if clip.split == split)
+
+    def check_enough(self) -> None:
+        """:raises MasdError: too few clips to train on."""
+        source = [clip for clip in self.split("train") if clip.domain != "target"]
+        refuse_too_few(len(source), self.folder)
 
 
 def list_machines(data: Path) -> list[str]:
@@ -42,76 +61,146 @@ def read_machine(folder: Path, settings: DataSettings | None = None) -> MachineD
 
     :raises MasdError: what is wrong with the data set, naming the file.
     """
-    settings = settings or DataSettings()
     if not folder.is_dir():
         raise MasdError(f"{folder}: no such folder; expected a machine's folder with train/*.wav")
-    attributes = read_attributes(folder)
-    train_files = _audio_files(folder / "train")
-    if not train_files:
-        raise MasdError(f"{folder / 'train'}: no training clips; expected normal recordings such as train/*.wav")
-    test_files = [path for name in TEST_FOLDERS for path in _audio_files(folder / name)]
-    _refuse_anomalies_in_training(train_files, folder)
-    if any(parse_name(path.stem) for path in train_files + test_files):
-        clips = [_dcase_clip(path, "train", attributes) for path in train_files]
-        clips += [_dcase_clip(path, "test", attributes) for path in test_files]
-    else:
-        clips = [_plain_clip(path, "train", "normal", attributes) for path in train_files]
-        clips += [
-            _plain_clip(path, "test", _plain_condition(path.relative_to(folder)), attributes) for path in test_files
-        ]
-    clips += _supplemental(folder / "supplemental", settings, attributes)
-    return MachineData(folder.resolve().name, folder, _named(clips, folder))
+    listing = list_machine(folder)
+    return machine_of(folder, listing, read_attributes(folder, listing.files), settings)
 
 
-def _audio_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+def machine_of(
+    folder: Path, listing: Listing, attributes: AttributeTables, settings: DataSettings | None = None
+) -> MachineData:
+    """:func:`read_machine` of files that are listed already; none of them is opened."""
+    settings = settings or DataSettings()
+    train, test = listing.audio("train"), listing.audio(*TEST_FOLDERS)
+    seen = listing.findings()
+    if not train:
+        why = "".join(f"; {finding.text}" for finding in seen)
+        raise MasdError(f"{folder / 'train'}: no training clips; expected normal recordings such as train/*.wav{why}")
+    _refuse_anomalies_in_training(train, folder)
+    dcase = any(parse_name(path.stem) for path in train + test)
+    read = _dcase_clip if dcase else _plain_clip
+    clips = [read(folder, path, "train", attributes) for path in train]
+    clips += [read(folder, path, "test", attributes) for path in test]
+    clips += _supplemental(folder, listing.audio("supplemental"), settings, attributes)
+    seen += _unknown_words(clips, folder) + attributes.findings(clips, folder)
+    layout: Layout = "dcase" if dcase else "plain"
+    return MachineData(folder.resolve().name, folder, _named(clips, folder), layout, tuple(seen))
+
+
+def refuse_too_few(source_clips: int, folder: Path) -> None:
+    """:raises MasdError: fewer than :data:`LEAST_SOURCE_CLIPS`."""
+    if source_clips < LEAST_SOURCE_CLIPS:
+        raise MasdError(
+            f"{folder / 'train'}: {counted(source_clips, 'source training clip')}, and training needs at least "
+            f"{LEAST_SOURCE_CLIPS}, better 50; cut long recordings into clips of about 10 s, for example with "
+            "ffmpeg -i long.wav -f segment -segment_time 10 train/part_%04d.wav"
+        )
 
 
 def _refuse_anomalies_in_training(files: Sequence[Path], folder: Path) -> None:
-    for path in files:
-        name = parse_name(path.stem)
-        if (name and name.condition == "anomaly") or _plain_condition(path.relative_to(folder)) == "anomaly":
-            raise MasdError(f"{path}: an anomalous clip among the training clips; move it to test/ or remove it")
+    found = [path for path in files if _says_anomaly(path)]
+    if found:
+        first, *others = found
+        more = f" (and {len(others)} more such clips)" if others else ""
+        raise MasdError(
+            f"{folder / first}: an anomalous clip among the training clips, by its name or folder{more}; move it to "
+            "test/anomaly/ or remove it"
+        )
 
 
-def _dcase_clip(path: Path, split: Split, attributes: dict[str, str]) -> Clip:
+def _says_anomaly(path: Path) -> bool:
+    name = parse_name(path.stem)
+    words = [*path.parts[1:-1], *([] if name else [path.stem])]  # attributes of a DCASE name are no conditions
+    return (name is not None and name.condition == "anomaly") or any(condition_in(word) == "anomaly" for word in words)
+
+
+def _dcase_clip(folder: Path, path: Path, split: Split, attributes: AttributeTables) -> Clip:
     name = parse_name(path.stem)
     if name is None:
         raise MasdError(
-            f"{path}: unknown name pattern in a DCASE folder; expected for example "
+            f"{folder / path}: unknown name pattern in a DCASE folder; expected for example "
             f"section_00_source_{split}_normal_0000_noAttribute.wav"
         )
     if name.split not in (None, split):
-        raise MasdError(f"{path}: the name says '{name.split}', the folder says '{split}'; move or rename it")
+        raise MasdError(f"{folder / path}: the name says '{name.split}', the folder says '{split}'; move or rename it")
     domain = name.domain
-    if domain == "none" and path.parent.name in ("source_test", "target_test"):
-        domain = "source" if path.parent.name == "source_test" else "target"
+    if domain == "none" and path.parts[0] in ("source_test", "target_test"):
+        domain = "source" if path.parts[0] == "source_test" else "target"
     if split == "test":  # attributes of test clips exist only to be looked away from
-        return Clip(path, split, section=name.section, domain=domain, condition=name.condition, attributes="")
-    known = attributes.get(path.stem, name.attributes)
-    return Clip(path, split, section=name.section, domain=domain, attributes=known)
+        condition = _folder_condition(path) if name.condition == "unknown" else name.condition
+        return Clip(folder / path, split, section=name.section, domain=domain, condition=condition, attributes="")
+    known = attributes.of(path) or name.attributes
+    return Clip(folder / path, split, section=name.section, domain=domain, attributes=known)
 
 
-def _plain_clip(path: Path, split: Split, condition: Condition, attributes: dict[str, str]) -> Clip:
-    known = attributes.get(path.stem, NO_ATTRIBUTE) if split == "train" else ""
-    return Clip(path, split, condition=condition, attributes=known)
+def _plain_clip(folder: Path, path: Path, split: Split, attributes: AttributeTables) -> Clip:
+    if split == "train":
+        return Clip(folder / path, split, attributes=attributes.of(path) or NO_ATTRIBUTE)
+    condition = _folder_condition(path)
+    if condition == "unknown":
+        condition = condition_in(path.stem) or "unknown"
+    return Clip(folder / path, split, condition=condition, attributes="")
 
 
-def _plain_condition(path: Path) -> Condition:
-    for folder in reversed(path.parts[:-1]):
-        if folder == "normal":
-            return "normal"
-        if folder == "anomaly":
-            return "anomaly"
+def _folder_condition(path: Path) -> Condition:
+    """What the folder nearest to a clip says that says anything."""
+    for folder in reversed(path.parts[1:-1]):
+        if said := condition_in(folder):
+            return said
     return "unknown"
 
 
-def _supplemental(folder: Path, settings: DataSettings, attributes: dict[str, str]) -> list[Clip]:
-    files = _audio_files(folder)
+def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
+    """Folders whose words say nothing, and test clips whose condition nobody knows."""
+    found = []
+    unheard: Counter[str] = Counter()
+    for clip in clips:
+        path = clip.path.relative_to(folder)
+        if clip.split == "train" and len(path.parts) > 2 and not any(map(condition_in, path.parts[1:-1])):
+            unheard[f"{path.parent.as_posix()}/"] += 1
+    if unheard:
+        text = f"folders whose words say no condition, taken as normal: {some(_counts(unheard))}"
+        found.append(Finding("note", "unknown_words_train", text, tuple(unheard)))
+    mixed = [
+        clip.path.relative_to(folder).as_posix()
+        for clip in clips
+        if clip.split == "train" and len(set().union(*map(conditions_in, _spoken(clip, folder)))) > 1
+    ]
+    if mixed:
+        text = f"training clips whose names say both normal and anomalous, taken as normal: {some(mixed)}"
+        found.append(Finding("warning", "ambiguous_train", text, tuple(mixed)))
+    return found + _unknown_conditions([clip for clip in clips if clip.split == "test"], folder)
+
+
+def _spoken(clip: Clip, folder: Path) -> list[str]:
+    path = clip.path.relative_to(folder)
+    return [*path.parts[1:-1], *([] if parse_name(path.stem) else [path.stem])]
+
+
+def _unknown_conditions(test: Sequence[Clip], folder: Path) -> list[Finding]:
+    unknown = [clip for clip in test if clip.condition == "unknown"]
+    if not unknown:
+        return []
+    names = tuple(clip.path.relative_to(folder).as_posix() for clip in unknown)
+    places = Counter(f"{Path(name).parent.as_posix()}/" for name in names)
+    odd = {place: count for place, count in places.items() if place.count("/") > 1}
+    if odd:
+        text = f"test folders whose words say no condition, so that their clips are not measured: {some(_counts(odd))}"
+        return [Finding("warning", "unknown_words_test", f"{text}; call them normal or anomaly", names)]
+    text = (
+        f"{counted(len(unknown), 'test clip')} of unknown condition: scored, but not measured; put labelled ones into"
+    )
+    return [Finding("note", "unlabelled_test", f"{text} test/normal/ and test/anomaly/", names)]
+
+
+def _counts(places: dict[str, int]) -> list[str]:
+    return [f"{place} ({counted(count, 'clip')})" for place, count in sorted(places.items())]
+
+
+def _supplemental(
+    folder: Path, files: Sequence[Path], settings: DataSettings, attributes: AttributeTables
+) -> list[Clip]:
     if not files or settings.supplemental == "ignore":
         return []
     clips: list[Clip] = []
@@ -122,15 +211,18 @@ def _supplemental(folder: Path, settings: DataSettings, attributes: dict[str, st
             kind = settings.supplemental
         if kind is None:
             raise MasdError(
-                f"{path}: cannot tell clean machine sound from noise: no 'noise', 'machine' or 'clean' before the "
-                "number in the name; set data.supplemental=clean, noise or ignore"
+                f"{folder / path}: cannot tell clean machine sound from noise: no 'noise', 'machine' or 'clean' before "
+                "the number in the name; set data.supplemental=clean, noise or ignore"
             )
         first_of.setdefault(kind, path)
-        clip = Clip(path, "supplemental", kind=kind, attributes=attributes.get(path.stem, text))
+        clip = Clip(folder / path, "supplemental", kind=kind, attributes=attributes.of(path) or text)
         clips.append(replace(clip, attributes=NO_ATTRIBUTE) if kind == "noise" else clip)
     if len(first_of) > 1:
         names = " and ".join(f"{path.name} ({kind})" for kind, path in sorted(first_of.items()))
-        raise MasdError(f"{folder}: mixes supplemental kinds: {names}; set data.supplemental=clean, noise or ignore")
+        raise MasdError(
+            f"{folder / 'supplemental'}: mixes supplemental kinds: {names}; set data.supplemental=clean, noise or "
+            "ignore"
+        )
     return clips
 
 

@@ -4,14 +4,16 @@ import re
 from dataclasses import dataclass
 
 from masd.data.clips import NO_ATTRIBUTE, Condition, Domain, Kind
+from masd.data.words import condition_in
 
+_SECTION = r"section_(?P<section>\d{1,3})"
 _LABELLED = re.compile(
-    r"section_(?P<section>\d\d)_(?P<domain>source|target)_(?P<split>train|test)_(?P<condition>normal|anomaly)_\d+"
-    r"(?:_(?P<attributes>.+))?"
+    _SECTION + r"_(?P<domain>source|target)_(?P<split>train|test)_(?P<condition>[a-z]+)_\d+(?:_(?P<attributes>.+))?",
+    re.IGNORECASE,
 )  # 2021 to 2026
-_BLIND = re.compile(r"section_(?P<section>\d\d)_(?:(?P<domain>source|target)_)?(?:(?P<split>test)_)?\d+")  # evaluation
-_DCASE_2020 = re.compile(r"(?P<condition>normal|anomaly)_id_(?P<section>\d\d)_\d+")
-_BLIND_2020 = re.compile(r"id_(?P<section>\d\d)_\d+")
+_BLIND = re.compile(_SECTION + r"_(?:(?P<domain>source|target)_)?(?:(?P<split>test)_)?\d+", re.IGNORECASE)  # evaluation
+_DCASE_2020 = re.compile(r"(?P<condition>[a-z]+)_id_(?P<section>\d\d)_\d+", re.IGNORECASE)
+_BLIND_2020 = re.compile(r"id_(?P<section>\d\d)_\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,14 @@ def parse_name(stem: str) -> Name | None:
     for pattern in (_LABELLED, _BLIND, _DCASE_2020, _BLIND_2020):
         if match := pattern.fullmatch(stem):
             found = match.groupdict()
+            condition = condition_in(word) if (word := found.get("condition")) else "unknown"
+            if condition is None:
+                return None
             return Name(
-                section=found["section"],
-                split=found.get("split"),
-                domain=found.get("domain") or "none",  # type: ignore[arg-type]
-                condition=found.get("condition") or "unknown",  # type: ignore[arg-type]
+                section=f"{int(found['section']):02d}",
+                split=(found.get("split") or "").lower() or None,
+                domain=(found.get("domain") or "none").lower(),  # type: ignore[arg-type]
+                condition=condition,
                 attributes=canonical_attributes(found.get("attributes") or NO_ATTRIBUTE),
             )
     return None
@@ -46,7 +51,7 @@ def parse_supplemental(stem: str) -> tuple[Kind, str] | None:
     Tokens are ``noise``, ``machine`` and ``clean``. Names seen: ``section_00_noise_supplemental_normal_0000``,
     ``section_00_machine_source_0000_noAttribute``, ``section_00_source_supplemental_machine_0000``.
     """
-    match = re.match(r"(?:section_\d\d_)?(?P<words>\D+)\d*(?:_(?P<attributes>.+))?", stem)
+    match = re.match(r"(?:section_\d{1,3}_)?(?P<words>\D+)\d*(?:_(?P<attributes>.+))?", stem, re.IGNORECASE)
     if match is None:
         return None
     words = re.split("[^a-z]+", match["words"].lower())
@@ -66,6 +71,12 @@ def canonical_attributes(text: str) -> str:
     if len(tokens) % 2:
         return text
     return join_attributes(dict(zip(tokens[::2], tokens[1::2], strict=True)))
+
+
+def split_attributes(text: str) -> dict[str, str]:
+    """The pairs of a canonical text; none of a text that is no list of pairs."""
+    pairs = [pair.split("=", 1) for pair in text.split(",")]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
 def join_attributes(pairs: dict[str, str]) -> str:

@@ -17,13 +17,18 @@ import pandas as pd
 from masd.audio import AudioError, LogMel, Recording, decode
 from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
 from masd.config import AudioSettings, Settings
+from masd.data.channels import settled
+from masd.data.check.content import HeardClip, content_findings, heard_of
+from masd.data.check.findings import Finding, of_level
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
+from masd.data.recordings import add_recordings, copies_note
+from masd.data.waveform_print import WaveformPrint
 from masd.errors import MasdError
 from masd.files import replacing_folder
 from masd.progress import Progress
 
-FORMAT = 3
+FORMAT = 5
 FRAMES, UNFILTERED = "frames.npy", "frames-unfiltered.npy"
 log = logging.getLogger(__name__)
 
@@ -34,9 +39,11 @@ class FeatureStore:
 
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
-    level, clipping, spectral centroid and octave levels. The frames are those behind the machine's high-pass;
+    channels, codec, level, clipping, spectral centroid and octave levels, and what
+    :func:`~masd.data.recordings.add_recordings` says of it. The frames are those behind the machine's high-pass;
     :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
     what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
+    ``findings`` are of the training clips' contents.
     """
 
     folder: Path
@@ -48,6 +55,7 @@ class FeatureStore:
     clips: pd.DataFrame
     frames: npt.NDArray[np.float32]
     recordings: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -67,6 +75,9 @@ class FeatureStore:
                 clips=pd.read_parquet(folder / "clips.parquet"),
                 frames=frames,
                 recordings=about.get("recordings", ""),
+                findings=tuple(
+                    Finding(**finding | {"clips": tuple(finding["clips"])}) for finding in about.get("findings", ())
+                ),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MasdError(f"{folder}: not a log-mel store ({' '.join(str(error).split())[:160]})") from error
@@ -82,6 +93,10 @@ class FeatureStore:
         """Frames ``[T, n_mels]`` of one row of ``clips``."""
         offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
         return np.asarray(self.frames[offset : offset + count])
+
+    def normal_rows(self) -> npt.NDArray[np.int64]:
+        """Rows of the machine's own (noisy) training clips; those that are there more than once, once."""
+        return self.rows(split="train", kind="noisy", copy_of="")
 
     def release(self) -> None:
         """Let go of the pages that reading has mapped: they stay in the system's file cache, but whoever reads a large
@@ -112,12 +127,16 @@ def build_store(
 
     Frames are appended to the file as they are computed, so memory stays flat as recordings grow.
 
-    :raises MasdError: more unreadable clips than ``data.max_unreadable_share`` allows, naming the first.
+    :raises MasdError: more unreadable clips than ``data.max_unreadable_share`` allows, naming the first, or training
+        clips that nothing can be learnt from.
     """
-    cutoff = settings.audio.high_pass_for(data.machine_type)
-    log_mel, unfiltered = LogMel(settings.audio, cutoff), LogMel(settings.audio, 0.0)
+    audio = settled(settings.audio, data)
+    cutoff = audio.high_pass_for(data.machine_type)
+    log_mel, unfiltered = LogMel(audio, cutoff), LogMel(audio, 0.0)
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
     rows: list[dict[str, Any]] = []
+    prints: list[WaveformPrint] = []
+    facts: list[HeardClip] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     with replacing_folder(out) as staged:
@@ -127,7 +146,7 @@ def build_store(
             for number, clip in enumerate(data.clips, start=1):
                 try:
                     content = clip.path.read_bytes()
-                    recording = decode(content, sample_rate=settings.audio.sample_rate, channel=settings.audio.channel)
+                    recording = decode(content, sample_rate=audio.sample_rate, channel=audio.channel_heard)
                 except (AudioError, OSError) as error:
                     reason = str(error).removeprefix("the audio: ")
                     skipped.append(f"{clip.path}: {reason}")
@@ -137,9 +156,11 @@ def build_store(
                     continue
                 frames = log_mel(recording.samples)
                 rows.append(_row(clip, recording, heard.rows, frames, log_mel))
+                facts.append(HeardClip(clip, heard_of(recording)))
                 heard.append(frames)
                 if plain is not None:
                     plain.append(unfiltered(recording.samples))
+                prints.append(WaveformPrint.of(recording.samples, settings.audio.sample_rate))
                 if clip.split != "test":
                     about_clip = f"{clip.split}/{clip.name}/{clip.domain}/{clip.kind}/{clip.attributes}\0"
                     digest.update(about_clip.encode() + hashlib.sha256(content).digest())
@@ -148,13 +169,20 @@ def build_store(
         clips = pd.DataFrame(rows)
         if clips.empty or not ((clips["split"] == "train") & (clips["kind"] == "noisy")).any():
             raise MasdError(f"{data.folder / 'train'}: no readable training clips; first problem: {skipped[0]}")
+        clips = add_recordings(clips, prints, settings.data)
+        if note := copies_note(clips):
+            log.warning("%s: %s", data.machine_type, note)
+        findings = content_findings(facts, audio, data.layout)
+        if problems := of_level(findings, "problem"):
+            raise MasdError(f"{data.folder / 'train'}: {'; '.join(finding.text for finding in problems)}")
         clips.to_parquet(staged / "clips.parquet", index=False)
         about = {
             "format": FORMAT,
             "machine_type": data.machine_type,
             "fingerprint": digest.hexdigest(),
             "recordings": recordings,
-            "audio": settings.audio.model_dump(mode="json"),
+            "audio": audio.model_dump(mode="json"),
+            "findings": [asdict(finding) for finding in findings],
             "high_pass_hz": cutoff,
             "skipped": skipped,
         }
@@ -201,6 +229,8 @@ def _row(
         "n_frames": len(frames),
         "duration_s": recording.duration_s,
         "sample_rate_in": recording.sample_rate_in,
+        "channels_in": recording.channels_in,
+        "codec": recording.codec,
         "level_dbfs": recording.level_dbfs,
         "clipped_share": recording.clipped_share,
         "spectral_centroid_hz": spectral_centroid_hz(frames, log_mel.centres_hz),

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from typing import Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from masd.detection.paper.domains import Detector, DomainMinimum, fit_system
 from masd.detection.paper.knn import KnnDetector
 from masd.detection.paper.lof import LofDetector
 from masd.detection.paper.vectors import ErrorScaling, Level, rows_of
+from masd.detection.threshold import Calibration, calibrate
 from masd.errors import MasdError
 
 Scores = npt.NDArray[np.float64]
@@ -52,7 +53,7 @@ class SystemScores:
 @dataclass(frozen=True)
 class Detectors:
     """The fused detector, the report's four domain minimums with the two error scalings they share, and a threshold
-    for each. ``embeddings`` decide nothing: drift is measured by them.
+    for each, with what it rests on where the bundle knows. ``embeddings`` decide nothing: drift is measured by them.
     """
 
     fused: FusedDetector
@@ -60,6 +61,7 @@ class Detectors:
     scalings: dict[Level, ErrorScaling]
     thresholds: dict[SystemName, float]
     embeddings: WhitenedNeighbours | None = None
+    calibrations: dict[SystemName, Calibration] = field(default_factory=dict)
 
     def score(self, clip: ClipFeatures, systems: Sequence[SystemName] = ALL_SYSTEMS) -> dict[SystemName, SystemScores]:
         """One clip under each of ``systems``."""
@@ -101,11 +103,11 @@ class Detectors:
         return self.scalings[level].join(embeddings, errors)
 
     def _fused(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
-        log_mels, views = [clip.log_mel for clip in clips], _joined([clip.views for clip in clips])
+        log_mels, views = [clip.log_mel for clip in clips], joined_views([clip.views for clip in clips])
         if not all(clip.window_views for clip in clips):  # clips of a store come without
             scored = zip(*self.fused.score(log_mels, views), strict=True)
             return [SystemScores(float(score), np.empty(0), bool(target)) for score, target in scored]
-        spans, windows = [clip.spans for clip in clips], _joined([clip.window_views for clip in clips])
+        spans, windows = [clip.spans for clip in clips], joined_views([clip.window_views for clip in clips])
         return [
             SystemScores(score, of_windows, target)
             for score, target, of_windows in self.fused.score_with_windows(log_mels, views, spans, windows)
@@ -119,6 +121,8 @@ class Detectors:
             out |= {f"{name}.{key}": value for key, value in minimum.tensors().items()}
         for system, threshold in self.thresholds.items():
             out[f"{system}.threshold"] = np.array(threshold)
+        for system, calibration in self.calibrations.items():
+            out[f"{system}.calibration"] = np.array(astuple(calibration), np.float64)
         for level, scaling in self.scalings.items():
             out[f"error_scaling.{level}"] = np.array([scaling.mean, scaling.factor])
         return out
@@ -137,10 +141,15 @@ class Detectors:
             scalings[level] = ErrorScaling(float(mean), float(factor))
         thresholds = {name: float(tensors[f"{name}.threshold"]) for name in ALL_SYSTEMS}
         embeddings = WhitenedNeighbours.from_tensors(own("embeddings")) if own("embeddings") else None
-        return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds, embeddings)
+        calibrations = {
+            name: Calibration.from_array(tensors[f"{name}.calibration"])
+            for name in ALL_SYSTEMS
+            if f"{name}.calibration" in tensors  # not in bundles of schema 4
+        }
+        return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds, embeddings, calibrations)
 
 
-def _joined(views: Sequence[Views]) -> Views:
+def joined_views(views: Sequence[Views]) -> Views:
     return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS}
 
 
@@ -150,13 +159,16 @@ def fit_detectors(
     settings: DetectionSettings,
     seed: int,
     unseen: npt.NDArray[np.bool_] | None = None,
+    recordings: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Detectors, dict[SystemName, Scores]]:
     """Fit all systems on the normal training clips of one machine.
 
     ``is_target`` ``[clips]``. Returns the detectors and, per system, the held-out score of every training clip
-    ``[clips]``. Each threshold is the ``threshold_percentile`` of the held-out scores of the clips in ``unseen``
-    ``[clips]``, which the network was not trained on, and of the target clips; of all clips where ``unseen`` names
-    none. So it needs no fault and no test clip.
+    ``[clips]``, made without any clip of its recording (``recordings`` ``[clips]``). Each threshold is the
+    ``threshold_percentile`` of the held-out scores, so that it needs no fault and no test clip. Those of the fused
+    system are all used: the network, which remembers the clips it was trained on, has a small share in them, for which
+    ``unseen`` ``[clips]``, those it was not trained on, correct. The other systems use the clips in ``unseen`` and the
+    target clips, or all where ``unseen`` names none.
 
     :raises MasdError: fewer than three clips, from which no held-out score can be made.
     """
@@ -166,9 +178,10 @@ def fit_detectors(
         raise MasdError(f"{int((~is_target).sum())} source training clips: detectors need at least 3 of them")
     if not is_target.any():
         log.info("no target training clips: the source detector stands alone")
+    recordings = np.arange(len(clips)) if recordings is None else recordings
     held_out: dict[SystemName, Scores] = {}
-    log_mels, views = [clip.log_mel for clip in clips], _joined([clip.views for clip in clips])
-    fused, held_out["fused"] = fit_fused(log_mels, views, is_target, settings.held_out_folds, seed)
+    log_mels, views = [clip.log_mel for clip in clips], joined_views([clip.views for clip in clips])
+    fused, held_out["fused"] = fit_fused(log_mels, views, is_target, settings.held_out_folds, seed, recordings, unseen)
     scalings: dict[Level, ErrorScaling] = {}
     systems: dict[ReportSystemName, DomainMinimum] = {}
     for level in LEVELS:
@@ -177,10 +190,14 @@ def fit_detectors(
         vectors = scalings[level].join(embeddings, errors)
         for name in REPORT_SYSTEMS:
             if kind_and_level(name)[1] == level:
-                fitted = fit_system(name, vectors, groups, is_target, settings, seed)
+                fitted = fit_system(name, vectors, groups, is_target, settings, seed, recordings)
                 systems[name], held_out[name] = fitted.minimum, fitted.held_out
-    calibrating = unseen | is_target if unseen is not None and unseen.any() else np.ones(len(clips), dtype=np.bool_)
-    thresholds = {
-        name: float(np.percentile(held_out[name][calibrating], settings.threshold_percentile)) for name in ALL_SYSTEMS
-    }
-    return Detectors(fused, systems, scalings, thresholds), held_out
+    everything = np.ones(len(clips), dtype=np.bool_)
+    calibrations: dict[SystemName, Calibration] = {}
+    for name, scores in held_out.items():
+        used = everything if name == "fused" or unseen is None or not unseen.any() else unseen | is_target
+        calibrations[name] = calibrate(
+            scores[used], recordings[used], is_target[used], settings.threshold_percentile, seed
+        )
+    thresholds = {name: calibrations[name].threshold for name in ALL_SYSTEMS}
+    return Detectors(fused, systems, scalings, thresholds, calibrations=calibrations), held_out

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.detection.features import ClipFeatures
+from masd.detection.folds import Indexes, recording_folds
 from masd.detection.fused.whitened import Mask, WhitenedNeighbours
 
 FOLDS = 20
@@ -13,17 +14,18 @@ FOLDS = 20
 
 
 def fit_embedding_distance(
-    clips: Sequence[ClipFeatures], is_target: Mask, seed: int
+    clips: Sequence[ClipFeatures], is_target: Mask, seed: int, recordings: Indexes | None = None
 ) -> tuple[WhitenedNeighbours, npt.NDArray[np.float64]]:
     """Mean embeddings of the training clips, whitened, and each clip's distance ``[clips]`` to the nearest other one.
 
-    ``is_target`` ``[clips]``; at least three clips. A clip is held out of the whitening as well.
+    ``is_target`` ``[clips]``; at least three clips. A clip is held out of the whitening as well, with all others of its
+    recording (``recordings`` ``[clips]``, each its own where not given).
     """
+    recordings = np.arange(len(clips)) if recordings is None else recordings
     vectors = np.stack([clip.mean()[0] for clip in clips])
     distances = np.empty(len(clips))
-    order = np.random.default_rng(seed).permutation(len(clips))
-    for fold in np.array_split(order, min(FOLDS, len(clips))):
-        rest = np.setdiff1d(order, fold)
+    for fold in recording_folds(recordings, FOLDS, np.random.default_rng(seed)):
+        rest = np.setdiff1d(np.arange(len(clips)), fold)
         fitted = WhitenedNeighbours.fit(vectors[rest], is_target[rest])
         distances[fold] = fitted.distances(vectors[fold]).min(axis=1)
     return WhitenedNeighbours.fit(vectors, is_target), distances

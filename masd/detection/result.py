@@ -28,13 +28,23 @@ LONG_SEGMENTS = 20
 class Blocks:
     """How a long recording was cut: ``count`` blocks of ``seconds``, of which ``anomalous`` are above the threshold.
 
-    ``worst_start_s`` is where the block begins whose score is the recording's.
+    ``worst_start_s`` is where the block begins whose score is the recording's. ``off`` are the stretches, start and end
+    in seconds, in which the machine is off: they are in no block, unless they are all of the recording.
     """
 
     seconds: float
     count: int
     anomalous: int
     worst_start_s: float
+    off: tuple[tuple[float, float], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: the total of ``off``, and the longest of its stretches in order of time."""
+        longest = sorted(sorted(self.off, key=lambda span: span[0] - span[1])[:LONG_SEGMENTS])
+        return asdict(self) | {
+            "off_s": round(sum(end - start for start, end in self.off), 3),
+            "off": [{"start_s": round(start, 3), "end_s": round(end, 3)} for start, end in longest],
+        }
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class ClipScore:
             "reconstruction_error": self.reconstruction_error,
             "warnings": list(self.warnings),
         }
-        return answer if self.blocks is None else {**answer, "blocks": asdict(self.blocks)}
+        return answer if self.blocks is None else {**answer, "blocks": self.blocks.to_dict()}
 
     def to_record(self) -> dict[str, Any]:
         """One flat row for the inference log and for ``reference.parquet``: scalars only."""

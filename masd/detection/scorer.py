@@ -1,6 +1,6 @@
 """The Scorer: the only code that turns audio into a score, offline and online."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from masd.audio import AudioError, Encoded, Heard, LogMel, LongRecording, Record
 from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
 from masd.config import ALL_SYSTEMS, Settings, SystemName
 from masd.detection.detectors import Detectors, SystemScores
+from masd.detection.expected_bands import ExpectedBands
 from masd.detection.features import ClipFeatures, FeatureExtractor
 from masd.detection.result import ClipScore, Segment, Signals
 from masd.detection.streaming import long_from, score_long
@@ -32,14 +33,16 @@ class Scorer:
         model_version: str = "0",
         clip_seconds: float = 10.0,
         trained_on: TrainedOn | None = None,
+        expected: ExpectedBands | None = None,
     ) -> None:
         """``clip_seconds`` is how long the training clips are: longer stretches are scored in blocks of that length.
 
-        ``trained_on`` is what else is known of them, for warnings.
+        ``trained_on`` is what else is known of them, and ``expected`` what they lead one to expect of bands that
+        cannot be compared.
         """
         self.settings, self.machine_type, self.model_version = settings, machine_type, model_version
         self.detectors, self.clip_seconds = detectors, clip_seconds
-        self.trained_on = trained_on or TrainedOn()
+        self.trained_on, self.expected = trained_on or TrainedOn(), expected
         self.log_mel = LogMel(settings.audio, settings.audio.high_pass_for(machine_type))
         self.extract = FeatureExtractor(trained.network, trained.normalisations[machine_type], settings.windows)
 
@@ -59,7 +62,7 @@ class Scorer:
         recording = decode_or_stream(
             source,
             sample_rate=audio.sample_rate,
-            channel=audio.channel,
+            channel=audio.channel_heard,
             max_seconds=serving.max_clip_seconds,
             long_from=long_from(self.clip_seconds),
         )
@@ -68,6 +71,16 @@ class Scorer:
             level = f"{recording.level_dbfs:.1f} dBFS is below {floor:g} (serving.refuse_silence_below_dbfs)"
             raise AudioError("silent", f"{source if isinstance(source, Path) else 'the audio'}: silent, {level}")
         return recording
+
+    def frames(self, recording: Recording) -> Array:
+        """Log-mel frames ``[T, n_mels]`` of a clip, with bands that cannot be compared with the training clips' as
+        these lead one to expect.
+        """
+        log_mel = self.log_mel(recording.samples)
+        below_hz = self.trained_on.alike_below_hz(recording.sample_rate_in, self.settings.audio.sample_rate)
+        if self.expected is None or below_hz is None:
+            return log_mel
+        return self.expected.fill(log_mel, int((self.log_mel.tops_hz <= below_hz).sum()))
 
     def score(
         self,
@@ -91,26 +104,29 @@ class Scorer:
             return self._clips([block], [override], systems)[0]
 
         return [
-            next(clips)
-            if isinstance(recording, Recording)
-            else replace(
-                score_long(recording, self.clip_seconds, override, score_block), warnings=self._warnings(recording)
-            )
+            next(clips) if isinstance(recording, Recording) else self._long(recording, override, score_block)
             for recording, override in pairs
         ]
+
+    def _long(
+        self, recording: LongRecording, override: float | None, score: Callable[[Recording, float | None], ClipScore]
+    ) -> ClipScore:
+        result = score_long(recording, self.clip_seconds, override, self.trained_on.off_dbfs, score)
+        while_on = replace(recording, level_dbfs=result.signals.level_dbfs)
+        return replace(result, warnings=self._warnings(while_on))
 
     def _clips(
         self, recordings: list[Recording], thresholds: list[float | None], systems: Sequence[SystemName]
     ) -> list[ClipScore]:
         if not recordings:
             return []
-        log_mels = [self.log_mel(recording.samples) for recording in recordings]
+        log_mels = [self.frames(recording) for recording in recordings]
         features = self.extract(log_mels)
         scores = self.detectors.score_clips(features, systems)
         return [self._result(*clip) for clip in zip(recordings, features, scores, thresholds, strict=True)]
 
     def _warnings(self, recording: Heard) -> tuple[WarningCode, ...]:
-        return warnings_of(recording, self.trained_on, self.settings.audio.sample_rate)
+        return warnings_of(recording, self.trained_on, self.settings.audio)
 
     def _segments(self, features: ClipFeatures, system: SystemScores, duration_s: float) -> tuple[Segment, ...]:
         """The window scores of a clip with the time each window covers."""

@@ -2,11 +2,11 @@
 
 A score compares a clip's statistics with those of the training clips, and a threshold is one of such clips. So an hour
 is not one clip of an hour, in which a fault of a second would vanish, but 360 clips of ten seconds. The recording is as
-anomalous as the most anomalous of them.
+anomalous as the most anomalous of them. Stretches in which the machine is off are left out (:mod:`masd.detection.off`).
 """
 
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.audio import LongRecording, Recording
+from masd.detection.off import Span, level_while_on, off_spans, on_spans
 from masd.detection.result import Blocks, ClipScore, Segment, Signals
 
 Samples = npt.NDArray[np.float32]
@@ -56,16 +57,18 @@ def score_long(
     recording: LongRecording,
     clip_seconds: float,
     threshold: float | None,
+    off_dbfs: float | None,
     score: Callable[[Recording, float | None], ClipScore],
 ) -> ClipScore:
     """Score a long recording block by block with ``score``, a clip's scorer; no more than a block is ever in memory.
 
     The answer's score, decision and domain are those of the highest block; its segments are the peaks of all windows
-    (:func:`peaks`), with times in the recording.
+    (:func:`peaks`), with times in the recording. ``off_dbfs`` is the level below which a machine is off.
     """
     seconds = min(clip_seconds, MAX_CLIP_SECONDS)
     starts, scores, segments = [], [], []
-    for start_s, block in _blocks(recording, seconds):
+    off = off_spans(recording.loudness, seconds, off_dbfs)
+    for start_s, block in _blocks(recording, seconds, off):
         result = score(block, threshold)
         starts.append(start_s)
         scores.append(result)
@@ -85,7 +88,7 @@ def score_long(
         reconstruction_error=float(np.mean([result.reconstruction_error for result in scores])),
         systems={name: max(result.systems[name] for result in scores) for name in worst.systems},
         signals=Signals(
-            recording.level_dbfs,
+            level_while_on(recording.loudness, off),
             recording.clipped_share,
             float(np.mean([result.signals.spectral_centroid_hz for result in scores])),
             recording.sample_rate_in,
@@ -97,6 +100,7 @@ def score_long(
             count=len(scores),
             anomalous=sum(result.anomalous for result in scores),
             worst_start_s=starts[number],
+            off=off,
         ),
     )
 
@@ -118,7 +122,7 @@ def excerpt(
         return Excerpt(recording, 0.0, score.segments)
     cut_as = cast(Blocks, score.blocks)
     worst = cut_as.worst_start_s
-    block = next(block for start_s, block in _blocks(recording, cut_as.seconds) if start_s == worst)
+    block = next(block for start_s, block in _blocks(recording, cut_as.seconds, cut_as.off) if start_s == worst)
     return Excerpt(block, worst, tuple(_shifted(rescore(block).segments, worst)))
 
 
@@ -138,19 +142,46 @@ def _shifted(segments: Iterable[Segment], by_s: float) -> list[Segment]:
     return [Segment(s.start_s + by_s, s.end_s + by_s, s.score) for s in segments]
 
 
-def _blocks(recording: LongRecording, seconds: float) -> Iterator[tuple[float, Recording]]:
+def _blocks(recording: LongRecording, seconds: float, off: Sequence[Span]) -> Iterator[tuple[float, Recording]]:
     rate = recording.sample_rate
-    for start, samples in cut(recording.stream(), round(seconds * rate)):
-        power = float(np.mean(np.square(samples, dtype=np.float64)))
-        yield (
-            start / rate,
-            Recording(
-                samples=samples,
-                sample_rate_in=recording.sample_rate_in,
-                channels_in=recording.channels_in,
-                duration_s=len(samples) / rate,
-                level_dbfs=10.0 * float(np.log10(max(power, 1e-12))),
-                clipped_share=recording.clipped_share,
-                codec=recording.codec,
-            ),
-        )
+    reader = _Reader(recording.stream())
+    for start_s, end_s in on_spans(off, recording.duration_s):
+        first = round(start_s * rate)
+        last = None if end_s == recording.duration_s else round(end_s * rate)
+        for start, samples in cut(reader.between(first, last), round(seconds * rate)):
+            power = float(np.mean(np.square(samples, dtype=np.float64)))
+            yield (
+                (first + start) / rate,
+                Recording(
+                    samples=samples,
+                    sample_rate_in=recording.sample_rate_in,
+                    channels_in=recording.channels_in,
+                    duration_s=len(samples) / rate,
+                    level_dbfs=10.0 * float(np.log10(max(power, 1e-12))),
+                    clipped_share=recording.clipped_share,
+                    codec=recording.codec,
+                ),
+            )
+
+
+class _Reader:
+    """Parts of a stream of samples, one after the other."""
+
+    def __init__(self, samples: Iterator[Samples]) -> None:
+        self._samples, self._at, self._held = samples, 0, np.empty(0, np.float32)
+
+    def between(self, first: int, last: int | None) -> Iterator[Samples]:
+        """From sample ``first`` to before ``last``, or to the end; not before what was read already."""
+        while True:
+            skipped = min(max(first - self._at, 0), len(self._held))
+            taken = self._held[skipped:] if last is None else self._held[skipped : max(last - self._at, skipped)]
+            self._at += skipped + len(taken)
+            self._held = self._held[skipped + len(taken) :]
+            if len(taken):
+                yield taken
+            if len(self._held):
+                return
+            held = next(self._samples, None)
+            if held is None:
+                return
+            self._held = held

@@ -1,9 +1,12 @@
 """What an answer warns of: reasons to mistrust a score that are no errors."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
+
+import pandas as pd
 
 from masd.audio import Heard
+from masd.config import AudioSettings
 
 WarningCode = Literal[
     "silence",
@@ -34,6 +37,9 @@ OFF_DB = 20.0
 """So much below the quietest training clip a machine is off."""
 
 LEVEL_DB = 10.0
+
+ALIKE = 0.9375
+"""Share of half the sample rate below which resamplers agree to two decibels, most of them to a tenth of one."""
 CLIPPED_SHARE = 1e-3
 
 
@@ -50,20 +56,49 @@ class TrainedOn:
     levels_dbfs: tuple[float, float] | None = None
     clipped_share: float = 0.0
 
+    @classmethod
+    def of_clips(cls, clips: pd.DataFrame) -> Self:
+        """From some rows of a store's clip table."""
+        levels = clips["level_dbfs"]
+        return cls(
+            sample_rates=tuple(sorted({int(rate) for rate in clips["sample_rate_in"]})),
+            codecs=tuple(sorted(set(clips["codec"]))),
+            channels=tuple(sorted({int(channels) for channels in clips["channels_in"]})),
+            levels_dbfs=(float(levels.min()), float(levels.max())),
+            clipped_share=float(clips["clipped_share"].max()),
+        )
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The reverse of ``dataclasses.asdict``, through JSON; empty in bundles made before."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
     def is_off(self, level_dbfs: float, silent: bool) -> bool:
         """Whether a stretch of that level holds no sound of a running machine."""
-        return silent or (self.levels_dbfs is not None and level_dbfs < self.levels_dbfs[0] - OFF_DB)
+        return silent or (self.off_dbfs is not None and level_dbfs < self.off_dbfs)
 
-    def highest_hz(self, sample_rate_in: int, sample_rate: int) -> float:
-        """Half the sample rate up to which a clip and the training clips both reach, of a model at ``sample_rate``."""
-        trained = max(self.sample_rates, default=sample_rate)
+    @property
+    def off_dbfs(self) -> float | None:
+        """Below which level a machine is off."""
+        return None if self.levels_dbfs is None else self.levels_dbfs[0] - OFF_DB
+
+    def reach_hz(self, sample_rate_in: int, sample_rate: int) -> float:
+        """How high a clip and the training clips both reach, heard at ``sample_rate``: half the lowest rate."""
         if sample_rate_in in self.sample_rates:
             return sample_rate / 2
-        return min(sample_rate_in, trained, sample_rate) / 2
+        return min(sample_rate_in, max(self.sample_rates, default=sample_rate), sample_rate) / 2
+
+    def alike_below_hz(self, sample_rate_in: int, sample_rate: int) -> float | None:
+        """Below what frequency a clip can be compared with the training clips; None: everywhere, or nothing is known of
+        them.
+        """
+        if not self.sample_rates or sample_rate_in in self.sample_rates:
+            return None
+        return ALIKE * self.reach_hz(sample_rate_in, sample_rate)
 
 
-def warnings_of(clip: Heard, trained_on: TrainedOn, sample_rate: int) -> tuple[WarningCode, ...]:
-    """The codes that hold for ``clip``, for a model that works at ``sample_rate``."""
+def warnings_of(clip: Heard, trained_on: TrainedOn, audio: AudioSettings) -> tuple[WarningCode, ...]:
+    """The codes that hold for ``clip``, for a model with these settings."""
     levels = trained_on.levels_dbfs
     off = trained_on.is_off(clip.level_dbfs, clip.silent)
     dead = clip.mixed and bool(clip.dead_channels)
@@ -71,7 +106,7 @@ def warnings_of(clip: Heard, trained_on: TrainedOn, sample_rate: int) -> tuple[W
         "silence": off,
         "level": not off and levels is not None and not levels[0] - LEVEL_DB <= clip.level_dbfs <= levels[1] + LEVEL_DB,
         "clipped": clip.clipped_share > max(CLIPPED_SHARE, trained_on.clipped_share),
-        "sample_rate": trained_on.highest_hz(clip.sample_rate_in, sample_rate) < sample_rate / 2,
+        "sample_rate": trained_on.reach_hz(clip.sample_rate_in, audio.sample_rate) < audio.upper_edge_hz,
         "lossy": clip.lossy and clip.codec not in trained_on.codecs,
         "mono_for_two_channels": clip.channels_in == 1 and bool(trained_on.channels) and 1 not in trained_on.channels,
         "channels_cancel": clip.channels_cancel,

@@ -4,12 +4,10 @@ Compares an inference log with the bundle's reference (the normal training clips
 The tests are in :mod:`masd.drift.statistics`.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from masd.bundle.manifest import load_manifest
 from masd.config import DriftSettings, Settings
@@ -18,10 +16,10 @@ from masd.drift.evidently_report import add_to_workspace, run_report, write_repo
 from masd.drift.labels import live_performance, read_labels
 from masd.drift.log import LogRows, read_log
 from masd.drift.page import write_page
-from masd.drift.statistics import COLUMNS, MODEL_COLUMNS, compare, rounded
+from masd.drift.reference import read_reference
+from masd.drift.statistics import COLUMNS, compare, rounded
 from masd.drift.verdict import DriftVerdict, conclusion
-from masd.errors import MasdError
-from masd.files import write_text
+from masd.files import json_text, write_text
 
 MOST_CLIPS = 5000
 """A longer window is thinned evenly to this many clips: a change that needs more to be seen does not matter."""
@@ -86,33 +84,8 @@ def check_drift(
         if workspace is not None:
             add_to_workspace(report, manifest.machine_type, workspace)
         write_page(reference, rows, verdict, out / "drift.html")
-    write_text(out / "verdict.json", json.dumps(asdict(verdict), indent=2) + "\n")
+    write_text(out / "verdict.json", json_text(asdict(verdict), indent=2) + "\n")
     return verdict
-
-
-def read_reference(file: Path) -> pd.DataFrame:
-    """The compared columns of ``reference.parquet``, model values only of as many target clips as their share allows.
-
-    Those of source clips are known where the network was not trained on them, those of target clips always: all of
-    them together would be a mixture that no stream has.
-
-    :raises MasdError: not a table, or one with none of the columns.
-    """
-    try:
-        clips = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise MasdError(f"{file}: cannot be read: {' '.join(str(error).split())[:160]}") from error
-    reference = rounded(clips)
-    if reference.empty or "domain" not in clips:
-        raise MasdError(f"{file} is no reference of drift: train the bundle again with this version of masd")
-    own = [name for name in MODEL_COLUMNS if name in reference]
-    target = (clips["domain"] == "target").to_numpy()
-    if own and not target.all():
-        share = float(reference.loc[~target, own].notna().all(axis=1).mean())
-        rows = np.flatnonzero(target)
-        kept = np.linspace(0, len(rows) - 1, round(share * len(rows))).astype(int)
-        reference.loc[np.setdiff1d(rows, rows[kept]), own] = np.nan
-    return reference
 
 
 def _ignored(logged: LogRows, thinned: int) -> dict[str, int]:

@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from masd.errors import MasdError
+from masd.data.check.findings import counted, some
+from masd.data.words import condition_in
+from masd.errors import MasdError, one_line
 from masd.evaluation.bootstrap import draw_weights, weighted_metrics
 from masd.evaluation.metrics import areas
 
-LABELS = ("normal", "anomaly")
+LABELS = "normal or anomaly"
+NAMED = 10
+"""Identifiers of unmatched labels that are kept; the others are counted."""
 SAMPLES = 1000
 
 
@@ -21,12 +25,13 @@ class LivePerformance:
 
     ``auc`` is over all of them, from ``auc_low`` to ``auc_high`` in 95 % of bootstrap resamples; ``precision`` and
     ``recall`` are of the decisions as they were served. None where a value cannot exist: no anomaly, no normal clip,
-    nothing flagged.
+    nothing flagged. ``unmatched`` counts labels of no clip in the window; ``unmatched_ids`` are the first ten of them.
     """
 
     clips: int
     anomalies: int
     unmatched: int
+    unmatched_ids: list[str]
     auc: float | None
     auc_low: float | None
     auc_high: float | None
@@ -44,36 +49,57 @@ class LivePerformance:
                 for name, value in (("precision", self.precision), ("recall", self.recall))
             ),
         ]
-        return f"{', '.join(parts)} on {self.clips} labelled clips, {self.anomalies} of them anomalies"
+        text = f"{', '.join(parts)} on {self.clips} labelled clips, {self.anomalies} of them anomalies"
+        if self.unmatched:
+            text += f"; {counted(self.unmatched, 'label')} of no clip in the window: "
+            text += some(self.unmatched_ids, self.unmatched)
+        return text
 
 
 def read_labels(file: Path) -> dict[str, str]:
     """``request_id`` -> ``normal`` or ``anomaly``, from CSV, JSON lines or Parquet with these columns and ``label``.
 
-    A request named twice has its last label.
+    A blank label is none yet: its row is passed over. A request named twice has its last label. Any word of
+    :mod:`masd.data.words` will do, such as ``ok`` and ``NG``, and ``.CSV`` is ``.csv``.
 
     :raises MasdError: no such file, another format, a missing column or an unknown label.
     """
+    suffix = file.suffix.lower()
     try:
-        if file.suffix == ".parquet":
+        if suffix == ".parquet":
             frame = pd.read_parquet(file)
-        elif file.suffix == ".jsonl":
-            lines = file.read_text(encoding="utf-8").splitlines()
+        elif suffix == ".jsonl":
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
             frame = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
-        elif file.suffix == ".csv":
-            frame = pd.read_csv(file, dtype=str)
+        elif suffix == ".csv":
+            frame = _read_csv(file)
         else:
             raise MasdError(f"labels {file}: give a .csv, .jsonl or .parquet file")
     except (OSError, ValueError) as error:
-        raise MasdError(f"labels {file}: cannot be read ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"labels {file}: cannot be read ({one_line(error, 160)})") from error
+    frame = frame.rename(columns={name: str(name).strip().lower() for name in frame})
     if missing := ", ".join(name for name in ("request_id", "label") if name not in frame):
         raise MasdError(f"labels {file}: has no column {missing}; the columns are request_id and label")
-    frame = frame.astype({"request_id": str, "label": str})
-    unknown = frame[~frame["label"].isin(LABELS)]
-    if len(unknown):
-        first = unknown.iloc[0]
-        raise MasdError(f"labels {file}: {first['request_id']} is {first['label']!r}; a label is normal or anomaly")
-    return dict(zip(frame["request_id"], frame["label"], strict=True))
+    labels: dict[str, str] = {}
+    for request, label in zip(_texts(frame["request_id"]), _texts(frame["label"]), strict=True):
+        if not label:
+            continue
+        condition = condition_in(label)
+        if condition is None:
+            raise MasdError(f"labels {file}: {request or 'a row without request_id'} is {label!r}; a label is {LABELS}")
+        labels[request] = condition
+    return labels
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    with file.open(encoding="utf-8-sig") as lines:
+        header = lines.readline()
+    delimiter = ";" if header.count(";") > header.count(",") else ","  # as spreadsheets write it in half of Europe
+    return pd.read_csv(file, dtype=str, sep=delimiter, encoding="utf-8-sig", skipinitialspace=True)
+
+
+def _texts(column: pd.Series) -> list[str]:
+    return ["" if blank else str(value).strip() for value, blank in zip(column, column.isna(), strict=True)]
 
 
 def live_performance(rows: pd.DataFrame, labels: dict[str, str], seed: int = 0) -> LivePerformance:
@@ -81,6 +107,7 @@ def live_performance(rows: pd.DataFrame, labels: dict[str, str], seed: int = 0) 
 
     ``rows`` has ``request_id``, ``score`` and ``anomalous``. A retried request is counted once, with its last row.
     """
+    unmatched = sorted(set(labels) - set(rows["request_id"]))
     known = rows[rows["request_id"].isin(labels)].drop_duplicates("request_id", keep="last")
     condition = known["request_id"].map(labels)
     anomaly = (condition == "anomaly").to_numpy(dtype=np.bool_)
@@ -96,7 +123,8 @@ def live_performance(rows: pd.DataFrame, labels: dict[str, str], seed: int = 0) 
     return LivePerformance(
         clips=len(known),
         anomalies=int(anomaly.sum()),
-        unmatched=len(labels) - len(known),
+        unmatched=len(unmatched),
+        unmatched_ids=[name or "(no request_id)" for name in unmatched[:NAMED]],
         auc=auc,
         auc_low=low,
         auc_high=high,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from masd.bundle.manifest import UNREGISTERED
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.storage.opening import folder_of, open_store
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -131,7 +131,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any] | None]:
         try:
             frame = pd.read_parquet(file)
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = one_line(error, 160)
             raise MasdError(f"inference log {file} cannot be read as Parquet: {reason}") from error
         yield from ({str(key): value for key, value in row.items()} for row in frame.to_dict("records"))
         return

@@ -8,11 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from masd.drift.verdict import DriftVerdict
-from masd.evaluation.figures.style import INK, STYLE, WIDTH, svg
+from masd.evaluation.figures.colours import INK, LOG_REFERENCE_COLOUR, LOG_WINDOW_COLOUR
+from masd.evaluation.figures.style import STYLE, WIDTH, svg
 from masd.evaluation.pages.html import render, svg_uri
 from masd.files import write_text
-
-REFERENCE_COLOUR, WINDOW_COLOUR = "#8b929b", "#1b4f9c"
 
 
 def write_page(reference: pd.DataFrame, rows: pd.DataFrame, verdict: DriftVerdict, file: Path) -> None:
@@ -45,7 +44,10 @@ def column_chart(reference: "pd.Series[float]", window: "pd.Series[float]") -> s
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 1.5), layout="constrained")
         axes = figure.subplots()
-        for values, colour, label in ((reference, REFERENCE_COLOUR, "reference"), (window, WINDOW_COLOUR, "window")):
+        for values, colour, label in (
+            (reference, LOG_REFERENCE_COLOUR, "reference"),
+            (window, LOG_WINDOW_COLOUR, "window"),
+        ):
             weights = np.full(len(values), 100.0 / len(values))
             inside = np.clip(values, edges[0], edges[-1])
             filled = label == "reference"
@@ -70,11 +72,11 @@ def timeline(rows: pd.DataFrame, reference: "pd.Series[float]") -> str:
         figure = Figure(figsize=(2 * WIDTH, 2.1), layout="constrained")
         axes = figure.subplots()
         low, high = reference.quantile([0.05, 0.95])
-        axes.axhspan(low, high, color=REFERENCE_COLOUR, alpha=0.3, linewidth=0, label="reference, 5 to 95 %")
+        axes.axhspan(low, high, color=LOG_REFERENCE_COLOUR, alpha=0.3, linewidth=0, label="reference, 5 to 95 %")
         if "margin" in rows:
             threshold = float((rows["score"] - rows["margin"]).median())
             axes.axhline(threshold, color=INK, linestyle="--", linewidth=1.2, label="threshold")
-        axes.plot(rows["score"].to_numpy(), ".", color=WINDOW_COLOUR, markersize=3.5)
+        axes.plot(rows["score"].to_numpy(), ".", color=LOG_WINDOW_COLOUR, markersize=3.5)
         axes.set_xlabel("clip of the window, oldest first")
         axes.set_ylabel("score")
         axes.legend(loc="best", ncols=2)

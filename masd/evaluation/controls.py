@@ -10,7 +10,7 @@ import pandas as pd
 from masd.config import Settings
 from masd.data.store import FeatureStore
 from masd.detection.controls import CONTROLS, score_controls
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import replacing_folder
 from masd.progress import ConsoleProgress
 
@@ -52,4 +52,4 @@ class ControlScores:
             thresholds = json.loads((folder / "thresholds.json").read_text(encoding="utf-8"))
             return cls(scores, {name: float(thresholds[name]) for name in CONTROLS})
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MasdError(f"{folder}: not scores of the controls ({' '.join(str(error).split())[:160]})") from error
+            raise MasdError(f"{folder}: not scores of the controls ({one_line(error, 160)})") from error

@@ -1,6 +1,5 @@
 """Score a machine's test clips with its model, set them beside the controls', and write all results into one folder."""
 
-import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,9 +11,11 @@ import pandas as pd
 
 from masd.config import ALL_SYSTEMS
 from masd.data.clips import Clip
+from masd.data.recordings import heard_in_training_note
 from masd.data.store import FeatureStore
 from masd.detection.controls import CONTROLS
 from masd.detection.scorer import Scorer
+from masd.detection.threshold import Calibration
 from masd.errors import MasdError
 from masd.evaluation.controls import ControlScores
 from masd.evaluation.embedding_map import map_embeddings
@@ -24,6 +25,7 @@ from masd.evaluation.pages.report import ReportData, write_report
 from masd.evaluation.residuals import UsualResidual
 from masd.evaluation.results import write_results
 from masd.evaluation.scoring import fits, score_stored
+from masd.files import json_text
 from masd.progress import ConsoleProgress
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ def evaluate_scorer(
         raise MasdError(f"{machine}: the controls' scores are of other clips than {store.folder}; run controls again")
     about = store.clips.iloc[rows][["section", "domain", "condition"]].reset_index(drop=True)
     scores = pd.concat([scored[["name"]], about, scored[[*ALL_SYSTEMS]], controls.scores[[*CONTROLS]]], axis=1)
+    calibration = scorer.detectors.calibrations.get(scorer.system)
     thresholds: dict[str, float] = {name: scorer.detectors.thresholds[name] for name in ALL_SYSTEMS}
     thresholds |= controls.thresholds
     metrics = {
@@ -67,12 +70,14 @@ def evaluate_scorer(
         "systems": {name: official_metrics(scores, scores[name], thresholds[name]) for name in ALL_SYSTEMS},
         "controls": {name: official_metrics(scores, scores[name], thresholds[name]) for name in CONTROLS},
         "seed": scorer.settings.seed,
+        "calibration": None if calibration is None else calibration.to_dict(),
+        "clips_heard_in_training": store.clips.loc[store.clips["in_training"] != "", "name"].tolist(),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name in (*ALL_SYSTEMS, *CONTROLS):
         write_results(out / name, machine, scores, scores[name], thresholds[name])
     scores.to_parquet(out / "scores.parquet", index=False)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
     if broken := [name for name in ALL_SYSTEMS if not np.isfinite(scores[name]).all()]:
         log.warning("%s: no report, %s gives scores that are no numbers", machine, ", ".join(broken))
         return metrics
@@ -86,7 +91,7 @@ def evaluate_scorer(
         history=history,
         examples=choose_examples(scorer, scores, files, usual),
         places=places,
-        notes=[f"Left out, unreadable: {reason}" for reason in store.skipped] + _notes(scores),
+        notes=[f"Left out, unreadable: {reason}" for reason in store.skipped] + _notes(scores, store, calibration),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         model_version=scorer.model_version,
         data_fingerprint=data_fingerprint,
@@ -95,8 +100,14 @@ def evaluate_scorer(
     return metrics
 
 
-def _notes(scores: pd.DataFrame) -> list[str]:
+def _notes(scores: pd.DataFrame, store: FeatureStore, calibration: Calibration | None) -> list[str]:
     notes = []
+    if calibration is not None:
+        notes.append(f"The {calibration.sentence}.")
+    if calibration is not None and calibration.warning:
+        notes.append(calibration.warning)
+    if note := heard_in_training_note(store.clips):
+        notes.append(note)
     if not (scores["domain"] == "target").any():
         notes.append(
             "No target clips in the test set: values of the target domain do not exist, "

@@ -7,28 +7,34 @@ import numpy as np
 import pandas as pd
 
 from masd.config import GateSettings, SystemName
-from masd.detection.controls import CONTROLS
+from masd.detection.controls import BASELINES, CONTROL_KINDS, CONTROLS
+from masd.detection.decision import flagged
 from masd.evaluation.bootstrap import draw_weights, weighted_metrics
 from masd.evaluation.comparison import Contender, Interval, compare
+from masd.evaluation.gate_texts import say
 from masd.evaluation.metrics import official_metrics
 
 CHANCE = 0.5
 
 NORMAL_MARGIN = 0.5
-"""How much smaller a share of the normal clips of the usual condition than the best reference a model may leave alone.
+"""How far the specificity of a model, over normal clips of the source domain, may lie below that of the best reference.
 One that flags nearly all of them, where others do not, does not know the machine: it was trained on recordings of
 another, say. The areas do not show it, for they only compare clips with each other. Where recording conditions have
 changed all models flag many: so a share alone, without a reference, says nothing."""
 
 Decision = Literal["promote", "ask", "refuse"]
+CheckKind = Literal["chance", "specificity", "baseline", "control", "champion"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One condition: ``candidate >= reference - margin``. For chance the candidate's value is its lower confidence
-    bound, for normal clips both are the share that is not flagged.
+    """One condition: ``candidate >= reference - margin``; ``name`` is for people.
+
+    Of the kind "chance" the candidate's value is its lower confidence bound; of the kind "specificity" both values are
+    the share of normal clips that is not flagged; of all others they are harmonic means.
     """
 
+    kind: CheckKind
     name: str
     passed: bool
     candidate: float
@@ -38,15 +44,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate decided and, in one sentence, why.
+    """What the gate decided and why.
 
     ``passed`` says that every check holds; ``decision`` what follows: into production, to a person who approves, or
-    neither. ``difference`` is candidate minus champion, of the harmonic means.
+    neither. ``reason`` and the whole ``sentence`` are for people. ``difference`` is candidate minus champion, of the
+    harmonic means.
     """
 
     machine_type: str
     passed: bool
     decision: Decision
+    reason: str
     sentence: str
     system: str
     checks: tuple[Check, ...]
@@ -75,32 +83,38 @@ def decide(
     newer recordings.
     """
 
-    def refused(why: str, checks: list[Check] | None = None) -> Verdict:
-        sentence = f"{machine_type} is refused: {why}."
-        return Verdict(machine_type, False, "refuse", sentence, system, tuple(checks or ()), champion_version)
+    checks: list[Check] = []
+    difference: Interval | None = None
+
+    def verdict(decision: Decision, reason: str) -> Verdict:
+        sentence = say(decision, machine=machine_type, reason=reason)
+        passed = decision != "refuse"
+        return Verdict(
+            machine_type, passed, decision, reason, sentence, system, tuple(checks), champion_version, difference
+        )
 
     own = scores[system].to_numpy(dtype=float)
     if broken := int((~np.isfinite(own)).sum()):
-        return refused(f"the model is broken, {system} gives no number for {broken} of {len(own)} test clips")
+        return verdict("refuse", say("no numbers", system=system, broken=broken, clips=len(own)))
     value = _harmonic_mean(scores, system)
     if value is None:
-        return refused("its test set has no labelled normal and anomalous clips to judge it by")
+        return verdict("refuse", say("no labels"))
     if np.ptp(own) == 0.0:
-        return refused(f"the model is broken, {system} gives all {len(own)} test clips the same score")
+        return verdict("refuse", say("one score", system=system, clips=len(own)))
     bound = _lower_bound(scores, system, settings, seed)
-    checks = [Check("chance", bound > CHANCE, bound, CHANCE, 0.0)]
-    own_share = _left_alone(scores, scores[system], thresholds[system])
-    others = [_left_alone(scores, scores[name], thresholds[name]) for name in CONTROLS]
+    checks.append(Check("chance", say("chance"), bound > CHANCE, bound, CHANCE, 0.0))
+    own_specificity = _specificity(scores, scores[system], thresholds[system])
+    others = [_specificity(scores, scores[name], thresholds[name]) for name in CONTROLS]
     if champion is not None:
-        others.append(_left_alone(scores, scores["name"].map(champion.scores), champion.threshold))
-    checks.append(_not_worse("normal clips", own_share, max(others), NORMAL_MARGIN))
-    baselines = [name for name in CONTROLS if name.startswith("baseline")]
-    for name, members in (("official baseline", baselines), ("mel-statistics", ["mel-statistics"])):
-        reference = max(_harmonic_mean(scores, member) or 0.0 for member in members)
-        checks.append(_not_worse(name, value, reference, settings.control_margin))
-    difference = None
+        others.append(_specificity(scores, scores["name"].map(champion.scores), champion.threshold))
+    checks.append(_not_worse("specificity", say("specificity"), own_specificity, max(others), NORMAL_MARGIN))
+    baseline = max(_harmonic_mean(scores, name) or 0.0 for name in BASELINES)
+    checks.append(_not_worse("baseline", say("baseline"), value, baseline, settings.control_margin))
+    for name in (name for name, kind in CONTROL_KINDS.items() if kind == "control"):
+        reference = _harmonic_mean(scores, name) or 0.0
+        checks.append(_not_worse("control", name, value, reference, settings.control_margin))
     if champion is not None:
-        name = f"version {champion_version} in production"
+        name = say("champion", version=champion_version)
         shared = scores.assign(champion=scores["name"].map(champion.scores).astype(float)).dropna(subset=["champion"])
         compared = compare(
             shared,
@@ -111,34 +125,22 @@ def decide(
             seed=seed,
         )
         if compared is None:
-            return refused(f"{name} has scored no labelled clip of its test set", checks)
+            return verdict("refuse", say("not compared", champion=name))
         ours, theirs = compared.challenger["hmean"].value, compared.champion["hmean"].value
-        checks.append(_not_worse(name, ours, theirs, settings.production_margin))
+        checks.append(_not_worse("champion", name, ours, theirs, settings.production_margin))
         difference = compared.difference["hmean"]
     failed = [check for check in checks if not check.passed]
     if failed:
-        why = " and ".join(_reason(check, difference, settings) for check in failed)
-        return Verdict(
-            machine_type,
-            False,
-            "refuse",
-            f"{machine_type} is refused: {system} reaches a harmonic mean of {value:.3f}, but {why}.",
-            system,
-            tuple(checks),
-            champion_version,
-            difference,
-        )
-    decision: Decision = "ask" if settings.approval == "manual" else "promote"
-    passes = "passes and awaits approval" if decision == "ask" else "passes"
-    sentence = f"{machine_type} {passes}: {system} reaches a harmonic mean of {value:.3f}, above chance and within the "
-    sentence += "margins of its references"
+        why = say("and").join(_why(check, difference, settings) for check in failed)
+        return verdict("refuse", say("failed", system=system, value=value, why=why))
+    reason = say("held", system=system, value=value)
     if difference is not None:
-        sentence += f"; {_beside_champion(difference, champion_version, settings)}"
-    return Verdict(machine_type, True, decision, f"{sentence}.", system, tuple(checks), champion_version, difference)
+        reason += _beside_champion(difference, checks[-1].name, settings)
+    return verdict("ask" if settings.approval == "manual" else "promote", reason)
 
 
-def _not_worse(name: str, candidate: float, reference: float, margin: float) -> Check:
-    return Check(name, candidate >= reference - margin, candidate, reference, margin)
+def _not_worse(kind: CheckKind, name: str, candidate: float, reference: float, margin: float) -> Check:
+    return Check(kind, name, candidate >= reference - margin, candidate, reference, margin)
 
 
 def _harmonic_mean(scores: pd.DataFrame, column: str) -> float | None:
@@ -152,34 +154,35 @@ def _lower_bound(scores: pd.DataFrame, column: str, settings: GateSettings, seed
     return float(np.quantile(means, (1.0 - settings.confidence) / 2.0))
 
 
-def _left_alone(clips: pd.DataFrame, scores: pd.Series, threshold: float) -> float:
+def _specificity(clips: pd.DataFrame, scores: pd.Series, threshold: float) -> float:
     """The share of normal clips that are not flagged; 0 without any. Not of the target domain: a model knows few."""
     usual = (clips["condition"] == "normal") & (clips["domain"] != "target")
-    return float((scores[usual] <= threshold).mean()) if usual.any() else 0.0
+    own = scores[usual]  # those that the champion could not score count as flagged
+    return float((own.notna() & ~flagged(own, threshold)).mean()) if usual.any() else 0.0
 
 
-def _reason(check: Check, difference: Interval | None, settings: GateSettings) -> str:
-    if check.name == "chance":
-        return f"its lower confidence bound {check.candidate:.3f} does not beat chance ({CHANCE})"
-    if check.name == "normal clips":
-        flagged = f"it flags {1.0 - check.candidate:.0%} of the normal clips, a reference {1.0 - check.reference:.0%}"
-        return f"{flagged}: it does not know this machine (was it trained on recordings of another?)"
-    below = f"{check.candidate:.3f} is more than {check.margin:g} below {check.name} ({check.reference:.3f})"
-    if difference is None or not check.name.endswith("in production"):
+def _why(check: Check, difference: Interval | None, settings: GateSettings) -> str:
+    """Why a check fails."""
+    if check.kind == "chance":
+        return say("below chance", value=check.candidate, chance=CHANCE)
+    if check.kind == "specificity":
+        return say("flags normal clips", flagged=1.0 - check.candidate, reference=1.0 - check.reference)
+    below = say(
+        "below reference", value=check.candidate, margin=check.margin, name=check.name, reference=check.reference
+    )
+    if check.kind != "champion" or difference is None:
         return below
-    doubt = "; it may be chance, in doubt production stays" if difference.high >= 0.0 else ""
-    return f"{below}, a difference of {_signed(difference, settings)}{doubt}"
+    doubt = say("may be chance") if difference.high >= 0.0 else ""
+    return below + say("difference", difference=_signed(difference, settings)) + doubt
 
 
-def _beside_champion(difference: Interval, version: str | None, settings: GateSettings) -> str:
-    name, by = f"version {version} in production", _signed(difference, settings)
-    if difference.low > 0.0:
-        return f"it is better than {name}, by {by}"
-    if difference.high < 0.0:
-        return f"it is worse than {name}, by {by}, within the margin of {settings.production_margin:g}"
-    return f"it is not to be told from {name}, {by}, and preferred to it as the one trained on newer recordings"
+def _beside_champion(difference: Interval, champion: str, settings: GateSettings) -> str:
+    text = "better" if difference.low > 0.0 else "worse" if difference.high < 0.0 else "equal"
+    signed = _signed(difference, settings)
+    return say(text, champion=champion, difference=signed, margin=settings.production_margin)
 
 
 def _signed(difference: Interval, settings: GateSettings) -> str:
-    ends = f"{difference.low:+.3f} to {difference.high:+.3f}"
-    return f"{difference.value:+.3f} ({settings.confidence:.0%} interval {ends})"
+    return say(
+        "signed", value=difference.value, confidence=settings.confidence, low=difference.low, high=difference.high
+    )

@@ -9,6 +9,8 @@ import pandas as pd
 from scipy.stats import hmean
 from sklearn.metrics import roc_auc_score
 
+from masd.detection.decision import flagged
+
 MAX_FPR = 0.1
 EPSILON = float(np.finfo(np.float64).eps)
 AREAS = ("auc_source", "auc_target", "pauc")
@@ -66,7 +68,7 @@ def _section_metrics(frame: pd.DataFrame, threshold: float) -> Metrics:
     metrics = areas(score, is_target, normal, anomaly)
     metrics["hmean"] = harmonic_mean(metrics[name] for name in AREAS)
     for domain, here in zip(DOMAINS, (~is_target, is_target), strict=True):
-        metrics |= _decisions(score > threshold, anomaly & here, normal & here, domain)
+        metrics |= _decisions(flagged(score, threshold), anomaly & here, normal & here, domain)
     return metrics | {"threshold": threshold}
 
 

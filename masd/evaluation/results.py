@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from masd.detection.decision import flagged
+
 
 def write_results(
     folder: Path, machine_type: str, clips: pd.DataFrame, scores: npt.ArrayLike, threshold: float
@@ -24,7 +26,7 @@ def write_results(
         _write(folder / f"anomaly_score_{ending}", zip(names, (repr(float(v)) for v in values), strict=True))
         _write(
             folder / f"decision_result_{ending}",
-            zip(names, (int(v > threshold) for v in values), strict=True),
+            zip(names, (int(flagged(v, threshold)) for v in values), strict=True),
         )
 
 

@@ -55,7 +55,10 @@ class BalancedSampler:
         """
         self._stores, self._normalisations = stores, normalisations
         self._settings, self._frames, self._rng = settings, windows.frames, rng
-        rows = [np.flatnonzero((store.clips["split"] != "test").to_numpy()) for store in stores]
+        rows = [
+            np.flatnonzero(((store.clips["split"] != "test") & (store.clips["copy_of"] == "")).to_numpy())
+            for store in stores
+        ]
         if set_aside is not None:
             rows = [np.setdiff1d(own, aside) for own, aside in zip(rows, set_aside, strict=True)]
         self._store = np.concatenate([np.full(len(r), number) for number, r in enumerate(rows)])

@@ -17,12 +17,19 @@ def calibration_rows(store: FeatureStore, settings: Settings) -> npt.NDArray[np.
 
     The network remembers the clips it was trained on, and after the report's 350 epochs a new normal clip scores well
     above them: thresholds and drift references measured on remembered clips would flag most normal clips. Target
-    clips are too few to set any aside; theirs stay leave-one-out scores of the detectors alone.
+    clips are too few to set any aside; theirs stay leave-one-out scores of the detectors alone. Recordings are set
+    aside whole, as long as that is not twice as many clips; where even the smallest is too large, none is.
     """
-    rows = store.rows(split="train", kind="noisy")
+    rows = store.normal_rows()
     source = rows[store.clips["domain"].to_numpy()[rows] != "target"]
     share = settings.training.calibration_share
     if share == 0 or len(source) < LEAST_CLIPS:
         return np.empty(0, dtype=np.int64)
     count = max(LEAST_SET_ASIDE, round(share * len(source)))
-    return np.sort(np.random.default_rng(settings.seed).choice(source, count, replace=False))
+    recordings = store.clips["recording"].to_numpy()
+    chosen = np.empty(0, dtype=np.int64)
+    for recording in np.random.default_rng(settings.seed).permutation(np.unique(recordings[source])):
+        members = source[recordings[source] == recording]
+        if len(chosen) < count and len(chosen) + len(members) < 2 * count:
+            chosen = np.union1d(chosen, members)
+    return chosen

@@ -30,7 +30,7 @@ class Normalisation:
         total = np.zeros(store.frames.shape[1])
         squares = np.zeros_like(total)
         count = 0
-        for number, row in enumerate(store.rows(split="train", kind="noisy")):
+        for number, row in enumerate(store.normal_rows()):
             frames = store.log_mel(int(row)).astype(np.float64)
             total += frames.sum(axis=0)
             squares += np.square(frames).sum(axis=0)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from masd.config import NetworkSettings, Settings
 from masd.errors import MasdError
-from masd.files import replacing_folder
+from masd.files import json_text, replacing_folder
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
 
@@ -41,8 +41,8 @@ def save_network(trained: TrainedNetwork, settings: Settings, out: Path) -> None
     }
     with replacing_folder(out) as staged:
         save_file(network_tensors(trained, list(trained.normalisations)), staged / "network.safetensors")
-        (staged / "network.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
-        (staged / "history.json").write_text(json.dumps(trained.history), encoding="utf-8")
+        (staged / "network.json").write_text(json_text(about, indent=2), encoding="utf-8")
+        (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
 
 
 def load_network(folder: Path) -> TrainedNetwork:

@@ -17,7 +17,7 @@ from masd.bundle.manifest import code_version
 from masd.config import Settings
 from masd.data.data_sets import fingerprint
 from masd.errors import MasdError
-from masd.files import write_text
+from masd.files import json_text, write_text
 from masd.registry.registry import Registry
 
 HELD_BACK = "held_back.json"
@@ -71,7 +71,7 @@ def worth_training(
         return list(drifted)
     for one in held:
         log.warning("%s", one.sentence)
-        write_text(out / one.machine_type / HELD_BACK, json.dumps(asdict(one), indent=2) + "\n")
+        write_text(out / one.machine_type / HELD_BACK, json_text(asdict(one), indent=2) + "\n")
     return [machine for machine in drifted if machine not in {one.machine_type for one in held}]
 
 
@@ -85,8 +85,9 @@ def _last_verdict(models: Registry, machine: str, settings: Settings) -> dict[st
         if challenger is None or not records or records[-1]["version"] != challenger:  # promoted, or broken off
             return None
         manifest = models.manifest(machine, challenger)
-        now = (models.channel(machine, "production"), settings, code_version())
-        if now != (records[-1]["previous"], models.settings(machine, challenger), manifest.code_version):
+        made = models.settings(machine, challenger)
+        now = (models.channel(machine, "production"), settings.settled_like(made), code_version())
+        if now != (records[-1]["previous"], made, manifest.code_version):
             return None
     except MasdError as error:
         log.warning("%s: what the last training came to cannot be read, so it is trained again: %s", machine, error)
@@ -100,9 +101,7 @@ def _held_back(machine: str, verdict: dict[str, Any], place: str) -> HeldBack:
         what = f"has waited for approval since {time}"
         do = f"approve it with masd registry promote {machine} {version}, add"
     else:
-        # The record's reason is the gate's sentence and, in parentheses, the run.
-        why = verdict["reason"].removeprefix(f"{machine} is refused: ").partition(". (")[0].removesuffix(".")
-        what = f"was refused on {time} ({why})"
+        what = f"was refused on {time} ({verdict['decision_reason'] or verdict['reason']})"
         do = "add"
     sentence = (
         f"{machine} has drifted, but was not trained again: version {version} {what}, and recordings, settings, masd "

@@ -3,6 +3,7 @@ these.
 """
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from masd.config import Settings
 from masd.errors import MasdError
-from masd.files import replacing_folder, write_text
+from masd.files import json_text, replacing_folder, write_text
 from masd.progress import ConsoleProgress
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from masd.data.store import FeatureStore
@@ -30,10 +33,13 @@ def featurize(
     """Recordings below ``data/<machine>``, in a folder or a bucket -> a log-mel store ``out/<machine>`` each.
 
     ``machines`` are those that are trained together; ``recordings`` is the fingerprint of theirs, where it was taken
-    already.
+    already. What is worth knowing of the recordings is said on standard error.
+
+    :raises MasdError: recordings that cannot be trained on, with what to do.
     """
+    from masd.data.check.findings import say
     from masd.data.data_sets import fingerprint, local_data
-    from masd.data.folders import read_machine
+    from masd.data.folders import read_machine, refuse_too_few
     from masd.data.machine_name import check_machine_name
     from masd.data.store import build_store
 
@@ -41,10 +47,15 @@ def featurize(
         check_machine_name(machine)
     if recordings is None:
         recordings = fingerprint(data, machines)  # before they are read: those that come meanwhile are then new ones
-    for machine in machines:
-        clips = read_machine(local_data(data, [machine]) / machine, settings.data)
+    read = {machine: read_machine(local_data(data, [machine]) / machine, settings.data) for machine in machines}
+    for clips in read.values():  # before the first of them is decoded
+        clips.check_enough()
+    for machine, clips in read.items():
         with ConsoleProgress(f"featurize {machine}") as progress:
-            build_store(clips, settings, out / machine, recordings=recordings, progress=progress)
+            store = build_store(clips, settings, out / machine, recordings=recordings, progress=progress)
+        source = (store.clips["split"] == "train") & (store.clips["domain"] != "target")
+        refuse_too_few(int(source.sum()), clips.folder)
+        say(machine, (*clips.findings, *store.findings))
 
 
 def train(
@@ -67,15 +78,14 @@ def train(
 
 def fit_detectors(features: Path, machine: str, network: Path, settings: Settings, out: Path) -> None:
     """Log-mel store of one machine and a network that knows it -> bundle folder ``out``."""
-    import numpy as np
-    import pandas as pd
-
     from masd.bundle.bundle import save_bundle
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.embedding_distance import fit_embedding_distance
+    from masd.detection.expected_bands import ExpectedBands
     from masd.detection.features import FeatureExtractor
-    from masd.detection.result import ClipScore, Signals
+    from masd.detection.warning_codes import TrainedOn
+    from masd.drift.reference import make_reference
     from masd.evaluation.residuals import usual_residual
     from masd.learning.trained import load_network
 
@@ -83,51 +93,39 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     if machine not in trained.normalisations:
         raise MasdError(f"{network}: was trained on {', '.join(trained.normalisations)}, not on {machine}")
     extract = FeatureExtractor(trained.network, trained.normalisations[machine], settings.windows)
-    rows = store.rows(split="train", kind="noisy")
+    rows = store.normal_rows()
     clips = extract.rows(store, rows)
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
-    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen)
-    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed)
-    reference = []
-    for row, features_of_clip, score, distance in zip(
-        rows, clips, held_out[settings.detection.system], distances, strict=True
-    ):
-        about = store.clips.iloc[int(row)]
-        result = ClipScore(
-            machine_type=machine,
-            model_version="",
-            system=settings.detection.system,
-            score=float(score),
-            threshold=detectors.thresholds[settings.detection.system],
-            domain="target" if about["domain"] == "target" else "source",
-            duration_s=float(about["duration_s"]),
-            segments=(),
-            reconstruction_error=float(features_of_clip.errors.mean()),
-            systems={},
-            signals=Signals(
-                float(about["level_dbfs"]),
-                float(about["clipped_share"]),
-                float(about["spectral_centroid_hz"]),
-                int(about["sample_rate_in"]),
-                tuple(map(float, about["octave_levels_db"])),
-            ),
-            embedding_distance=float(distance),
-        )
-        reference.append(result.to_record())
-    frame = pd.DataFrame(reference)
-    if unseen.any():  # what the network remembers is no reference for what it has never heard
-        frame.loc[~unseen & ~is_target, ["score", "margin", "reconstruction_error", "embedding_distance"]] = np.nan
+    recordings = store.clips["recording"].to_numpy()[rows]
+    detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen, recordings)
+    calibration = detectors.calibrations[settings.detection.system]
+    if calibration.warning:
+        log.warning("%s: %s", machine, calibration.warning)
+    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed, recordings)
+    system = settings.detection.system
+    reference = make_reference(
+        store.clips.iloc[rows],
+        clips,
+        held_out[system],
+        distances,
+        unseen,
+        machine_type=machine,
+        system=system,
+        threshold=detectors.thresholds[system],
+    )
     save_bundle(
         out,
-        settings=settings,
+        settings=settings.model_copy(update={"audio": store.audio}),  # with the channel that was really heard
         machine_type=machine,
         data_fingerprint=store.fingerprint,
         recordings=store.recordings,
         trained=trained,
         detectors=replace(detectors, embeddings=embeddings),
-        reference=frame,
+        reference=reference,
         usual=usual_residual(extract, store, rows, is_target),
+        trained_on=TrainedOn.of_clips(store.clips.iloc[rows]),
+        expected=ExpectedBands.fit([clip.log_mel for clip in clips]),
     )
 
 
@@ -145,6 +143,7 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
     ``data/<machine>`` is where the clips of the report's players are taken from.
     """
     from masd.bundle.bundle import load_bundle
+    from masd.data.check.findings import say
     from masd.data.data_sets import local_data
     from masd.data.folders import read_machine
     from masd.data.store import FeatureStore
@@ -153,7 +152,9 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
 
     loaded = load_bundle(bundle)
     _check_machine(bundle, loaded.manifest.machine_type, machine)
-    clips = read_machine(local_data(data, [machine]) / machine, loaded.settings.data).split("test")
+    read = read_machine(local_data(data, [machine]) / machine, loaded.settings.data)
+    say(machine, [finding for finding in read.findings if finding.code in ("unknown_words_test", "unlabelled_test")])
+    clips = read.split("test")
     with replacing_folder(out) as staged:
         evaluate_scorer(
             loaded.scorer,
@@ -234,7 +235,7 @@ def gate(
         write_comparison(
             verdict, scores, candidate, champion, settings.gate, page, recording=recording, seed=settings.seed
         )
-    write_text(out, json.dumps(asdict(verdict), indent=2) + "\n")
+    write_text(out, json_text(asdict(verdict), indent=2) + "\n")
     return verdict
 
 

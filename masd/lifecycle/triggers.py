@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
+from masd.files import json_text
 from masd.registry.audit import current_actor, now
 from masd.storage.locks import exclusive
 from masd.storage.protocol import MissingObjectError, ObjectStore
@@ -93,7 +94,7 @@ def once(store: ObjectStore, kind: str, about: dict[str, Any], work: Callable[[]
             code, outcome = work()
     except BaseException as error:
         with suppress(MasdError):  # it then looks killed, which may be retried as well
-            why = " ".join(str(error).split()) or type(error).__name__
+            why = one_line(error) or type(error).__name__
             _write(store, key, replace(record, state="failed", ended=now(), outcome=why))
         raise
     done = replace(record, state="done", ended=now(), code=code, outcome=outcome)
@@ -150,4 +151,4 @@ def _read(store: ObjectStore, key: str) -> TriggerRecord | None:
 
 
 def _write(store: ObjectStore, key: str, record: TriggerRecord) -> None:
-    store.write(key, (json.dumps(asdict(record), indent=2) + "\n").encode())
+    store.write(key, (json_text(asdict(record), indent=2) + "\n").encode())

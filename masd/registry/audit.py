@@ -10,6 +10,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from masd.errors import MasdError
+from masd.files import json_text
 from masd.storage.protocol import ObjectStore
 
 Event = Literal["register", "promote", "rollback", "refuse", "ask", "prune"]
@@ -21,8 +22,21 @@ _NAME = re.compile(r"(?P<stamp>\d{8}T\d{6}\.\d{6})-(?P<event>[a-z]+)(?:-(?P<vers
 
 
 @dataclass(frozen=True)
+class RunDecision:
+    """Which pipeline run acts, and what its gate decided and why."""
+
+    run: str
+    decision: Literal["promote", "ask", "refuse"]
+    reason: str
+
+
+@dataclass(frozen=True)
 class AuditRecord:
-    """Who did what, when and why; ``previous`` and ``version`` are where a pointer stood before and stands now."""
+    """Who did what, when and why; ``previous`` and ``version`` are where a pointer stood before and stands now.
+
+    ``run``, ``decision`` and ``decision_reason`` are those of the :class:`RunDecision`, empty where a person acted.
+    ``reason`` is a sentence for people.
+    """
 
     event: Event
     machine_type: str
@@ -32,6 +46,9 @@ class AuditRecord:
     time: str
     reason: str
     metrics: dict[str, Any]
+    run: str = ""
+    decision: str = ""
+    decision_reason: str = ""
 
 
 def current_actor() -> str:
@@ -56,21 +73,33 @@ class AuditTrail:
         self._place = f"models/{machine}/audit"
 
     def add(
-        self, event: Event, version: str, previous: str | None, reason: str, metrics: dict[str, Any] | None = None
+        self,
+        event: Event,
+        version: str,
+        previous: str | None,
+        reason: str,
+        metrics: dict[str, Any] | None = None,
+        gate: RunDecision | None = None,
     ) -> str:
         """Write a record; returns its key.
 
         Its name sorts after all that are there, even those of a machine whose clock is ahead.
         """
-        record = AuditRecord(event, self._machine, version, previous, current_actor(), now(), reason, metrics or {})
+        by = (gate.run, gate.decision, gate.reason) if gate else ()
+        record = AuditRecord(
+            event, self._machine, version, previous, current_actor(), now(), reason, metrics or {}, *by
+        )
         stamps = [datetime.strptime(str(self._part(key, "stamp")), _STAMP) for key in self._keys()[-1:]]
         stamp = max([datetime.now(UTC).replace(tzinfo=None), *(last + timedelta(microseconds=1) for last in stamps)])
         key = f"{self._place}/{stamp.strftime(_STAMP)}-{event}-{version}-{uuid4().hex[:8]}.json"
-        self._store.write(key, (json.dumps(asdict(record), indent=2) + "\n").encode())
+        self._store.write(key, (json_text(asdict(record), indent=2) + "\n").encode())
         return key
 
     def records(self, *events: Event) -> list[dict[str, Any]]:
-        """All records, or those of some events, oldest first."""
+        """All records, or those of some events, oldest first.
+
+        Those of masd 0.1.0 have no ``run``, ``decision`` and ``decision_reason``: here these are empty.
+        """
         keys = [key for key in self._keys() if not events or self._part(key, "event") in events]
         return [self._read(key) for key in keys]
 
@@ -92,7 +121,7 @@ class AuditTrail:
             record: dict[str, Any] = json.loads(self._store.read(key))
         except ValueError as error:
             raise MasdError(f"{self._store.url}/{key}: unreadable record ({error}); move it away to go on") from error
-        return record
+        return {"run": "", "decision": "", "decision_reason": ""} | record
 
 
 def productions(current: str | None, moves: list[dict[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from masd.errors import MasdError
-from masd.registry.audit import AuditTrail
+from masd.registry.audit import AuditTrail, RunDecision
 from masd.registry.layout import CLAIM, MANIFEST, numbered, place_of
 from masd.storage.protocol import ObjectStore, StoreError
 
@@ -21,6 +21,7 @@ def add_version(
     prepare: Callable[[str], None],
     reason: str,
     metrics: dict[str, Any],
+    gate: RunDecision | None,
 ) -> tuple[str, str]:
     """Register the folder ``staged``, which ``prepare(version)`` may still complete; returns version and claim.
 
@@ -29,7 +30,7 @@ def add_version(
     version, claim = _claim_number(store, machine)
     try:
         prepare(version)
-        _write(store, machine, staged, version, claim, reason, metrics)
+        _write(store, machine, staged, version, claim, reason, metrics, gate)
     except BaseException:
         with suppress(MasdError):  # the store has gone: verify and prune know what this leaves
             _withdraw(store, f"{place_of(machine)}/{version}", claim)
@@ -57,14 +58,21 @@ def _claim_number(store: ObjectStore, machine: str) -> tuple[str, str]:
 
 
 def _write(
-    store: ObjectStore, machine: str, staged: Path, version: str, claim: str, reason: str, metrics: dict[str, Any]
+    store: ObjectStore,
+    machine: str,
+    staged: Path,
+    version: str,
+    claim: str,
+    reason: str,
+    metrics: dict[str, Any],
+    gate: RunDecision | None,
 ) -> None:
     place = f"{place_of(machine)}/{version}"
     for file in sorted(path for path in staged.rglob("*") if path.is_file()):
         name = file.relative_to(staged).as_posix()
         if name != MANIFEST:
             store.upload(file, f"{place}/{name}")
-    record = AuditTrail(store, machine).add("register", version, None, reason, metrics)
+    record = AuditTrail(store, machine).add("register", version, None, reason, metrics, gate)
     try:
         if not list(store.list(claim)):  # pruned as one that was killed long ago
             raise StoreError(f"{store.url}: registering {machine} took so long that it was given up; try again")

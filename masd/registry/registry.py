@@ -19,8 +19,8 @@ A store has no transactions, so the order of writes makes up for them. A version
 * *prune*: alone, as above: the manifest, the record, all other files. Killed between them: no version; pruning again
   goes on.
 
-:meth:`Registry.verify` tells of each of these, and what mends it. What a call has returned for is never undone by
-a crash of either side.
+:func:`masd.registry.verify.verify` reports each of these and says what mends it. What a call has returned for is never
+undone by a crash of either side.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,7 @@ from masd.bundle.manifest import Manifest, load_manifest, parse_manifest, stamp
 from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
-from masd.registry.audit import MOVES, AuditTrail, Event, now, productions
+from masd.registry.audit import MOVES, AuditTrail, Event, RunDecision, now, productions
 from masd.registry.files import cached_version, check_stored, check_version, write_sums
 from masd.registry.layout import MANIFEST, numbered, place_of, whole
 from masd.registry.registration import add_version
@@ -123,6 +123,14 @@ class Registry:
         pointer = self.pointer(machine, name)
         return None if pointer is None else str(pointer["version"])
 
+    def in_production(self, machines: Iterable[str] | None = None) -> dict[str, str]:
+        """The version in production by machine, of those given or of all; one with nothing there is left out."""
+        found = {
+            machine: self.channel(machine, "production")
+            for machine in (self.machines() if machines is None else machines)
+        }
+        return {machine: version for machine, version in found.items() if version is not None}
+
     def pointer(self, machine: str, name: Channel) -> dict[str, Any] | None:
         """All a pointer says: ``version``, ``manifest_sha256``, ``time``."""
         key = f"{place_of(machine)}/channels/{name}.json"
@@ -141,6 +149,7 @@ class Registry:
         *,
         metrics: dict[str, Any],
         reason: str = "",
+        gate: RunDecision | None = None,
         build: Callable[[Path, str], None] | None = None,
     ) -> str:
         """Copy a bundle in as a new version, point ``candidate`` at it, and return the version.
@@ -159,7 +168,7 @@ class Registry:
                     build(staged, version)
                 write_sums(staged)
 
-            version, claim = add_version(self.store, machine, staged, prepare, reason, metrics)
+            version, claim = add_version(self.store, machine, staged, prepare, reason, metrics, gate)
         self.nominate(machine, version)
         with suppress(StoreError):  # prune removes it later
             self.store.delete(claim)
@@ -169,25 +178,50 @@ class Registry:
         """Point ``candidate`` at a version, as registering does; for one whose writer was killed just before that."""
         self._write_pointer(machine, "candidate", self._pointing_at(machine, version))
 
-    def promote(self, machine: str, version: str, *, reason: str, metrics: dict[str, Any] | None = None) -> None:
+    def promote(
+        self,
+        machine: str,
+        version: str,
+        *,
+        reason: str,
+        metrics: dict[str, Any] | None = None,
+        gate: RunDecision | None = None,
+    ) -> None:
         """Put a version into production, after checking that it is whole.
 
+        :param gate: what let it pass, where a pipeline run acts.
         :raises MasdError: no such version, a damaged one, or somebody else is moving the pointer or has just moved it.
         """
         previous = self._in_production(machine)
         self.check(machine, version)
         with self._moving(machine, previous) as lease:
-            self._move(machine, version, lease, "promote", previous, reason, metrics)
+            self._move(machine, version, lease, "promote", previous, reason, metrics, gate)
 
-    def refuse(self, machine: str, version: str, *, reason: str, metrics: dict[str, Any] | None = None) -> None:
+    def refuse(
+        self,
+        machine: str,
+        version: str,
+        *,
+        reason: str,
+        metrics: dict[str, Any] | None = None,
+        gate: RunDecision | None = None,
+    ) -> None:
         """Record that a candidate may not ship; production stays where it is."""
         self._manifest(machine, version)
-        AuditTrail(self.store, machine).add("refuse", version, self.channel(machine, "production"), reason, metrics)
+        self._record("refuse", machine, version, reason, metrics, gate)
 
-    def ask(self, machine: str, version: str, *, reason: str, metrics: dict[str, Any] | None = None) -> None:
+    def ask(
+        self,
+        machine: str,
+        version: str,
+        *,
+        reason: str,
+        metrics: dict[str, Any] | None = None,
+        gate: RunDecision | None = None,
+    ) -> None:
         """Record that a candidate may ship once a person approves it, by :meth:`promote`."""
         self._manifest(machine, version)
-        AuditTrail(self.store, machine).add("ask", version, self.channel(machine, "production"), reason, metrics)
+        self._record("ask", machine, version, reason, metrics, gate)
 
     def rollback(self, machine: str, *, reason: str) -> str:
         """Point production at the version that was there before the current one; returns that version.
@@ -255,11 +289,24 @@ class Registry:
         previous: str | None,
         reason: str,
         metrics: dict[str, Any] | None = None,
+        gate: RunDecision | None = None,
     ) -> None:
         pointer = self._pointing_at(machine, version)  # which is still there, and stays: pruning takes the same lock
-        AuditTrail(self.store, machine).add(event, version, previous, reason, metrics)
+        AuditTrail(self.store, machine).add(event, version, previous, reason, metrics, gate)
         lease.check(f"{machine}: {event} to version {version}")
         self._write_pointer(machine, "production", pointer)
+
+    def _record(
+        self,
+        event: Event,
+        machine: str,
+        version: str,
+        reason: str,
+        metrics: dict[str, Any] | None,
+        gate: RunDecision | None,
+    ) -> None:
+        """A record of a decision that moves no pointer."""
+        AuditTrail(self.store, machine).add(event, version, self.channel(machine, "production"), reason, metrics, gate)
 
     def _pointing_at(self, machine: str, version: str) -> dict[str, str]:
         return {"version": version, "manifest_sha256": self.manifest_sha256(machine, version), "time": now()}

@@ -3,6 +3,7 @@
 import os
 import re
 
+from masd.errors import one_line
 from masd.storage.protocol import MissingObjectError, StoreError
 
 FULL = "the store is full; make room or raise its quota, then try again"
@@ -46,6 +47,6 @@ def explained(error: Exception, url: str, what: str, key: str) -> StoreError:
         return StoreError(f"{tried}: {advice} ({said})")
     if isinstance(error, HTTPError):
         endpoint = os.environ.get("MASD_S3_ENDPOINT", "https://s3.amazonaws.com")
-        reason = " ".join(str(getattr(error, "reason", None) or error).split())[:160]
+        reason = one_line(getattr(error, "reason", None) or error, 160)
         return StoreError(f"{tried}: no answer from {endpoint}; check MASD_S3_ENDPOINT and the network ({reason})")
-    return StoreError(f"{tried}: {' '.join(str(error).split())[:200]}")
+    return StoreError(f"{tried}: {one_line(error, 200)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import sha256
 from pipelines.local.process import Say
 
@@ -166,7 +166,7 @@ class Cluster:
         elif status:
             why = f"the server answers {status} {getattr(error, 'reason', '')}: {_said(getattr(error, 'body', ''))}"
         else:
-            why = " ".join(str(error).split())[:200]
+            why = one_line(error, 200)
         return MasdError(f"{self.endpoint}: {what}: {why}")
 
 
@@ -204,7 +204,7 @@ def _ending(run: Any) -> str:
     failed = f" in {', '.join(names)}" if names else ""
     message = run.error.message if run.error and run.error.message else ""
     ending = {"FAILED": "failed", "CANCELED": "was stopped"}[run.state]
-    return f"{ending}{failed}{': ' if message else ''}{' '.join(message.split())[:200]}"
+    return f"{ending}{failed}{': ' if message else ''}{one_line(message, 200)}"
 
 
 def _said(body: Any) -> str:
@@ -214,4 +214,4 @@ def _said(body: Any) -> str:
         text = str(content.get("message") or content.get("error") or text)
     except (ValueError, AttributeError):
         pass
-    return " ".join(text.split())[:160] or "no reason given"
+    return one_line(text, 160) or "no reason given"

@@ -49,7 +49,7 @@ def verdicts(registry: str, machines: Sequence[str], run_id: str) -> list[dict[s
         record
         for machine in machines
         for record in models.audit(machine, "promote", "ask", "refuse")
-        if f"id {run_id})" in record["reason"]
+        if record["run"] == run_id
     ]
     latest = {record["machine_type"]: record for record in found}
     return [latest[machine] for machine in machines if machine in latest]

@@ -9,16 +9,28 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from components.step import StepLine
+from masd.data.check.findings import LINE as FINDING_LINE
 from masd.errors import MasdError
 from masd.progress import PLAIN_LINE
 from pipelines.local.containers import remove_containers
+
+
+class StepsFailedError(MasdError):
+    """A pipeline that has not run to its end; ``machines`` are those whose steps failed, none where it was a step of
+    all of them.
+    """
+
+    def __init__(self, message: str, machines: frozenset[str]) -> None:
+        super().__init__(message)
+        self.machines = machines
+
 
 Say = Callable[[str], None]
 Runner = Literal["subprocess", "docker"]
@@ -61,7 +73,7 @@ def working_folder(out: Path) -> Iterator[Path]:
 def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
     """Run what :mod:`pipelines.local` is ordered to run, in the folder of :func:`working_folder`.
 
-    :raises MasdError: a step failed; names the step, the machine and what the step itself said last.
+    :raises StepsFailedError: a step failed; names the step, the machine and what the step itself said last.
     """
     if find_spec("kfp") is None:
         raise MasdError("pipelines need Kubeflow's SDK: pip install 'masd[pipelines]'")
@@ -76,7 +88,7 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
             last = raw.strip() or last
             line = StepLine.find(raw)
             if line is None:
-                if PLAIN_LINE.fullmatch(raw.strip()):
+                if PLAIN_LINE.fullmatch(raw.strip()) or FINDING_LINE.fullmatch(raw.strip()):
                     say(f"    {raw.strip()}")
                 continue
             say(str(line))
@@ -90,11 +102,18 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
     where = f"the steps so far are in {steps}, the log in {log_file}"
     if failed:
         others = f" (and {len(failed) - 1} more, see the log)" if len(failed) > 1 else ""
-        raise MasdError(f"{failed[0]}{others}; {where}")
+        raise StepsFailedError(f"{failed[0]}{others}; {where}", _machines([*failed, *running.values()]))
     if running:  # whatever the runner says of them
-        raise MasdError(f"{' and '.join(running)} ended without a word (killed, or out of memory?); {where}")
+        why = "ended without a word (killed, or out of memory?)"
+        raise StepsFailedError(f"{' and '.join(running)} {why}; {where}", _machines(running.values()))
     if code != 0:
-        raise MasdError(f"the pipeline failed: {last}; {where}")
+        raise StepsFailedError(f"the pipeline failed: {last}; {where}", frozenset())
+
+
+def _machines(lines: Iterable[StepLine]) -> frozenset[str]:
+    """None where a line is of a step of all machines."""
+    machines = {line.machine for line in lines}
+    return frozenset() if machines & {"", "the fleet"} else frozenset(machines)
 
 
 @contextmanager

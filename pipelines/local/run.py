@@ -3,18 +3,28 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from masd.config import Settings
+from masd.data.check.machines import unfit_machines
 from masd.data.data_sets import training_bytes
 from masd.errors import MasdError
 from masd.lifecycle.retraining import HELD_BACK, HeldBack
 from masd.storage.opening import absolute_url
 from pipelines.local.containers import check_engine
-from pipelines.local.process import LOG, STEPS, Runner, Say, run_pipeline, say_on_stderr, working_folder
+from pipelines.local.process import (
+    LOG,
+    STEPS,
+    Runner,
+    Say,
+    StepsFailedError,
+    run_pipeline,
+    say_on_stderr,
+    working_folder,
+)
 
 RESERVED = frozenset({"drift", "registry", STEPS})
 
@@ -37,10 +47,22 @@ class MachineVerdict:
 
 
 @dataclass(frozen=True)
+class MachineFailure:
+    """A machine that was not trained, and why."""
+
+    machine: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class TrainingRun:
-    """A training pipeline that has run to its end, whatever the gates said."""
+    """A training pipeline that has run to its end, whatever the gates said.
+
+    ``failed`` are the machines that were left out of it, because nothing can be trained on what there is.
+    """
 
     verdicts: tuple[MachineVerdict, ...]
+    failed: tuple[MachineFailure, ...]
     report: Path
     summary: Path
     registry: str
@@ -78,29 +100,43 @@ def run_training(
     ``verdict.json``, ``report.html``, ``comparison.html``, result files) and, unless ``registry`` names another, the
     model registry ``out/registry``. A second run into the same ``out`` adds versions to the registry and takes the
     place of the first run's results; until it has ended well those stay as they were. The outputs of single
-    steps are kept, in ``out/steps``, only when a step has failed. Two machines are worked on at a time; one
-    that fails does not stop the others, whose versions are registered, but there is then no report.
+    steps are kept, in ``out/steps``, only when a step has failed. Two machines are worked on at a time.
+
+    Names and folders of all machines are looked at before the first step. A machine that cannot be trained is left out,
+    and named in the report and in the answer. One of which a step fails does not stop the others either: their versions
+    are registered and the report is written, with the failure in it, before the error is raised.
 
     :param data: a folder or ``s3://bucket/prefix`` with one folder per machine.
     :param machines: machine types; none: all below ``data``.
     :param registry: a path, ``file://`` or ``s3://bucket/prefix``.
     :param runner: steps as processes of this environment, or as containers of ``MASD_IMAGE`` on a Docker engine.
     :param say: is given one line of progress at a time.
-    :raises MasdError: no such machine, ``out`` in use, no Docker engine or image, or a failed step (named, with its
-        error).
+    :raises MasdError: no machine that can be trained, ``out`` in use, no Docker engine or image, or a failed step
+        (named, with its error).
     """
     start = time.monotonic()
     root = _registry(registry, out)
+    fit, failed = _fit(data, machines, settings, out)
+    for machine, reason in failed.items():
+        say(f"{machine} is left out: {reason}")
     arguments = {
         "data": absolute_url(str(data)),
-        "machines": _chosen(data, machines, out),
+        "machines": fit,
         "registry": root,
         "config": settings.to_yaml(),
     }
     order = _order("training", runner, arguments)
     with working_folder(out.resolve()) as steps:
-        run_pipeline(order, steps, say)
-        return _publish(steps, root, start)
+        try:
+            run_pipeline(order, steps, say)
+        except StepsFailedError as error:
+            if not error.machines or not (finished := _finished(steps, error.machines)):
+                raise
+            failed |= {machine: str(error) for machine in error.machines}
+            run = _publish(steps, _gather(steps, finished, failed), root, start, failed)
+            raise MasdError(f"{error}; the report of the other machines is {run.report}") from error
+        report = _gather(steps, _finished(steps), failed) if failed else _output(steps, "report")
+        return _publish(steps, report, root, start, failed)
 
 
 def run_monitoring(
@@ -139,7 +175,7 @@ def run_monitoring(
         shutil.rmtree(out / "drift", ignore_errors=True)
         _output(steps, "drift").replace(out / "drift")
         retrained = any(steps.glob("masd-*/report"))
-        training = _publish(steps, root, start) if retrained else None
+        training = _publish(steps, _output(steps, "report"), root, start, {}) if retrained else None
     held_back = tuple(map(HeldBack.read, sorted((out / "drift").glob(f"*/{HELD_BACK}"))))
     return MonitoringRun(out / "drift", held_back, training, out / LOG, time.monotonic() - start)
 
@@ -168,6 +204,52 @@ def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:
     return sorted(chosen, key=lambda machine: -known[machine])
 
 
+def _fit(data: str | Path, machines: Sequence[str], settings: Settings, out: Path) -> tuple[list[str], dict[str, str]]:
+    """Machines to train, those with most recordings first, and those that cannot be, with the reason.
+
+    :raises MasdError: none can be.
+    """
+    known = training_bytes(data)
+    chosen = list(dict.fromkeys(machines)) or list(known)
+    bad: dict[str, str] = {}
+    for machine in chosen:
+        try:
+            _chosen(data, [machine], out)
+        except MasdError as error:
+            bad[machine] = str(error)
+    bad |= unfit_machines(data, [machine for machine in chosen if machine not in bad], settings)
+    if len(bad) == len(chosen):
+        raise MasdError("; ".join(bad.values()))
+    return sorted((machine for machine in chosen if machine not in bad), key=lambda machine: -known[machine]), bad
+
+
+def _finished(steps: Path, failed: Collection[str] = ()) -> list[tuple[Path, Path, Path]]:
+    """Evaluation, verdict and comparison of every machine that went through all steps."""
+    # kfp.local lays them out as <pipeline>-<time>/<iteration of the loop>/<task>/<output>
+    found = []
+    for evaluation in sorted(steps.glob("masd-*/for-loop-*/evaluate/evaluation")):
+        judged = evaluation.parent.parent / "gate"
+        about = (evaluation, judged / "verdict", judged / "comparison")
+        if all(path.exists() for path in about) and _machine_of(evaluation) not in failed:
+            found.append(about)
+    return found
+
+
+def _machine_of(evaluation: Path) -> str:
+    metrics: dict[str, Any] = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    return str(metrics["machine_type"])
+
+
+def _gather(steps: Path, finished: Sequence[tuple[Path, Path, Path]], failed: Mapping[str, str]) -> Path:
+    """The report once more, with the machines that the report step does not know of."""
+    from masd.evaluation.pages.summary import write_summary
+
+    evaluations, verdicts, comparisons = zip(*finished, strict=True)
+    out = steps / "gathered"
+    write_summary(evaluations, verdicts, out, comparisons, failed)
+    return out
+
+
 def _is_result(folder: Path) -> bool:
     return (folder / "metrics.json").is_file() and (folder / "verdict.json").is_file()
 
@@ -177,11 +259,11 @@ def _registry(url: str | None, out: Path) -> str:
     return absolute_url(url or str(out / "registry"))
 
 
-def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
-    """Move the report and the machines' folders from the report step's output to where users look."""
+def _publish(steps: Path, report: Path, registry: str, start: float, failed: Mapping[str, str]) -> TrainingRun:
+    """Move the report and the machines' folders from ``report`` to where users look."""
     out = steps.parent
     # The machines' folders first, then the pages that link to them.
-    gathered = sorted(_output(steps, "report").iterdir(), key=Path.is_file)
+    gathered = sorted(report.iterdir(), key=Path.is_file)
     for folder in out.iterdir():  # the results of a run before this one
         if _is_result(folder):
             shutil.rmtree(folder)
@@ -194,6 +276,7 @@ def _publish(steps: Path, registry: str, start: float) -> TrainingRun:
     verdicts.sort(key=lambda verdict: verdict.machine)
     return TrainingRun(
         verdicts=tuple(verdicts),
+        failed=tuple(MachineFailure(machine, reason) for machine, reason in sorted(failed.items())),
         report=out / "report.html",
         summary=out / "summary.json",
         registry=registry,

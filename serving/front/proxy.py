@@ -5,7 +5,6 @@ all of its addresses are loopback addresses, and this small application is the o
 is answered before its body is read, and what it may reach is a short list.
 """
 
-import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
@@ -15,7 +14,9 @@ from typing import Any
 import httpx
 import uvicorn
 
+from masd.files import json_text
 from serving.front.auth import StaticToken
+from serving.front.content_type import LOOKED_AT, is_multipart, known_type
 from serving.torchserve.config import listen
 
 Message = MutableMapping[str, Any]
@@ -83,10 +84,16 @@ class Front:
 
     async def _pass_on(self, scope: Message, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         url = httpx.URL(self._inference_url).copy_with(raw_path=scope["raw_path"] + _query(scope))
-        passed = [(name, value) for name, value in headers.items() if name in PASSED_HEADERS]
-        content = self._body(receive) if scope["method"] in ("POST", "PUT") else None
-        request = self._http.build_request(scope["method"], url, headers=passed, content=content)
+        passed = {name: value for name, value in headers.items() if name in PASSED_HEADERS}
+        content: AsyncIterator[bytes] | bytes | None = None
         try:
+            if scope["method"] in ("POST", "PUT"):
+                content = self._body(receive)
+                content_type, form = headers.get(b"content-type", b""), b""
+                if is_multipart(content_type) and 0 < int(headers.get(b"content-length", b"0")) <= LOOKED_AT:
+                    content = form = b"".join([piece async for piece in content])
+                passed[b"content-type"] = known_type(content_type, form)
+            request = self._http.build_request(scope["method"], url, headers=list(passed.items()), content=content)
             response = await self._http.send(request)
         except TooLargeError:
             await _error(send, 413, "too_large", f"the body is larger than {self._max_bytes} bytes")
@@ -167,7 +174,7 @@ async def _error(send: Send, code: int, error: str, detail: str) -> None:
 
 
 async def _reply(send: Send, status: int, body: dict[str, Any]) -> None:
-    await _send(send, status, "application/json", json.dumps(body).encode())
+    await _send(send, status, "application/json", json_text(body).encode())
 
 
 async def _send(send: Send, status: int, content_type: str, body: bytes) -> None:

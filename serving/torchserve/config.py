@@ -63,9 +63,8 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where one TorchServe listens: for inference on ``host``, with all else on the loopback address."""
+    """The ports on which one TorchServe listens, all of the loopback address."""
 
-    host: str
     port: int
     management_port: int
     metrics_port: int
@@ -76,7 +75,9 @@ class Addresses:
     def claim(
         cls, host: str, port: int, management_port: int, metrics_port: int, grpc_port: int | None = 0
     ) -> "Addresses":
-        """Check that the ports can be listened on (0 means any), and find one more for gRPC management.
+        """Check that the ports can be listened on (0 means any), and find one for inference and gRPC management each.
+
+        ``host`` and ``port`` are those of the listener before TorchServe: only checked here, together with the others.
 
         TorchServe opens gRPC whether wanted or not, and on fixed ports, so that no second server could run: None means
         its usual port, or any where that is taken.
@@ -89,15 +90,16 @@ class Addresses:
             (LOOPBACK, metrics_port, "--metrics-port"),
             (LOOPBACK, _usual_or_any(GRPC_PORT) if grpc_port is None else grpc_port, "--grpc-port"),
             (LOOPBACK, 0, "gRPC management"),
+            (LOOPBACK, 0, "inference"),
         ]
         with ExitStack() as held:  # all held at once, so that they differ
-            ports = [listen(held.enter_context(socket.socket()), *address) for address in wanted]
-        return cls(host, *ports)
+            _, *others, inference = (listen(held.enter_context(socket.socket()), *address) for address in wanted)
+        return cls(inference, *others)
 
     @property
     def url(self) -> str:
         """Of the inference API."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{LOOPBACK}:{self.port}"
 
     @property
     def management_url(self) -> str:

@@ -41,7 +41,7 @@ class Explainer:
 
         part = excerpt(recording, score, lambda clip: self._scorer.score([clip], thresholds=[score.threshold])[0])
         start_s, segments = part.start_s, part.segments
-        log_mel = self._scorer.log_mel(part.recording.samples)
+        log_mel = self._scorer.frames(part.recording)
         unusual = self._usual.excess(self._scorer.extract.residual(log_mel))
         audio = self._scorer.settings.audio
         hop_s = audio.hop_length / audio.sample_rate

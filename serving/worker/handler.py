@@ -4,7 +4,6 @@ Nothing of masd is imported at the top: TorchServe answers an ImportError of thi
 own with this name, and reports that one as missing. Imported in ``initialize``, the true reason reaches the log.
 """
 
-import json
 import logging
 import os
 import sys
@@ -56,6 +55,7 @@ class ScoringHandler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text per request, its HTTP status set on the context."""
+        from masd.files import json_text
         from serving.worker.batch import answer
         from serving.worker.metrics import BatchMetrics
 
@@ -71,7 +71,7 @@ class ScoringHandler:
             context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)
         for fields in data:
             self._let_go(fields)
-        return [json.dumps(reply.body) for reply in replies]
+        return [json_text(reply.body) for reply in replies]
 
     @staticmethod
     def _let_go(fields: dict[str, Any]) -> None:

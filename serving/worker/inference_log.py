@@ -4,7 +4,6 @@ A worker only appends to a local file, before it answers; :mod:`serving.log_ship
 """
 
 import fcntl
-import json
 import logging
 import os
 import time
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from masd.detection.result import ClipScore
+from masd.files import json_text
 
 LOG_VARIABLE = "MASD_INFERENCE_LOG"
 """Environment variable that names the folder the workers write to; unset or empty means no log."""
@@ -47,7 +47,7 @@ class InferenceLog:
         """Append one row for each ``(request_id, score)``."""
         time_text = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [
-            json.dumps({"time": time_text, "request_id": request_id, **score.to_record()}) + "\n"
+            json_text({"time": time_text, "request_id": request_id, **score.to_record()}) + "\n"
             for request_id, score in scores
         ]
         if not rows:

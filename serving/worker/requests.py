@@ -1,15 +1,14 @@
 """What a caller sent, in any of the accepted shapes, and the shape the answer goes back in.
 
-* plain: the audio bytes as the body, or a form (or gRPC's map of inputs) with a ``data`` file;
+* plain: the audio bytes as the body, or a form (or gRPC's map of inputs) with a ``data`` file, or several;
 * instances: ``{"instances": [{"b64": "..."}], "parameters": {"threshold": 0.4, "request_id": "..."}}``;
-* v2: the Open Inference Protocol, one BYTES input with one base64 string per clip.
+* v2: the Open Inference Protocol, one BYTES input with one base64 string per clip, or its binary extension.
 
 ``threshold``, ``request_id`` and ``top_segments`` come as fields of the form or, in JSON, under ``parameters``.
 TorchServe drops the query string.
 """
 
-import base64
-import binascii
+import codecs
 import json
 import math
 from collections.abc import Mapping
@@ -18,6 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from masd.errors import MasdError
+from masd.files import json_text
+from serving.worker import open_inference
+from serving.worker.encodings import NotBase64Error, base64_bytes
+from serving.worker.forms import FormError, form_fields
 
 MAX_REQUEST_ID = 256
 """Longest ``request_id``, in characters: it is echoed and logged, so it is not a place for a payload."""
@@ -72,7 +75,7 @@ class Request:
                 "name": "answers",
                 "shape": [len(answers)],
                 "datatype": "BYTES",
-                "data": [json.dumps(answer) for answer in answers],
+                "data": [json_text(answer) for answer in answers],
             }
             head = {} if self.request_id is None else {"id": self.request_id}
             return {**head, "model_name": model, "model_version": version, "outputs": [output]}
@@ -101,9 +104,43 @@ def parse(fields: Mapping[str, Any]) -> Request:
         if isinstance(content, dict):
             return _json(content, beside)
         content = _bytes(content)
-        if bytes(content[:64]).lstrip()[:1] == b"{":
-            return _json(_loads(content), beside)
+        if _is_json(bytes(content[:64])):
+            text, binary = open_inference.split_binary(content)
+            return _json(_loads(text), beside, binary)
+        if (form := _form(content)) is not None:
+            return form
     return Request((_not_empty(_bytes(content)),), **_parameters(beside))
+
+
+def _is_json(start: bytes) -> bool:
+    """Whether a body with this start is an object: after a byte order mark too, which Windows likes to write."""
+    if start.startswith((codecs.BOM_UTF16_LE + b"{\0", codecs.BOM_UTF16_BE + b"\0{")):
+        return True
+    return start.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{"
+
+
+def _form(body: bytes | bytearray) -> Request | None:
+    """A form that TorchServe has handed on as it was; None where the body is none."""
+    try:
+        fields = form_fields(body, ("data", *PARAMETERS))
+    except FormError as error:
+        raise RequestError(400, "undecodable", str(error)) from error
+    if fields is None:
+        return None
+    clips = [content for name, content in fields if name == "data"]
+    beside = [(name, content) for name, content in fields if name != "data"]
+    given = {name: _text(content, name) for name, content in beside}
+    if not clips:
+        raise RequestError(400, "empty", "the form has no file named 'data'")
+    if len(given) < len(beside):
+        raise _wrong("a parameter is in the form twice")
+    if len(clips) == 1:
+        return Request((_not_empty(clips[0]),), **_parameters(given))
+    checked: Clips = tuple(
+        clip or RequestError(400, "empty", f"file {number} of the form holds no bytes")
+        for number, clip in enumerate(_list(clips, "data"))
+    )
+    return Request(checked, **_parameters(given), shape="instances")
 
 
 def _loads(raw: bytes | bytearray) -> dict[str, Any]:
@@ -119,7 +156,7 @@ def _loads(raw: bytes | bytearray) -> dict[str, Any]:
     return body
 
 
-def _json(body: dict[str, Any], beside: Mapping[str, str]) -> Request:
+def _json(body: dict[str, Any], beside: Mapping[str, str], binary: bytes = b"") -> Request:
     given = body.get("parameters") or {}
     if not isinstance(given, dict):
         raise _wrong("'parameters' must be an object")
@@ -132,21 +169,25 @@ def _json(body: dict[str, Any], beside: Mapping[str, str]) -> Request:
         return Request(clips, **_parameters({**beside, **given}), shape="instances")
     if "inputs" in body:
         named = {"request_id": body.get("id"), **beside, **given}  # the protocol's own "id" is as good a name
-        clips = _v2_clips(_list(body["inputs"], "inputs"))
+        named.pop(open_inference.IGNORED, None)
+        clips = _v2_clips(_list(body["inputs"], "inputs"), binary)
         return Request(clips, **_parameters(named), shape="v2")
     raise _wrong("a JSON body needs 'instances' or, for the Open Inference Protocol v2, 'inputs'")
 
 
-def _v2_clips(inputs: list[Any]) -> Clips:
+def _v2_clips(inputs: list[Any], binary: bytes) -> Clips:
     if len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _wrong("'inputs' must hold exactly one input, the clips")
     (tensor,) = inputs
     if tensor.get("datatype") != "BYTES":
         raise _wrong("inputs[0].datatype must be BYTES")
-    data = _list(tensor.get("data"), "inputs[0].data")
-    if tensor.get("shape") not in ([len(data)], [len(data), 1]):
+    found = open_inference.elements(tensor, binary)
+    if found is None:
+        raise RequestError(400, "undecodable", "the binary tensor is not as long as inputs[0] and its elements say")
+    data = _list(found, "inputs[0].data")
+    if not open_inference.fits(tensor.get("shape"), len(data)):
         raise _wrong(f"inputs[0].shape must be [{len(data)}], the number of clips in its data")
-    return tuple(_base64(item, f"inputs[0].data[{index}]") for index, item in enumerate(data))
+    return tuple(_clip(item, f"inputs[0].data[{index}]") for index, item in enumerate(data))
 
 
 def _parameters(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,10 +235,17 @@ def _base64(value: object, where: str) -> bytes | RequestError:
     if not isinstance(value, str):
         raise _wrong(f"{where} must be a base64 string")
     try:
-        audio = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
+        audio = base64_bytes(value)
+    except NotBase64Error:
         return RequestError(400, "undecodable", f"{where} is not base64")
     return audio or RequestError(400, "empty", f"{where} holds no bytes")
+
+
+def _clip(value: object, where: str) -> bytes | RequestError:
+    """An element of a tensor, which is base64 in JSON and the audio itself in binary."""
+    if isinstance(value, bytes):
+        return value or RequestError(400, "empty", f"{where} holds no bytes")
+    return _base64(value, where)
 
 
 def _bytes(value: object) -> bytes | bytearray:

@@ -14,7 +14,7 @@ from zenodo_server import Zenodo, serving
 
 from masd.cli.main import main
 from masd.data.download import transfer, zenodo
-from masd.data.download.catalogue import CONTENTS, RECORDS, machine_of
+from masd.data.download.catalogue import CONTENTS, RECORDS, machine_of, replaced
 from masd.data.download.fetch import fetch
 from masd.data.folders import list_machines, read_machine
 from masd.errors import MasdError
@@ -85,7 +85,7 @@ FAN = [
 
 
 def test_the_catalogue_has_every_set_of_every_year() -> None:
-    assert sorted(RECORDS) == sorted(f"dcase{year}-{part}" for year in range(2020, 2026) for part in CONTENTS)
+    assert sorted(RECORDS) == sorted(f"dcase{year}-{part}" for year in range(2020, 2027) for part in CONTENTS)
     assert len(set(RECORDS.values())) == len(RECORDS)
 
 
@@ -100,6 +100,9 @@ def test_the_catalogue_has_every_set_of_every_year() -> None:
         ("eval_data_3DPrinter_train_r2.zip", "3DPrinter"),
         ("dev_fan_part2.zip", "fan"),
         ("dev_data.zip", "dev_data"),
+        ("dev_ToyCar_r2.zip", "ToyCar"),
+        ("dev_gearboxEmu.zip", "gearboxEmu"),
+        ("eval_data_BlowerDustCollector_train.zip", "BlowerDustCollector"),
     ],
 )
 def test_the_machine_in_an_archives_name(file: str, machine: str) -> None:
@@ -110,8 +113,8 @@ def test_list_names_every_set_and_its_record(capsys: pytest.CaptureFixture[str])
     assert main(["dataset", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(RECORDS)
-    assert lines[-1].split()[0] == "dcase2025-eval"
-    assert lines[-1].endswith("https://zenodo.org/records/15519362")
+    assert lines[-1].split()[0] == "dcase2026-eval"
+    assert lines[-1].endswith("https://zenodo.org/records/20437238")
 
 
 def test_an_unknown_name_lists_the_known_ones_and_leaves_nothing(tmp_path: Path) -> None:
@@ -182,6 +185,31 @@ def test_an_additional_set_fills_up_the_machines(server: Zenodo, tmp_path: Path)
     server.files = {"eval_data_fan_train.zip": zipped(FAN[1], more)}  # one of the files is there already
     assert get(tmp_path, name="dcase2025-add") == ["fan"]
     assert [file for file in listing(tmp_path) if file.startswith("fan")] == sorted([*FAN, more])
+
+
+MACHINES_2026 = {
+    "dcase2026-dev": ["ToyCar", "ToyCarEmu", "bearingEmu", "fan", "gearboxEmu", "sliderEmu", "valveEmu"],
+    "dcase2026-add": ["ToyDrone", "ToothBrush", "SewingMachine", "BlowerDustCollector", "Sander"],
+}
+
+
+@pytest.mark.parametrize("name", MACHINES_2026)
+def test_2026_comes_as_the_other_years_do(name: str, server: Zenodo, tmp_path: Path) -> None:
+    kind = {"dcase2026-dev": "dev_{}.zip", "dcase2026-add": "eval_data_{}_train.zip"}[name]
+    server.files = {kind.format(machine): machine_zip(machine) for machine in MACHINES_2026[name]}
+    assert get(tmp_path, name=name) == sorted(MACHINES_2026[name])
+    assert len(read_machine(tmp_path / MACHINES_2026[name][0]).clips) == 3
+
+
+def test_an_archive_that_was_replaced_is_not_fetched(server: Zenodo, tmp_path: Path) -> None:
+    server.files = {"dev_ToyCar.zip": b"withdrawn", "dev_ToyCar_r2.zip": machine_zip("ToyCar")}
+    assert get(tmp_path, name="dcase2026-dev") == ["ToyCar"]
+    assert [name for name, _ in server.asked] == ["dev_ToyCar_r2.zip"]
+
+
+def test_later_revisions_replace_earlier_ones() -> None:
+    files = ["a.zip", "a_r2.zip", "a_r10.zip", "b_r2.zip", "c_part2.zip", "c.zip"]
+    assert replaced(files) == {"a.zip", "a_r2.zip"}
 
 
 # --- a bad line ------------------------------------------------------------------------------------------------------

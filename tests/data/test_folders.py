@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from masd.config import DataSettings
+from masd.data.check.findings import Finding
 from masd.data.clips import NO_ATTRIBUTE, Clip
 from masd.data.folders import MachineData, list_machines, read_machine
+from masd.data.listing import AUDIO_SUFFIXES
 from masd.errors import MasdError
 
 TRAIN = "train/section_00_source_train_normal_0000_vel_10.wav"
@@ -338,6 +341,13 @@ def test_no_training_clips(tmp_path: Path) -> None:
         ),
         (["train/normal/a.wav", "train/anomaly/b.wav"], "b.wav"),
         (["train/a.wav", "train/anomaly/night/c.wav"], "c.wav"),
+        *([["train/a.wav", f"train/{word}/b.wav"], f"{word}/b.wav"] for word in ("abnormal", "NG", "Faulty parts")),
+        (["train/a.wav", "train/anomaly_002.wav"], "anomaly_002.wav"),
+        (["train/a.wav", "train/monday/pump_NOK_3.wav"], "pump_NOK_3.wav"),
+        (["train/normal/a.wav", "train/normal/broken_1.wav"], "broken_1.wav"),
+        ([TRAIN, "train/section_00_source_train_abnormal_0000.wav"], "section_00_source_train_abnormal_0000.wav"),
+        ([TRAIN, "train/defect/section_00_source_train_normal_0001.wav"], "section_00_source_train_normal_0001.wav"),
+        (["train/normal_id_00_00000000.wav", "train/abnormal_id_00_00000000.wav"], "abnormal_id_00_00000000.wav"),
     ],
 )
 def test_anomalies_among_the_training_clips(files: list[str], culprit: str, tmp_path: Path) -> None:
@@ -373,6 +383,174 @@ def test_a_missing_folder_and_a_file_in_its_place(tmp_path: Path) -> None:
     assert str(tmp_path / "fan") in refusal(tmp_path / "fan")
     (tmp_path / "pump").touch()
     assert str(tmp_path / "pump") in refusal(tmp_path / "pump")
+
+
+# --- words, suffixes and tables as people have them -----------------------------------------------------------------
+
+
+def found(folder: Path) -> dict[str, Finding]:
+    return {finding.code: finding for finding in read_machine(folder).findings}
+
+
+@pytest.mark.parametrize("word", ["abnormal", "NG", "anomalies", "Faulty", "defect", "n.i.O.", "not ok"])
+def test_test_folders_of_any_word_for_anomalous(word: str, tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a.wav", f"test/{word}/1.wav", "test/OK/2.wav")
+    clips = by_name(read_machine(folder))
+    assert {name: clips[name].condition for name in ("1.wav", "2.wav")} == {"1.wav": "anomaly", "2.wav": "normal"}
+    assert found(folder) == {}
+
+
+def test_the_folder_of_a_test_clip_is_heard_before_its_name(tmp_path: Path) -> None:
+    files = ("train/a.wav", "test/ng_1.wav", "test/good_2.wav", "test/normal/bad_3.wav", "test/faulty/normal/4.wav")
+    clips = by_name(read_machine(make(tmp_path / "press", *files)))
+    assert {name: clip.condition for name, clip in clips.items() if clip.split == "test"} == {
+        "ng_1.wav": "anomaly",
+        "good_2.wav": "normal",
+        "bad_3.wav": "normal",
+        "4.wav": "normal",
+    }
+
+
+def test_the_folder_labels_a_blind_name(tmp_path: Path) -> None:
+    folder = make(tmp_path / "fan", TRAIN, "test/abnormal/section_00_0001.wav")
+    assert read_machine(folder).split("test")[0].condition == "anomaly"
+
+
+def test_words_that_say_nothing_are_named(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a.wav", "train/monday/b.wav", "test/squeaky/c.wav", "test/squeaky/d.wav")
+    seen = found(folder)
+    assert set(seen) == {"unknown_words_train", "unknown_words_test"}
+    assert "train/monday/ (1 clip)" in seen["unknown_words_train"].text
+    assert "test/squeaky/ (2 clips)" in seen["unknown_words_test"].text
+    assert seen["unknown_words_test"].clips == ("test/squeaky/c.wav", "test/squeaky/d.wav")
+
+
+def test_a_training_clip_that_says_both_is_named(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a.wav", "train/normal_or_faulty.wav")
+    assert found(folder)["ambiguous_train"].clips == ("train/normal_or_faulty.wav",)
+
+
+def test_test_clips_without_a_condition_are_counted(tmp_path: Path) -> None:
+    assert "1 test clip of unknown" in found(make(tmp_path / "p", "train/a.wav", "test/b.wav"))["unlabelled_test"].text
+
+
+SUFFIXES = [
+    *("wav", "WAV", "wave", "bwf", "rf64", "w64", "caf", "au", "snd", "sph", "aif", "aiff", "aifc", "flac"),
+    *("ogg", "oga", "opus", "mp2", "mp3", "voc"),
+]
+
+
+def test_training_takes_what_scoring_takes(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", *(f"train/clip_{number}.{suffix}" for number, suffix in enumerate(SUFFIXES)))
+    assert len(read_machine(folder).clips) == len(SUFFIXES)
+    assert found(folder) == {}
+
+
+def test_every_format_that_is_read_has_a_suffix() -> None:
+    """Those left: raw samples have no header, the others carry no audio by that suffix alone."""
+    suffixes = {suffix.removeprefix(".").upper() for suffix in AUDIO_SUFFIXES}
+    names = {"NIST", "IRCAM", "SVX", "WAVEX", "RAW", "MAT4", "MAT5", "MPC2K", "SD2", "XI", "HTK"}
+    formats = {"AIFF", *soundfile.available_formats()} - names
+    assert formats <= suffixes
+    assert {"SPH", "SF", "8SVX", "NIST"} <= suffixes
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+    folder = make(
+        tmp_path / "press",
+        *("train/a.wav", "train/b.m4a", "train/c.M4A", "train/d", "test/e.raw"),
+        *("train/notes.txt", "train/photo.JPG", "train/README", "train/.hidden.wav", "train/.trash/f.wav", "g.csv"),
+    )
+    seen = found(folder)
+    assert set(seen) == {"left_out"}
+    assert seen["left_out"].clips == ("test/e.raw", "train/b.m4a", "train/c.M4A", "train/d")
+    assert "2 with .m4a (train/b.m4a), 1 with .raw (test/e.raw), 1 with no suffix (train/d)" in seen["left_out"].text
+    assert [clip.name for clip in read_machine(folder).clips] == ["a.wav"]
+
+
+def test_nothing_but_files_of_other_suffixes_says_so(tmp_path: Path) -> None:
+    assert "2 with .m4a" in refusal(make(tmp_path / "press", "train/a.m4a", "train/b.m4a"))
+
+
+def test_recordings_outside_the_known_folders_are_named(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a.wav", "validation/b.wav", "validation/c.wav", "d.wav")
+    assert "the folder itself (1), validation/ (2)" in found(folder)["elsewhere"].text
+    assert "Train/ (1)" in refusal(make(tmp_path / "pump", "Train/a.wav"))
+
+
+def test_a_linked_folder_of_clips_is_named(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a.wav")
+    make(tmp_path / "disk", "b.wav")
+    (folder / "train" / "monday").symlink_to(tmp_path / "disk")
+    assert "train/monday/" in found(folder)["links"].text
+
+
+@pytest.mark.parametrize("name", ["attributes_00.csv", "attributes.csv", "Attributes_00.CSV", "train/attributes.csv"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file_name, d1p, d1v\n section_00_source_train_normal_0000_vel_10.wav , vel, 20 \n",
+        "FILE_NAME;D1P;D1V\nsection_00_source_train_normal_0000_vel_10;vel;20\n",
+        "file_name,d1p,d1v\nSection_000_source_train_normal_0000_vel_10.WAV,vel,20\n",
+        "file_name,d1p,d1v\r\nfan/train/section_0_source_train_normal_0000_vel_10.wav,vel,20\r\n\r\n",
+    ],
+    ids=["spaces", "semicolons", "section", "line ends"],
+)
+def test_tables_whose_meaning_is_clear(name: str, text: str, tmp_path: Path) -> None:
+    folder = make(tmp_path / "fan", TRAIN)
+    (folder / name).write_text(text, encoding="utf-8", newline="")
+    assert [clip.attributes for clip in read_machine(folder).clips] == ["vel=20"]
+    assert found(folder) == {}
+
+
+def test_a_file_name_with_another_section_style_matches_its_row(tmp_path: Path) -> None:
+    folder = make(tmp_path / "fan", "train/Section_000_source_train_normal_0000.wav")
+    table(folder, "file_name,d1p,d1v\nsection_00_source_train_normal_0000.wav,vel,20\n")
+    assert [(clip.section, clip.attributes) for clip in read_machine(folder).clips] == [("00", "vel=20")]
+
+
+def test_rows_of_clips_of_one_name_in_two_folders(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a/1.wav", "train/b/1.wav", "train/b/2.wav")
+    table(folder, "file_name,d1p,d1v\ntrain/a/1.wav,load,50\ntrain/b/1.wav,load,60\n2,load,70\n")
+    assert [clip.attributes for clip in read_machine(folder).clips] == ["load=50", "load=60", "load=70"]
+
+
+def test_a_table_that_matches_no_clip_is_named(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a.wav")
+    table(folder, "file_name,d1p,d1v\nclip_1.wav,load,50\nclip_2.wav,load,50\n")
+    finding = found(folder)["attributes_unmatched"]
+    assert finding.level == "warning"
+    assert "attributes_00.csv: none of its 2 rows" in finding.text and "clip_1.wav" in finding.text
+
+
+def test_partial_matches_are_counted_both_ways(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a.wav", "train/b.wav", "test/c.wav")
+    table(folder, "file_name,d1p,d1v\na.wav,load,50\nx.wav,load,50\nc,load,1\n")
+    seen = found(folder)
+    assert "1 of 3 rows are of no recording that is there (x.wav)" in seen["attributes_partly_matched"].text
+    assert "1 training clip: train/b.wav" in seen["attributes_missing"].text
+
+
+def test_a_table_without_conditions_is_refused_by_name(tmp_path: Path) -> None:
+    folder = make(tmp_path / "press", "train/a.wav")
+    table(folder, "file_name,rpm\na.wav,50\n")
+    assert "attributes_00.csv: has no column 'd1p'" in refusal(folder)
+
+
+@pytest.mark.parametrize(("files", "few"), [(["a.wav", "b.wav"], True), (["a.wav", "b.wav", "c.wav"], False)])
+def test_too_few_clips_are_refused_with_what_to_do(files: list[str], few: bool, tmp_path: Path) -> None:
+    data = read_machine(make(tmp_path / "press", *(f"train/{file}" for file in files)))
+    if few:
+        with pytest.raises(MasdError, match=r"press/train: 2 source training clips.*cut long recordings"):
+            data.check_enough()
+    else:
+        data.check_enough()
+
+
+def test_target_clips_alone_are_too_few(tmp_path: Path) -> None:
+    files = [f"train/section_00_target_train_normal_000{number}.wav" for number in range(5)]
+    with pytest.raises(MasdError, match="0 source training clips"):
+        read_machine(make(tmp_path / "fan", *files)).check_enough()
 
 
 # --- data sets of several machines -----------------------------------------------------------------------------------

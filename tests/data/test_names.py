@@ -20,6 +20,11 @@ from masd.data.names import Name, canonical_attributes, join_attributes, parse_n
         ),
         ("section_02_target_test_anomaly_0099", Name("02", "test", "target", "anomaly", NO_ATTRIBUTE)),
         ("section_03_source_test_0000", Name("03", "test", "source", "unknown", NO_ATTRIBUTE)),
+        # other words and other ways to write a section
+        ("Section_00_Source_Test_Abnormal_0001", Name("00", "test", "source", "anomaly", NO_ATTRIBUTE)),
+        ("section_000_target_train_normal_0001_vel_4", Name("00", "train", "target", "normal", "vel=4")),
+        ("section_1_test_0001", Name("01", "test", "none", "unknown", NO_ATTRIBUTE)),
+        ("abnormal_id_06_00000256", Name("06", None, "none", "anomaly", NO_ATTRIBUTE)),
         # 2022 to 2024
         (
             "section_01_target_train_normal_0007_vel_10_loc_A",
@@ -49,9 +54,10 @@ def test_known_names(stem: str, expected: Name) -> None:
         "normal",
         "section_00",
         "section_00_source_train_normal",
-        "section_00_source_train_broken_0000",
+        "section_00_source_train_strange_0000",
+        "strange_id_00_00000000",
         "section_00_elsewhere_train_normal_0000",
-        "section_0_source_train_normal_0000",
+        "section_0000_source_train_normal_0000",
         "my_section_00_source_train_normal_0000",
         "normal_id_00_00000000 (copy)",
         "",

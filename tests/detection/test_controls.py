@@ -24,7 +24,7 @@ def store(n_source: int = 20, n_target: int = 6, n_test: int = 5) -> FeatureStor
     rng = np.random.default_rng(0)
     rows = [("train", "noisy", "source")] * n_source + [("train", "noisy", "target")] * n_target
     rows += [("supplemental", "noise", "none")] * 3 + [("test", "noisy", "source")] * n_test
-    clips = pd.DataFrame(rows, columns=["split", "kind", "domain"])
+    clips = pd.DataFrame(rows, columns=["split", "kind", "domain"]).assign(copy_of="", recording=range(len(rows)))
     frames = rng.normal(-40, 3, (len(rows), FRAMES, BANDS)) + rng.normal(0, 2, (len(rows), 1, BANDS))
     frames[(clips["domain"] == "target").to_numpy()] += np.linspace(0, 10, BANDS)
     frames[(clips["kind"] == "noise").to_numpy()] = 1e3  # nothing may listen to these

@@ -172,7 +172,10 @@ def test_silence_in_between_does_not_refuse_a_long_recording(scorer: Scorer) -> 
     sound = np.concatenate([noise(6.0), np.zeros(6 * RATE, np.float32), noise(6.0)])
     result = scorer.score([scorer.decode(encode(sound))])[0]
     assert np.isfinite(result.score)
-    assert result.signals.level_dbfs == pytest.approx(10 * np.log10(np.mean(sound**2)), abs=0.01)
+    assert result.signals.level_dbfs == pytest.approx(-20.0, abs=0.1)  # of the rest
+    assert result.blocks is not None
+    assert result.blocks.off == ((6.0, 12.0),)
+    assert result.blocks.count == 4
 
 
 # --- segments --------------------------------------------------------------------------------------------------------

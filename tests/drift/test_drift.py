@@ -14,8 +14,9 @@ from drift_logs import make_bundle, make_clips, write_log
 from html_page import Page
 
 from masd.config import DriftSettings
-from masd.drift.check import check_drift, read_reference
+from masd.drift.check import check_drift
 from masd.drift.log import fetched, read_log
+from masd.drift.reference import read_reference
 from masd.drift.statistics import COLUMNS, MODEL_COLUMNS
 from masd.drift.verdict import DriftVerdict
 from masd.errors import MasdError

@@ -43,7 +43,7 @@ def test_labels_are_read_and_the_last_word_counts(write: Callable[[Path], Path],
     ("name", "content", "said"),
     [
         ("labels.csv", "request_id,verdict\na,normal\n", "no column label"),
-        ("labels.csv", "request_id,label\na,broken\n", "a is 'broken'; a label is normal or anomaly"),
+        ("labels.csv", "request_id,label\na,strange\n", "a is 'strange'; a label is normal or anomaly"),
         ("labels.csv", "", "cannot be read"),
         ("labels.jsonl", "{", "cannot be read"),
         ("labels.txt", "a normal", "give a .csv, .jsonl or .parquet"),
@@ -59,6 +59,35 @@ def test_labels_that_cannot_be_used_are_named_in_one_line(
     with pytest.raises(MasdError) as raised:
         read_labels(tmp_path / name)
     assert said in str(raised.value) and name in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("l.csv", "request_id,label\na,normal\nb,anomaly\nc,\nd,  \n007,normal\n"),
+        ("l.CSV", "Request_ID, Label\na, normal\nb, anomaly\n007, normal\n,\n"),
+        ("l.csv", "\ufeffrequest_id;label\na;OK\nb;NG\n007;good\nc;\n"),
+        ("l.JSONL", '{"request_id": "a", "label": "normal"}\n{"request_id": "b", "label": "Faulty"}\n'
+         '{"request_id": "007", "label": "normal"}\n{"request_id": "c", "label": null}\n{"request_id": "d"}\n'),
+    ],
+    ids=["blank", "suffix and spaces", "semicolons and words", "json"],
+)  # fmt: skip
+def test_a_blank_label_is_none_and_clear_words_are_labels(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read_labels(tmp_path / name) == KNOWN
+
+
+def test_a_later_blank_does_not_take_a_label_back(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("request_id,label\na,anomaly\na,\n")
+    assert read_labels(tmp_path / "l.csv") == {"a": "anomaly"}
+
+
+def test_labels_of_no_clip_are_listed_and_counted() -> None:
+    rows, _ = make_rows()
+    live = live_performance(rows, {"r0": "anomaly", "r1": "normal"} | {f"x{i:02}": "normal" for i in range(12)})
+    assert (live.clips, live.unmatched) == (2, 12)
+    assert live.unmatched_ids == [f"x{i:02}" for i in range(10)]
+    assert live.describe().endswith("; 12 labels of no clip in the window: x00, x01, x02 and 9 more")
 
 
 def make_rows(n: int = 60) -> tuple[pd.DataFrame, np.ndarray]:

@@ -146,6 +146,12 @@ def test_two_odd_clips_of_fifty_are_noticed_where_the_reference_has_one_value() 
     assert column.drifted
 
 
-def test_padding_of_a_lossy_format_is_no_new_duration(reference: pd.DataFrame) -> None:
-    window = make_clips(60, np.random.default_rng(10)).assign(duration_s=10.0013)
+@pytest.mark.parametrize("duration_s", [10.0013, 10.08, 9.92, 10.1])
+def test_padding_of_a_codec_is_no_new_duration(reference: pd.DataFrame, duration_s: float) -> None:
+    window = make_clips(60, np.random.default_rng(10)).assign(duration_s=duration_s)
     assert "duration_s" not in compare(reference, rounded(window), RATE)
+
+
+def test_beyond_padding_a_duration_is_new(reference: pd.DataFrame) -> None:
+    window = make_clips(60, np.random.default_rng(10)).assign(duration_s=10.12)
+    assert compare(reference, rounded(window), RATE)["duration_s"].drifted

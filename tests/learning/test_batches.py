@@ -33,7 +33,7 @@ CLEAN: list[Row] = [("supplemental", "clean", "none", f"rpm={n % 3}", 40) for n 
 
 
 def store(rows: list[Row], machine: str = "fan", first_frame: int = 0) -> FeatureStore:
-    clips = pd.DataFrame(rows, columns=["split", "kind", "domain", "attributes", "n_frames"])
+    clips = pd.DataFrame(rows, columns=["split", "kind", "domain", "attributes", "n_frames"]).assign(copy_of="")
     clips["offset"] = np.concatenate([[0], np.cumsum(clips["n_frames"])[:-1]])
     frames = first_frame + np.arange(clips["n_frames"].sum())[:, None] + BAND_SLOPE * np.arange(BANDS)
     return FeatureStore(Path(), machine, "", AudioSettings(), 0.0, (), clips, frames.astype(np.float32))

@@ -15,7 +15,7 @@ Row = tuple[str, str, str, str]
 
 
 def store(rows: list[Row], machine: str = "fan") -> FeatureStore:
-    clips = pd.DataFrame(rows, columns=["split", "kind", "domain", "attributes"])
+    clips = pd.DataFrame(rows, columns=["split", "kind", "domain", "attributes"]).assign(copy_of="")
     frames = np.zeros((1, 8), np.float32)
     return FeatureStore(Path(), machine, "", AudioSettings(), 0.0, (), clips, frames)
 

@@ -55,7 +55,9 @@ def toy_store(machine: str, kind: str) -> FeatureStore:
     rows += [("train", "noisy", "target", "rpm=9", 4) for _ in range(4)]
     rows += [("supplemental", kind, "none", f"rpm={n % 3}", n % 3 if kind == "clean" else 6) for n in range(4)]
     rows += [("test", "noisy", "source", "", 5) for _ in range(4)]
-    clips = pd.DataFrame(rows, columns=["split", "kind", "domain", "attributes", "band"]).assign(condition="normal")
+    clips = pd.DataFrame(rows, columns=["split", "kind", "domain", "attributes", "band"]).assign(
+        condition="normal", copy_of="", recording=range(len(rows))
+    )
     frames = rng.normal(-40.0, 3.0, (len(rows), 32, 16)).astype(np.float32)
     for clip, band in zip(frames, clips.pop("band"), strict=True):
         clip[:, 2 * band : 2 * band + 2] += 12.0

@@ -85,7 +85,8 @@ def _kept_as_candidate(plant: Plant, judged: SimpleNamespace) -> None:
     assert (models.channel("fan", "production"), models.channel("fan", "candidate")) == ("1", judged.version)
     record = models.audit("fan")[-1]
     assert (record["event"], record["version"], record["previous"]) == ("refuse", judged.version, "1")
-    assert record["reason"] == f"{judged.sentence} (run 8)"
+    assert (record["reason"], record["run"]) == (judged.sentence, "run 8")
+    assert (record["decision"], record["decision_reason"]) == ("refuse", judged.reason)
     assert verify(models) == []
 
 
@@ -93,7 +94,7 @@ def test_an_equal_model_ships_and_the_page_shows_both(plant: Plant, tiny_bundle:
     judged = plant.judge(_copy(tiny_bundle, plant.work / "again"))
     assert (judged.decision, judged.champion_version) == ("promote", "1")
     assert judged.difference == {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert "not to be told from version 1 in production" in judged.sentence
+    assert "cannot be distinguished from version 1 in production" in judged.sentence
     assert Registry.open(plant.registry).channel("fan", "production") == judged.version == "2"
     for part in ("Side by side", "Nowhere much", "Scores of the challenger", "Scores of the champion"):
         assert part in judged.page

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_bundle import write_fake_bundle
@@ -10,14 +11,16 @@ from masd.config import Settings
 from masd.data.data_sets import fingerprint
 from masd.lifecycle import retraining
 from masd.lifecycle.retraining import HELD_BACK, HeldBack, worth_training
+from masd.registry.audit import RunDecision
 from masd.registry.registry import Registry
 from masd.storage.opening import open_store
 from masd.storage.protocol import ObjectStore
 
 WHY = (
-    "fan is refused: fused reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, a reference 10%: it "
+    "fused reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, a reference 10%: it does not know "
+    "this machine (was it trained on recordings of another?)"
 )
-WHY += "does not know this machine (was it trained on recordings of another?). (pipeline run masd-training (fan), id 7)"
+REFUSED: dict[str, Any] = {"reason": f"fan is refused: {WHY}.", "gate": RunDecision("7", "refuse", WHY)}
 FLEET = Settings.load(None, ["training.scope=fleet"])
 
 
@@ -52,7 +55,7 @@ class Plant:
 
     def refuse(self, machine: str = "fan", settings: Settings | None = None) -> str:
         version = self.train(machine, settings)
-        self.models.refuse(machine, version, reason=WHY)
+        self.models.refuse(machine, version, **REFUSED)
         return version
 
     def again(self, *drifted: str, settings: Settings | None = None) -> list[str]:
@@ -97,6 +100,21 @@ def test_what_would_be_refused_again_is_held_back_and_told(plant: Plant, caplog:
     assert held.sentence in caplog.messages
 
 
+def test_a_record_of_masd_0_1_0_says_why_in_its_sentence(plant: Plant) -> None:
+    """It has no field for the run, the decision and its reason."""
+    version = plant.refuse()
+    store = plant.models.store
+    (key,) = [item.key for item in store.list("models/fan/audit/") if f"-refuse-{version}-" in item.key]
+    record = json.loads(store.read(key))
+    for name in ("run", "decision", "decision_reason"):
+        del record[name]
+    store.write(key, json.dumps(record).encode())
+    assert plant.models.audit("fan", "refuse")[-1]["run"] == ""
+    assert plant.again() == []
+    held = plant.held_back()
+    assert held is not None and WHY in held.sentence
+
+
 @pytest.mark.parametrize("change", ["a training clip", "a test clip", "other bytes", "one clip less"])
 def test_other_recordings_are_worth_a_training(plant: Plant, change: str) -> None:
     plant.refuse()
@@ -119,7 +137,7 @@ def test_other_recordings_are_worth_a_training(plant: Plant, change: str) -> Non
 def test_recordings_that_came_while_it_was_trained_are_new_ones(plant: Plant) -> None:
     version = plant.train()
     plant.record("fan/train/new.wav", "new")
-    plant.models.refuse("fan", version, reason=WHY)
+    plant.models.refuse("fan", version, **REFUSED)
     assert plant.again() == ["fan"]
 
 
@@ -159,7 +177,7 @@ def test_a_run_that_was_broken_off_before_its_verdict_does_not_count(plant: Plan
 
 def test_what_waits_for_approval_is_not_trained_again(plant: Plant) -> None:
     version = plant.train()
-    plant.models.ask("fan", version, reason="fan passes and awaits approval: good. (pipeline run r, id 7)")
+    plant.models.ask("fan", version, reason="fan passes and awaits approval: good.")
     assert plant.again() == []
     held = plant.held_back()
     assert held is not None and not held.refused

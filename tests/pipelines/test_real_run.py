@@ -68,7 +68,7 @@ def test_verdicts_reach_registry_and_report(trained: TrainingRun) -> None:
         sentence = next(verdict.sentence for verdict in trained.verdicts if verdict.machine == machine)
         record = models.audit(machine)[-1]
         assert record["event"] == event
-        assert record["reason"].startswith(f"{sentence} (pipeline run masd-training-")
+        assert record["reason"] == sentence and record["run"]
 
 
 def test_every_machine_has_its_results_once(trained: TrainingRun) -> None:

@@ -12,7 +12,7 @@ from kfp_stand_in import StandIn, stand_in
 
 from masd.cli.main import main
 from masd.config import Settings
-from masd.registry.audit import AuditTrail
+from masd.registry.audit import AuditTrail, RunDecision
 from masd.storage.opening import open_store
 from pipelines.cluster import client, submit
 from pipelines.compile import compile_pipelines
@@ -65,8 +65,9 @@ def _leaving_records(registry: Path, events: dict[str, str]) -> Any:
 
     def started(run: dict[str, Any]) -> None:
         for machine, event in events.items():
-            reason = f"{machine} has its verdict. (pipeline run masd-training-x, id {run['run_id']})"
-            AuditTrail(open_store(str(registry)), machine).add(event, "4", "3", reason)  # type: ignore[arg-type]
+            gate = RunDecision(run["run_id"], event, "it has its reasons")  # type: ignore[arg-type]
+            trail = AuditTrail(open_store(str(registry)), machine)
+            trail.add(event, "4", "3", f"{machine} has its verdict.", gate=gate)  # type: ignore[arg-type]
 
     return started
 
@@ -74,7 +75,8 @@ def _leaving_records(registry: Path, events: dict[str, str]) -> Any:
 def _waited(server: StandIn, tmp_path: Path, **events: str) -> int:
     registry = tmp_path / "registry"
     registry.mkdir(exist_ok=True)
-    AuditTrail(open_store(str(registry)), "fan").add("promote", "3", "2", "fan passes. (pipeline run y, id another)")
+    another = RunDecision("another", "promote", "it has its reasons")
+    AuditTrail(open_store(str(registry)), "fan").add("promote", "3", "2", "fan passes.", gate=another)
     server.started = _leaving_records(registry, events)
     return _submit(server, "--wait", "--registry", str(registry))
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from raw_http import Answer, call, machine_of, post, post_json, workers
+from raw_http import Answer, call, form_of, machine_of, post, post_json, workers
 
 from serving.front.auth import StaticToken
 from serving.front.proxy import Front, listening
@@ -93,6 +93,8 @@ CASES: dict[Row, list[Case]] = {
     (400, "undecodable", False): [
         lambda at: post(at.server, b"no audio"),
         lambda at: post(at.server, b'{"instances": ', "application/json"),
+        lambda at: post(at.server, b"--x\r\nand nothing more"),
+        lambda at: post(at.server, form_of(("data", b"=00", "quoted-printable")), "multipart/form-data; boundary=x"),
         lambda at: post_json(at.server, {"instances": [{"b64": "no base64"}]}),
     ],
     (400, "sample_rate", False): [
@@ -137,6 +139,15 @@ CASES: dict[Row, list[Case]] = {
         lambda at: call(at.server.url, "POST", f"/v2/models/{machine_of(at.server)}/versions/1/infer", at.wav()),
     ],
     (413, "", False): [lambda at: post(at.server, bytes(MAX_REQUEST_BYTES + 1))],
+    (500, "ErrorDataDecoderException", False): [
+        lambda at: call(
+            at.server.url,
+            "POST",
+            f"/predictions/{machine_of(at.server)}",
+            iter([form_of(("data", base64.b64encode(at.wav()), "base64"))]),  # without a length
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+    ],
     (500, "InternalServerException", False): [lambda at: at.asleep[0]],
     (507, "InternalServerException", False): [_killed],
     (503, "ServiceUnavailableException", False): [lambda at: at.asleep[1]],

@@ -29,6 +29,7 @@ def evaluation(tmp_path: Path) -> Path:
 def _verdict(tmp_path: Path, *, passed: bool, machine: str = "fan", decision: str = "") -> Path:
     sentence = f"{machine} {'passes' if passed else 'is refused'}."
     content = {"machine_type": machine, "passed": passed, "sentence": sentence, "system": "knn-feature"}
+    content["reason"] = "it is as good as its references"
     content["decision"] = decision or ("promote" if passed else "refuse")
     path = tmp_path / "verdict.json"
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -47,7 +48,10 @@ def test_passed_is_in_production_with_its_archive(tiny_bundle: Path, evaluation:
     assert load_manifest(folder).metrics == {"system": "knn-feature", **VALUES}
     records = models.audit("fan")
     assert [record["event"] for record in records] == ["register", "promote"]
-    assert records[-1]["reason"] == "fan passes. (run 7)"
+    assert records[-1]["reason"] == "fan passes."
+    for record in records:
+        by = (record["run"], record["decision"], record["decision_reason"])
+        assert by == ("run 7", "promote", "it is as good as its references")
 
 
 def test_refused_stays_a_candidate_and_production_stays(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
@@ -64,8 +68,9 @@ def test_refused_stays_a_candidate_and_production_stays(tiny_bundle: Path, evalu
     assert models.channel("fan", "production") == "1"
     assert models.channel("fan", "candidate") == "2"
     assert is_archive_of(models.fetch("fan", "2") / "fan.mar", models.fetch("fan", "2"))
-    assert models.audit("fan")[-1]["event"] == "refuse"
-    assert models.audit("fan")[-1]["reason"] == "fan is refused. (run 8)"
+    record = models.audit("fan")[-1]
+    assert (record["event"], record["run"], record["decision"]) == ("refuse", "run 8", "refuse")
+    assert record["reason"] == "fan is refused."
     assert verify(models) == []
 
 
@@ -80,7 +85,7 @@ def test_what_awaits_approval_stays_a_candidate_until_a_person_promotes_it(
     assert models.channel("fan", "candidate") == "1"
     record = models.audit("fan")[-1]
     assert (record["event"], record["version"], record["previous"]) == ("ask", "1", None)
-    assert record["reason"] == "fan passes. (run 9)" and record["metrics"]["hmean"] == VALUES["hmean"]
+    assert record["run"] == "run 9" and record["decision"] == "ask" and record["metrics"]["hmean"] == VALUES["hmean"]
 
     assert main(["registry", "promote", "fan", "1", "--registry", registry, "--reason", "heard it, agreed"]) == 0
     assert models.channel("fan", "production") == "1"
@@ -110,7 +115,7 @@ def test_a_bundle_that_a_cache_has_answered_stays_one_version_and_every_run_has_
     assert models.versions("fan") == ["1"] and models.channel("fan", "production") == "1"
     records = [(record["event"], record["version"], record["previous"]) for record in models.audit("fan")]
     assert records == [("register", "1", None), ("promote", "1", None), ("promote", "1", "1")]
-    assert models.audit("fan")[-1]["reason"] == "fan passes. (run 8)"
+    assert models.audit("fan")[-1]["run"] == "run 8"
     assert models.history("fan") == ["1"]  # nothing that a rollback could go back to
     assert verify(models) == []
 

@@ -113,6 +113,83 @@ def test_a_long_body_is_not_copied() -> None:
     assert parse({"data": body}).clips[0] is body
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        B64[:8] + "\n" + B64[8:] + "\r\n",
+        base64.urlsafe_b64encode(b"\xfb\xff" * 9).decode(),
+        base64.b64encode(b"\xfb\xff" * 8).decode().rstrip("="),
+        f"data:audio/wav;base64,{B64}",
+    ],
+)
+def test_base64_as_people_send_it(text: str) -> None:
+    (clip,) = parse({"body": {"instances": [{"b64": text}]}}).clips
+    assert clip in (AUDIO, b"\xfb\xff" * 9, b"\xfb\xff" * 8)
+
+
+@pytest.mark.parametrize("encode", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_json_after_a_byte_order_mark(encode: str) -> None:
+    text = json.dumps({"instances": [{"b64": B64}]})
+    body = b"\xff\xfe" * (encode == "utf-16-le") + text.encode(encode)
+    assert parse({"body": body}).clips == (AUDIO,)
+
+
+def _binary(clips: list[bytes], **changes: Any) -> bytes:
+    tail = b"".join(len(clip).to_bytes(4, "little") + clip for clip in clips)
+    tensor = {"name": "a", "shape": [len(clips)], "datatype": "BYTES", "parameters": {"binary_data_size": len(tail)}}
+    return json.dumps({"inputs": [{**tensor, **changes}]}).encode() + tail
+
+
+def test_binary_v2() -> None:
+    big = b"\x7b,[" * 20_000  # not counted as values of the JSON
+    request = parse({"body": _binary([AUDIO, big, b""])})
+    assert request.clips[:2] == (AUDIO, big)
+    assert isinstance(request.clips[2], RequestError)
+    for body in (_binary([AUDIO])[:-1], _binary([AUDIO]) + b"x", _binary([AUDIO], parameters={"binary_data_size": 3})):
+        with pytest.raises(RequestError) as refusal:
+            parse({"body": body})
+        assert refusal.value.kind == "undecodable"
+
+
+def _form(*parts: tuple[str, bytes], end: bytes = b"--\r\n") -> bytes:
+    head = '--x\r\nContent-Disposition: form-data; name="{}"; filename="c.wav"\r\n\r\n'
+    return b"".join(head.format(name).encode() + content + b"\r\n" for name, content in parts) + b"--x" + end
+
+
+def test_a_form_as_it_was_sent() -> None:
+    request = parse({"body": _form(("threshold", b"2"), ("data", AUDIO))})
+    assert (request.clips, request.threshold, request.shape) == ((AUDIO,), 2.0, "plain")
+    request = parse({"body": _form(("data", AUDIO), ("data", b""), ("request_id", b"r"))})
+    assert (request.clips[0], request.request_id, request.shape) == (AUDIO, "r", "instances")
+    assert isinstance(request.clips[1], RequestError)
+    request = parse({"body": b"request_id=k%C3%A4fer&data=%52IFF+%FFx"})
+    assert (request.clips, request.request_id) == ((b"RIFF \xffx",), "käfer")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        (b"--", 400, "undecodable"),
+        (b"--x--\r\n", 400, "empty"),
+        (_form(("file", AUDIO)), 400, "empty"),
+        (_form(("data", b"")), 400, "empty"),
+        (_form(("data", AUDIO), end=b"")[:-20], 400, "undecodable"),
+        (_form(*[("data", AUDIO)] * 65), 422, "invalid_parameters"),
+        (_form(*[("data", AUDIO)] * 101), 400, "undecodable"),
+        (_form(("data", AUDIO), ("threshold", b"1"), ("threshold", b"2")), 422, "invalid_parameters"),
+        (_form(("data", AUDIO), ("treshold", b"1")), 422, "invalid_parameters"),
+        (b"--x\r\n" + b"a" * 10_000 + b"\r\n\r\n", 400, "undecodable"),
+        (b"threshold=1", 400, "empty"),
+        (b"data=", 400, "empty"),
+        (b"data=" + b"x&data=" * 1_000, 400, "undecodable"),
+    ],
+)
+def test_forms_that_are_refused(body: bytes, status: int, kind: str) -> None:
+    with pytest.raises(RequestError) as refusal:
+        parse({"body": body})
+    assert (refusal.value.status, refusal.value.kind) == (status, kind)
+
+
 def test_top_segments() -> None:
     assert parse({"data": AUDIO, "top_segments": b"3"}).top_segments == 3
     assert parse({"body": {**V2, "parameters": {"top_segments": 0}}}).top_segments == 0

@@ -62,3 +62,10 @@ def workers(server: RunningServer) -> dict[int, str]:
     """Process id and start time of the model's workers: another one after a test means that one died."""
     answer = call(server.management_url, "GET", f"/models/{machine_of(server)}")
     return {worker["pid"]: worker["startTime"] for worker in json.loads(answer.body)[0]["workers"]}
+
+
+def form_of(*parts: tuple[str, bytes, str]) -> bytes:
+    """A form of files with the boundary ``x``: name, content as it is sent, and transfer encoding of each."""
+    head = '--x\r\nContent-Disposition: form-data; name="{}"; filename="c"\r\nContent-Transfer-Encoding: {}\r\n\r\n'
+    sent = (head.format(name, encoding).encode() + content + b"\r\n" for name, content, encoding in parts)
+    return b"".join(sent) + b"--x--\r\n"

@@ -1,6 +1,7 @@
 """What can be fetched by name, and what the archives' names say."""
 
 import re
+from collections.abc import Sequence
 
 from masd.errors import MasdError
 
@@ -23,12 +24,17 @@ RECORDS = {
     "dcase2025-dev": 15097779,
     "dcase2025-add": 15392814,
     "dcase2025-eval": 15519362,
+    "dcase2026-dev": 19336329,
+    "dcase2026-add": 20151556,
+    "dcase2026-eval": 20437238,
 }
-"""Zenodo record ids, as the download scripts and read-me files of the challenge's own baseline give them
-(github.com/nttcslab/dcase2023_task2_baseline_ae). A record id stands for one version of the files and never changes."""
+"""Zenodo record ids, as the download scripts and read-me files of the challenge's own baselines give them
+(github.com/nttcslab/dcase2023_task2_baseline_ae and its successors). A record id stands for one version of the files
+and never changes."""
 
 CONTENTS = {"dev": "training and test clips", "add": "more training clips", "eval": "test clips without labels"}
 
+_REVISION = re.compile(r"(.*?)(?:_r(\d+))?")
 _NOT_A_MACHINE = re.compile(r"dev|eval|data|train|test|r\d+|p\d+|part\d+")
 
 
@@ -47,6 +53,15 @@ def year_of(name: str) -> str:
 def contents_of(name: str) -> str:
     """``dcase2025-add`` -> ``more training clips``."""
     return CONTENTS[name.partition("-")[2]]
+
+
+def replaced(files: Sequence[str]) -> set[str]:
+    """Archives of which there is a later revision: ``dev_ToyCar.zip`` beside ``dev_ToyCar_r2.zip`` (2026)."""
+    newest: dict[str, tuple[int, str]] = {}
+    for file in files:
+        stem, revision = _REVISION.fullmatch(file.rpartition(".")[0]).groups("1")  # type: ignore[union-attr]
+        newest[stem] = max(newest.get(stem, (0, "")), (int(revision), file))
+    return set(files) - {file for _, file in newest.values()}
 
 
 def machine_of(file: str) -> str:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from masd.data.download.catalogue import record_of, year_of
+from masd.data.download.catalogue import record_of, replaced, year_of
 from masd.data.download.transfer import download, size_on_disk
 from masd.data.download.unpack import unpack
 from masd.data.download.zenodo import Archive, Server
@@ -67,6 +67,8 @@ def _refuse_other_years(name: str, out: Path) -> None:
 
 
 def _of_machines(archives: Sequence[Archive], machines: Sequence[str], name: str) -> list[Archive]:
+    old = replaced([archive.name for archive in archives])
+    archives = [archive for archive in archives if archive.name not in old]
     there = sorted({archive.machine for archive in archives})
     unknown = [machine for machine in machines if machine not in there]
     if unknown:

@@ -1,7 +1,6 @@
 """A simulated machine on disk: file names, attribute table and side file as the challenge lays them out."""
 
 import csv
-import json
 import shutil
 import uuid
 import wave
@@ -16,6 +15,7 @@ from masd.data.simulation.machine import Machine
 from masd.data.simulation.plan import Clip, Plan, SimulationError
 from masd.data.simulation.recording import Recording, record
 from masd.data.simulation.signals import RATE, Signal
+from masd.files import json_text
 
 _MISSING = "none"  # how the challenge's table says that an attribute is not there
 
@@ -63,7 +63,7 @@ def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int,
             "supplemental": machine.supplement,
             "faults": faults,
         }
-        (partial / "simulation.json").write_text(json.dumps(story, indent=2) + "\n", encoding="utf-8")
+        (partial / "simulation.json").write_text(json_text(story, indent=2) + "\n", encoding="utf-8")
     return folder
 
 

@@ -1,9 +1,29 @@
 """Detectors that need little, shown beside ours: a model that loses to them should not be shipped."""
 
+from typing import Literal
+
 from masd.detection.controls.baseline import BaselineAutoEncoder
 from masd.detection.controls.mel_statistics import MelStatistics
 from masd.detection.controls.scores import score_controls
 
-CONTROLS = ("baseline-mse", "baseline-mahalanobis", "mel-statistics")
+ControlKind = Literal["baseline", "control"]
 
-__all__ = ["CONTROLS", "BaselineAutoEncoder", "MelStatistics", "score_controls"]
+CONTROL_KINDS: dict[str, ControlKind] = {
+    "baseline-mse": "baseline",
+    "baseline-mahalanobis": "baseline",
+    "mel-statistics": "control",
+}
+"""Every control by its name: an official baseline, of which the better one counts, or a control of our own."""
+
+CONTROLS = tuple(CONTROL_KINDS)
+BASELINES = tuple(name for name, kind in CONTROL_KINDS.items() if kind == "baseline")
+
+__all__ = [
+    "BASELINES",
+    "CONTROLS",
+    "CONTROL_KINDS",
+    "BaselineAutoEncoder",
+    "ControlKind",
+    "MelStatistics",
+    "score_controls",
+]

@@ -46,7 +46,7 @@ class BaselineAutoEncoder:
     @classmethod
     def fit(cls, store: FeatureStore, seed: int, epochs: int = EPOCHS, progress: Progress | None = None) -> Self:
         """Train on the noisy training clips of one machine. The caller's random state is left as it was."""
-        rows = store.rows(split="train", kind="noisy")
+        rows = store.normal_rows()
         vectors = torch.cat([frame_vectors(store.log_mel(int(row))) for row in rows])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from sklearn.covariance import LedoitWolf
 
 from masd.data.store import FeatureStore
+from masd.detection.folds import recording_folds
 
 Vectors = npt.NDArray[np.float64]
 FOLDS = 5
@@ -32,12 +33,12 @@ class MelStatistics:
         """On the noisy training clips; the threshold is a percentile of scores of clips that were held out of the
         fit.
         """
-        rows = store.rows(split="train", kind="noisy")
+        rows = store.normal_rows()
         vectors = cls.vectors(store, rows)
         is_target = store.clips["domain"].to_numpy()[rows] == "target"
         held_out = np.empty(len(rows))
-        shuffled = np.random.default_rng(seed).permutation(len(rows))
-        for fold in np.array_split(shuffled, min(FOLDS, len(rows))):
+        recordings = store.clips["recording"].to_numpy()[rows]
+        for fold in recording_folds(recordings, FOLDS, np.random.default_rng(seed)):
             rest = np.setdiff1d(np.arange(len(rows)), fold)
             kept = rest if len(rest) > 1 else np.arange(len(rows))
             held_out[fold] = _distances(vectors[fold], *_fit(vectors[kept], is_target[kept]))

@@ -7,6 +7,7 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from masd.detection.folds import Indexes, domain_folds
 from masd.detection.fused.frame_residuals import FrameResiduals, fit_frame_residuals, runs_of
 from masd.detection.fused.views import VIEWS, ViewName, Views
 from masd.detection.fused.whitened import Mask, WhitenedNeighbours
@@ -99,17 +100,24 @@ class FusedDetector:
 
 
 def fit_fused(
-    log_mels: Sequence[Array], views: Views, is_target: Mask, folds: int, seed: int
+    log_mels: Sequence[Array],
+    views: Views,
+    is_target: Mask,
+    folds: int,
+    seed: int,
+    recordings: Indexes | None = None,
+    unseen: Mask | None = None,
 ) -> tuple[FusedDetector, Scores]:
     """Fit on the training clips' frames ``[T, F]`` and views ``[n, D]``; returns the detector and each clip's held-out
     score ``[n]``.
 
-    Folds hold clips of both domains, and whitening is fitted without them too: with more coordinates than clips,
-    distances of clips that shaped the covariance are far too small.
+    Folds hold clips of both domains and whole ``recordings`` ``[n]`` (each clip its own where not given), and whitening
+    is fitted without them too: with more coordinates than clips, distances of clips that shaped the covariance are far
+    too small. Clips that are not ``unseen`` ``[n]`` by the network are brought to the latent distances of those that
+    are.
     """
-    rng = np.random.default_rng(seed)
-    groups = [np.array_split(rng.permutation(np.flatnonzero(domain)), folds) for domain in (~is_target, is_target)]
-    parts = [np.concatenate(both) for both in zip(*groups, strict=True)]
+    recordings = np.arange(len(is_target)) if recordings is None else recordings
+    parts = domain_folds(recordings, is_target, folds, np.random.default_rng(seed))
     frames, of_frames = fit_frame_residuals(log_mels, is_target, parts)
     held_out: dict[MemberName, Scores] = {FRAMES: of_frames}
     held_out |= {name: np.full((len(is_target), 2), np.inf) for name in views}
@@ -120,10 +128,23 @@ def fit_fused(
         for name, vectors in views.items():
             fitted = WhitenedNeighbours.fit(vectors[rest], is_target[rest])
             held_out[name][fold] = fitted.distances(vectors[fold])
+    if unseen is not None:
+        held_out["latent"] = _as_if_unseen(held_out["latent"], is_target, unseen)
     typical = {name: _typical(distances, is_target) for name, distances in held_out.items()}
     neighbours = {name: WhitenedNeighbours.fit(vectors, is_target) for name, vectors in views.items()}
     scores, _ = _minimum(_log_ratios(held_out, typical))
     return FusedDetector(frames, neighbours, typical), scores
+
+
+def _as_if_unseen(distances: Scores, is_target: Mask, unseen: Mask) -> Scores:
+    """The network remembers its clips and puts them close together: their distances ``[n, 2]``, multiplied by the ratio
+    of the geometric means of the source clips that it has not seen and of those that it has.
+    """
+    logs = np.log(np.maximum(distances[:, 0], 1e-9))
+    new, known = (logs[of & ~is_target & np.isfinite(logs)] for of in (unseen, ~unseen))
+    if len(new) == 0 or len(known) == 0:
+        return distances
+    return np.where(unseen[:, None], distances, distances * np.exp(new.mean() - known.mean()))
 
 
 def _typical(held_out: Scores, is_target: Mask) -> Scores:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from masd.config import DetectionSettings, ReportSystemName
+from masd.detection.folds import Indexes, recording_folds
 from masd.detection.paper.knn import KnnDetector
 from masd.detection.paper.lof import LofDetector
 from masd.detection.paper.smote import oversample_target
@@ -90,16 +91,19 @@ def fit_system(
     clip_is_target: npt.NDArray[np.bool_],
     settings: DetectionSettings,
     seed: int,
+    recordings: Indexes | None = None,
 ) -> FittedSystem:
     """Fit both domains on ``vectors`` ``[n, d + 1]`` whose clips are ``groups`` ``[n]``; ``clip_is_target`` is
     ``[clips]``.
 
-    The held-out score of a clip comes from detectors fitted without it (and without synthetic vectors made from
-    it): one clip at a time in small domains, ``held_out_folds`` folds otherwise. Of a clip that the network was
+    The held-out score of a clip comes from detectors fitted without its recording (``recordings`` ``[clips]``, each
+    clip its own where not given; and without synthetic vectors made from it): one recording at a time in small domains,
+    ``held_out_folds`` folds otherwise. Of a clip that the network was
     trained on it is too low still; :mod:`masd.learning.calibration` keeps some from it.
     """
     rng = np.random.default_rng(seed)
     fit = _fitter(name, settings, seed)
+    recordings = np.arange(len(clip_is_target)) if recordings is None else recordings
     row_is_target = clip_is_target[groups]
     source, target = (
         _bounded(vectors[~row_is_target], settings, rng),
@@ -125,7 +129,7 @@ def fit_system(
     ):
         if is_target and target_detector is None:
             continue
-        for fold in _folds(clips, settings.held_out_folds, rng):
+        for fold in _folds(clips, recordings, settings.held_out_folds, rng):
             out = np.isin(groups, fold)
             rest = _bounded(vectors[(row_is_target == is_target) & ~out], settings, rng)
             if len(rest) >= least:
@@ -186,9 +190,9 @@ def _normalised(model: DomainDetector, held_out: Scores, settings: DetectionSett
     return replace(model, offset=float(known.mean()), scale=max(float(known.std(ddof=1)), 1e-9))
 
 
-def _folds(clips: Groups, folds: int, rng: np.random.Generator) -> list[npt.NDArray[Any]]:
+def _folds(clips: Groups, recordings: Indexes, folds: int, rng: np.random.Generator) -> list[Groups]:
     count = len(clips) if len(clips) <= MAX_LEAVE_ONE_OUT else folds
-    return np.array_split(rng.permutation(clips), count) if count else []
+    return [clips[part] for part in recording_folds(recordings[clips], count, rng)] if count else []
 
 
 def _bounded(vectors: Array, settings: DetectionSettings, rng: np.random.Generator) -> Array:

@@ -73,9 +73,15 @@ def _network(
         train_network([store], settings, cell.network, resume_from_checkpoint=True, progress=progress)
     trained = load_network(cell.network)
     extract = FeatureExtractor(trained.network, trained.normalisations[store.machine_type], settings.windows)
-    rows = store.rows(split="train", kind="noisy")
+    rows = store.normal_rows()
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
-    detectors, _ = fit_detectors(extract.rows(store, rows), is_target, settings.detection, settings.seed)
+    detectors, _ = fit_detectors(
+        extract.rows(store, rows),
+        is_target,
+        settings.detection,
+        settings.seed,
+        recordings=store.clips["recording"].to_numpy()[rows],
+    )
     results = [detectors.score(clip) for clip in extract.rows(store, store.rows(split="test"))]
     methods: dict[str, SystemName] = {f"{cell.part}/{system}": system for system in REPORT_SYSTEMS}
     if cell.part == SHIPPED:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from masd.detection.controls import BASELINES
 from masd.evaluation.benchmark.resamples import Estimate, Resamples
-from masd.evaluation.benchmark.scores import BASELINES, DEFAULT, STATISTICS
+from masd.evaluation.benchmark.scores import DEFAULT, STATISTICS
 
 Level = Callable[[str | None, str], tuple[int, float] | None]
 """How well a method does on a machine (None: by the official score); larger is better."""

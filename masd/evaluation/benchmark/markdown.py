@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from masd.errors import one_line
 from masd.evaluation.benchmark.differences import Difference
 from masd.evaluation.benchmark.findings import signed
 from masd.evaluation.benchmark.scores import DEFAULT, STATISTICS, baseline_label, label
@@ -51,11 +52,6 @@ def methods_table(table: BenchmarkTable) -> str:
         for method in table.methods
     ]
     return _table(["minus the better baseline", *table.machines, "official score"], rows)
-
-
-def one_line(text: str) -> str:
-    """Without line breaks, which would end a paragraph or a row."""
-    return " ".join(text.split())
 
 
 def _machine(spreads: dict[str, Spread | None] | None) -> str:

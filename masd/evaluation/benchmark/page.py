@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from masd.errors import one_line
 from masd.evaluation.benchmark.differences import Difference
 from masd.evaluation.benchmark.findings import CHANCE, headline, missing, signed
-from masd.evaluation.benchmark.markdown import differences_table, methods_table, one_line, scores_table
+from masd.evaluation.benchmark.markdown import differences_table, methods_table, scores_table
 from masd.evaluation.benchmark.plots import ablation, forest, machine_scores, official_scores
 from masd.evaluation.benchmark.resamples import CONFIDENCE, SAMPLES
 from masd.evaluation.benchmark.scores import DEFAULT, GROUPS, STATISTICS, BenchmarkScores, baseline_label, label

@@ -8,19 +8,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from masd.config import REPORT_SYSTEMS
+from masd.detection.controls import BASELINES
 from masd.evaluation.benchmark.differences import Difference
 from masd.evaluation.benchmark.findings import CHANCE, STATISTICS_MARGIN
-from masd.evaluation.benchmark.scores import BASELINES, GROUPS, LOSSES, STATISTICS, label
+from masd.evaluation.benchmark.scores import GROUPS, LOSSES, STATISTICS, label
 from masd.evaluation.benchmark.table import BenchmarkTable, Spread
-from masd.evaluation.figures.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
-
-GROUP_COLOURS = dict(zip(GROUPS, ("#8a5a2b", "#6fa89b", "#3b8474", "#17594b", SERVED_COLOUR), strict=True))
-SYSTEM_STYLES = dict(
-    zip(REPORT_SYSTEMS, (("#1b4f9c", "o"), ("#c07a1d", "s"), ("#17594b", "^"), ("#a0447a", "D")), strict=True)
+from masd.evaluation.figures.colours import (
+    BAD,
+    FAINT,
+    GOOD,
+    INK,
+    LOSS_COLOURS,
+    REFERENCE_COLOUR,
+    SERVED_COLOUR,
+    SYSTEM_COLOURS,
 )
-REFERENCE_COLOUR = "#8a5a2b"
-FAINT = "#9aa0a6"
-GOOD, BAD = "#1d7a4c", "#b3261e"
+from masd.evaluation.figures.style import STYLE, WIDTH, svg
+
+GROUP_COLOURS = dict(zip(GROUPS, (REFERENCE_COLOUR, *LOSS_COLOURS, SERVED_COLOUR), strict=True))
+SYSTEM_STYLES = dict(zip(REPORT_SYSTEMS, zip(SYSTEM_COLOURS, "os^D", strict=True), strict=True))
 
 ROW_HEIGHT = 0.205
 """Inches for a row of a dot plot."""

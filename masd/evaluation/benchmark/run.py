@@ -82,6 +82,7 @@ def run_benchmark(
 
 def _labelled_clips(folder: Path, settings: Settings) -> MachineData:
     clips = read_machine(folder, settings.data)
+    clips.check_enough()
     conditions = {clip.condition for clip in clips.split("test")}
     if not {"normal", "anomaly"} <= conditions:
         raise MasdError(f"{folder / 'test'}: a benchmark needs labelled normal and anomalous test clips")
@@ -136,7 +137,7 @@ def _job(machine: str, part: str, seed: int, store: FeatureStore, settings: Sett
         network=out / "networks" / machine / f"{part}-seed{seed}",
         result=out / "cells" / machine / f"{part}-seed{seed}.parquet",
     )
-    frames = int(store.clips["n_frames"].iloc[store.rows(split="train", kind="noisy")].sum())
+    frames = int(store.clips["n_frames"].iloc[store.normal_rows()].sum())
     training = settings.training
     batch = settings.windows.frames * (training.batch_source + training.batch_target)
     steps = (training.stage1_epochs + training.stage2_epochs) * max(1, round(frames / batch))

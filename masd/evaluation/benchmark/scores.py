@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from masd.config import REPORT_SYSTEMS
-from masd.detection.controls import CONTROLS
+from masd.detection.controls import BASELINES, CONTROLS
 from masd.errors import MasdError
 from masd.evaluation.metrics import Floats
 
-BASELINES = tuple(name for name in CONTROLS if name.startswith("baseline"))
 STATISTICS = "mel-statistics"
 DEFAULT = "default"
 

@@ -11,14 +11,14 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from masd.detection.decision import flagged
 from masd.detection.result import Segment
-from masd.evaluation.figures.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
+from masd.evaluation.figures.colours import INK, MARK_COLOUR, SERVED_COLOUR, WINDOW_COLOUR
+from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
 UNUSUAL_LEVEL = 4.0
 """Marked from here, in spreads above the usual: of a normal clip that leaves well below one cell in a hundred."""
 
-MARK_COLOUR = "#ff7a1a"
-WINDOW_COLOUR = "#4fd8eb"
 
 PNG_DPI = 200
 
@@ -49,7 +49,7 @@ class DrawnClip:
     @property
     def flagged(self) -> bool:
         """Whether the threshold flags the clip."""
-        return self.score > self.threshold
+        return flagged(self.score, self.threshold)
 
     @property
     def worst(self) -> Segment | None:

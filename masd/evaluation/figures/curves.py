@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from masd.evaluation.figures.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
+from masd.evaluation.figures.colours import CONDITION_COLOURS, CONTROL_COLOURS, FAINT, HIGHLIGHT, INK, SERVED_COLOUR
+from masd.evaluation.figures.style import STYLE, WIDTH, svg
 from masd.evaluation.metrics import MAX_FPR
 
-CONDITION_COLOURS = {"normal": "#3b6fa8", "anomaly": "#d1495b", "unknown": "#6d7278"}
-CONTROL_STYLES = (("#8a5a2b", "--"), ("#5d6670", "-."), ("#a0447a", ":"))
+CONTROL_STYLES = tuple(zip(CONTROL_COLOURS, ("--", "-.", ":"), strict=True))
 
 
 def score_histograms(scores: pd.DataFrame, system: str, threshold: float) -> str | None:
@@ -75,11 +75,11 @@ def roc_curves(scores: pd.DataFrame, served: str, controls: Sequence[str], *, zo
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
         axes = figure.subplots()
-        axes.axvspan(0.0, MAX_FPR, color="#d9a441", alpha=0.18, linewidth=0)
+        axes.axvspan(0.0, MAX_FPR, color=HIGHLIGHT, alpha=0.18, linewidth=0)
         curve = _roc(axes, known, served, SERVED_COLOUR, "-", 2.0)
         for name, (colour, line) in zip(controls, CONTROL_STYLES, strict=False):
             _roc(axes, known, name, colour, line, 1.3)
-        axes.plot([0, 1], [0, 1], color="#9aa0a6", linewidth=0.8, label="guessing")
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="guessing")
         if curve is not None:
             edge = float(np.interp(MAX_FPR, *curve))
             inside = curve[0] <= MAX_FPR
@@ -132,7 +132,7 @@ def training_curves(history: Sequence[dict[str, float]]) -> str | None:
             few = len(history) < 20
             axes.plot(position, values, color=INK, linewidth=1.3, marker="o" if few else None, markersize=3)
             if second < len(stages):
-                axes.axvspan(second + 0.5, len(stages) + 0.5, color="#d9a441", alpha=0.18, linewidth=0)
+                axes.axvspan(second + 0.5, len(stages) + 0.5, color=HIGHLIGHT, alpha=0.18, linewidth=0)
             axes.set_title(term)
         panels[0].margins(y=0.12)
         for first, after, name in ((0, second, "stage 1"), (second, len(stages), "stage 2")):

@@ -10,9 +10,13 @@ from matplotlib.lines import Line2D
 
 from masd.data.clips import NO_ATTRIBUTE
 from masd.evaluation.embedding_map import EmbeddingMap
+from masd.evaluation.figures.colours import CLASS_COLOURS, DOMAIN_COLOURS, OTHER_COLOUR, TEST_COLOUR
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
-DOMAINS = {"source": ("source", "#17796b"), "target": ("target", "#c26a10"), "none": ("no domain", "#17796b")}
+DOMAINS = {
+    domain: (label, DOMAIN_COLOURS[domain])
+    for domain, label in (("source", "source"), ("target", "target"), ("none", "no domain"))
+}
 KINDS: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("train", "normal"): ("training", {"marker": ".", "markersize": 6, "markeredgewidth": 0}),
     ("test", "normal"): ("test, normal", {"marker": "o", "markersize": 4.5, "markerfacecolor": "none"}),
@@ -21,11 +25,7 @@ KINDS: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
 }
 """How a clip is drawn, by split and condition; the later lie on top."""
 
-CLASS_COLOURS = (
-    "#1b6fb3", "#d9601a", "#2a8c4a", "#b3261e", "#7a4fb5", "#8a5a2b", "#cf4f9d", "#5f7d12", "#0d9aa8", "#c99700"
-)  # fmt: skip
 CLASS_MARKERS = ("o", "^", "s", "D", "v")
-TEST_COLOUR, OTHER_COLOUR = "#b4b8bd", "#50565d"
 SHORT_LABEL, MAX_LABEL = 28, 64
 """Letters of a legend's entry: short ones stand side by side, longer ones below each other, the longest are cut."""
 

@@ -9,19 +9,17 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from masd.evaluation.figures.colours import CARD, EDGE, INK
+
 WIDTH = 4.4
 """Width of every figure in inches."""
-
-CARD = "#f3f3f0"
-INK = "#22262b"
-SERVED_COLOUR = "#1b4f9c"
 
 STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.labelsize": 8.5,
     "legend.fontsize": 7.5,
-    "axes.edgecolor": "#7c828a",
+    "axes.edgecolor": EDGE,
     "axes.labelcolor": INK,
     "text.color": INK,
     "xtick.color": INK,

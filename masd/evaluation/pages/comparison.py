@@ -10,9 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from masd.config import GateSettings
+from masd.detection.decision import flagged
 from masd.evaluation.comparison import Comparison, Contender, compare
+from masd.evaluation.figures.colours import HIGHLIGHT, INK, REFERENCE_COLOUR, SERVED_COLOUR, WORSE_COLOUR
 from masd.evaluation.figures.curves import roc_curves, score_histograms
-from masd.evaluation.figures.style import INK, SERVED_COLOUR, STYLE, WIDTH, svg
+from masd.evaluation.figures.style import STYLE, WIDTH, svg
 from masd.evaluation.gate import Verdict
 from masd.evaluation.metrics import Floats
 from masd.evaluation.pages.findings import flagged_counts
@@ -21,7 +23,6 @@ from masd.evaluation.pages.report import MAX_AUDIO_BYTES
 from masd.files import write_text
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-WORSE_COLOUR = "#d1495b"
 MOST_CLIPS = 6
 LEAST_DISAGREEMENT = 0.1
 """Of the normal clips: clips that both models rank closer together than this are not shown."""
@@ -101,8 +102,8 @@ def difference_figure(compared: Comparison, margin: float) -> str:
         axes.bar(middles, heights, width=np.diff(edges), color=colours, alpha=0.6)
         axes.axvline(0.0, color=INK, linewidth=0.8)
         axes.axvline(100.0 * found.value, color=INK, linewidth=1.6, label="these clips")
-        axes.axvline(-100.0 * margin, color="#8a5a2b", linestyle="--", linewidth=1.2, label="margin of the gate")
-        axes.axvspan(100.0 * found.low, 100.0 * found.high, color="#d9a441", alpha=0.18, linewidth=0, label="interval")
+        axes.axvline(-100.0 * margin, color=REFERENCE_COLOUR, linestyle="--", linewidth=1.2, label="margin of the gate")
+        axes.axvspan(100.0 * found.low, 100.0 * found.high, color=HIGHLIGHT, alpha=0.18, linewidth=0, label="interval")
         axes.set_xlabel("challenger minus champion, in points of the harmonic mean")
         axes.set_ylabel("resamples")
         axes.legend(loc="best")
@@ -139,8 +140,8 @@ def _disagreements(
                 **{str(key): value for key, value in row.items()},
                 "nearer": None if right is None else (CHALLENGER if right else CHAMPION),
                 "flagged": {
-                    CHALLENGER: row[CHALLENGER] > challenger.threshold,
-                    CHAMPION: row[CHAMPION] > champion.threshold,
+                    CHALLENGER: flagged(row[CHALLENGER], challenger.threshold),
+                    CHAMPION: flagged(row[CHAMPION], champion.threshold),
                 },
                 "audio": wav_uri(wav) if wav is not None and len(wav) <= MAX_AUDIO_BYTES else None,
             }

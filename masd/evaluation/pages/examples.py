@@ -45,7 +45,7 @@ def _example(
     decoded = scorer.decode(files[about["name"]])
     score = scorer.score([decoded])[0]
     part = excerpt(decoded, score, lambda block: scorer.score([block])[0])
-    log_mel = scorer.log_mel(part.recording.samples)
+    log_mel = scorer.frames(part.recording)
     rate = scorer.settings.audio.sample_rate
     return ExampleClip(
         name=about["name"],

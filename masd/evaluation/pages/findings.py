@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from masd.detection.decision import flagged
 from masd.evaluation.metrics import AREAS
 from masd.evaluation.pages.html import points
 
@@ -22,7 +23,7 @@ class FlaggedCount:
 
 def flagged_counts(scores: pd.DataFrame, system: str, threshold: float) -> list[FlaggedCount]:
     """Clips and flagged clips (score > threshold) by domain and condition."""
-    groups = scores.assign(flagged=scores[system] > threshold).groupby(["domain", "condition"], sort=True)
+    groups = scores.assign(flagged=flagged(scores[system], threshold)).groupby(["domain", "condition"], sort=True)
     return [
         FlaggedCount(str(domain), str(condition), len(rows), int(rows["flagged"].sum()))
         for (domain, condition), rows in groups

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from masd.detection.decision import flagged
 from masd.evaluation.embedding_map import EmbeddingMap
 from masd.evaluation.figures.clip import UNUSUAL_LEVEL, ExampleClip, clip_figure
 from masd.evaluation.figures.curves import roc_curves, score_histograms, training_curves
@@ -82,8 +83,8 @@ def write_report(data: ReportData, out_file: Path) -> None:
 
 
 def _flagged(scores: pd.DataFrame, system: str, threshold: float) -> list[dict[str, Any]]:
-    flagged = scores[scores[system] > threshold].sort_values(system, ascending=False)
-    rows = flagged[["name", "domain", "condition", system]].rename(columns={system: "score"})
+    alarms = scores[flagged(scores[system], threshold)].sort_values(system, ascending=False)
+    rows = alarms[["name", "domain", "condition", system]].rename(columns={system: "score"})
     return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
 
 

@@ -2,27 +2,31 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.evaluation.metrics import AREAS, official_score
 from masd.evaluation.pages.html import render
-from masd.files import replacing_folder, write_text
+from masd.files import json_text, replacing_folder, write_text
 
 GROUPS = ("systems", "controls")
 HEADLINE = ("hmean", *AREAS)
 
 
 def write_summary(
-    evaluations: Sequence[Path], verdicts: Sequence[Path], out: Path, comparisons: Sequence[Path] = ()
+    evaluations: Sequence[Path],
+    verdicts: Sequence[Path],
+    out: Path,
+    comparisons: Sequence[Path] = (),
+    failed: Mapping[str, str] | None = None,
 ) -> None:
     """Gather evaluation folders, verdict files and comparison pages of different machines in ``out``.
 
     ``out/`` gets a folder per machine (its evaluation, ``verdict.json`` and ``comparison.html``), ``summary.json`` and
     ``report.html``. A machine may be without a verdict, but not a verdict without its machine. There are as many
-    comparisons as verdicts, in the same order, or none.
+    comparisons as verdicts, in the same order, or none. ``failed`` are machines without an evaluation, with the reason.
 
     :raises MasdError: no evaluation, two of one machine, a verdict that matches none, or unreadable files.
     """
@@ -53,7 +57,7 @@ def write_summary(
         with replacing_folder(out / machine) as staged:
             shutil.copytree(folders[machine], staged, dirs_exist_ok=True)
             if machine in verdict_of:
-                text = json.dumps(verdict_of[machine], indent=2) + "\n"
+                text = json_text(verdict_of[machine], indent=2) + "\n"
                 (staged / "verdict.json").write_text(text, encoding="utf-8")
             if machine in comparison_of:
                 shutil.copyfile(comparison_of[machine], staged / "comparison.html")
@@ -64,8 +68,9 @@ def write_summary(
             | {group: _headline(metrics[machine][group]) for group in GROUPS}
             for machine in machines
         },
+        "failed": dict(sorted((failed or {}).items())),
     }
-    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(out / "summary.json", json_text(summary, indent=2) + "\n")
     page = render(
         "summary.html",
         summary=summary,
@@ -96,7 +101,7 @@ def _read(file: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MasdError(f"cannot read {file}: {' '.join(str(error).split())[:160]}") from error
+        raise MasdError(f"cannot read {file}: {one_line(error, 160)}") from error
     if not isinstance(content, dict) or (missing := [key for key in keys if key not in content]):
         lacks = f"it has no {', '.join(missing)}" if isinstance(content, dict) else "it is not a JSON object"
         raise MasdError(f"{file} is not what masd wrote: {lacks}")

@@ -41,7 +41,11 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     (out / "network.json").write_text((network / "network.json").read_text())
 
 
-def evaluate(bundle: Path, data: str, machine: str, out: Path) -> None:
+def controls(features: Path, machine: str, settings: Settings, out: Path) -> None:
+    out.mkdir()
+
+
+def evaluate(bundle: Path, features: Path, controls: Path, data: str, machine: str, out: Path) -> None:
     out.mkdir()
     (out / "network.json").write_text((bundle / "network.json").read_text())
     (out / "metrics.json").write_text(

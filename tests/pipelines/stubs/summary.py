@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 
-def write_summary(evaluations: list[Path], verdicts: list[Path], out: Path, comparisons: list[Path]) -> None:
+def write_summary(
+    evaluations: list[Path], verdicts: list[Path], out: Path, comparisons: list[Path], failed: object = None
+) -> None:
     machines = []
     for evaluation, verdict, comparison in zip(evaluations, verdicts, comparisons, strict=True):
         machine = json.loads((evaluation / "metrics.json").read_text())["machine_type"]
@@ -15,4 +17,4 @@ def write_summary(evaluations: list[Path], verdicts: list[Path], out: Path, comp
         shutil.copyfile(comparison, out / machine / "comparison.html")
         machines.append(machine)
     (out / "report.html").write_text("<html></html>")
-    (out / "summary.json").write_text(json.dumps({"machines": machines}))
+    (out / "summary.json").write_text(json.dumps({"machines": machines, "failed": failed}))

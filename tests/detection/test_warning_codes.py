@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from masd.audio import Heard
+from masd.config import AudioSettings
 from masd.detection.warning_codes import WARNINGS, TrainedOn, WarningCode, warnings_of
 
 RATE = 16_000
+AUDIO = AudioSettings()
 USUAL = Heard(
     sample_rate_in=RATE,
     channels_in=1,
@@ -57,7 +59,7 @@ CASES: list[tuple[Heard, TrainedOn, tuple[WarningCode, ...]]] = [
 def test_each_code_where_it_holds_and_nowhere_else(
     clip: Heard, trained_on: TrainedOn, codes: tuple[WarningCode, ...]
 ) -> None:
-    assert warnings_of(clip, trained_on, RATE) == codes
+    assert warnings_of(clip, trained_on, AUDIO) == codes
 
 
 def test_every_code_has_a_case() -> None:
@@ -66,12 +68,12 @@ def test_every_code_has_a_case() -> None:
 
 def test_several_codes_come_in_the_order_of_the_table() -> None:
     clip = replace(USUAL, codec="OPUS", sample_rate_in=8_000, level_dbfs=-10.0, clipped_share=0.5, repaired=True)
-    codes = warnings_of(clip, TWO_CHANNELS, RATE)
+    codes = warnings_of(clip, TWO_CHANNELS, AUDIO)
     assert codes == ("level", "clipped", "sample_rate", "lossy", "mono_for_two_channels", "repaired")
     assert list(codes) == [code for code in WARNINGS if code in codes]
 
 
 def test_the_documents_have_the_table() -> None:
-    page = Path(__file__).parents[1] / "docs" / "serving.md"
+    page = Path(__file__).parents[2] / "docs" / "serving.md"
     section = page.read_text(encoding="utf-8").partition("\n## Warnings\n")[2].partition("\n## ")[0]
     assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == WARNINGS

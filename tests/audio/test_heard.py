@@ -161,11 +161,14 @@ def test_runs_are_the_same_however_the_recording_is_cut(samples: list[int], size
 def test_everything_is_the_same_however_the_recording_is_cut(channels: int, size: int, channel: str | int) -> None:
     block = np.random.default_rng(channels).integers(-3, 4, (200, channels)).astype(np.float32) / 8
     mono = block.mean(axis=1, dtype=np.float32) if channel == "mean" else block[:, 0]
-    whole, parts = (Listener(channels, channel, "PCM_16") for _ in range(2))  # type: ignore[arg-type]
+    whole, parts = (Listener(channels, channel, "PCM_16", 100) for _ in range(2))  # type: ignore[arg-type]
     whole.add(block, mono)
     for start in range(0, 200, size):
         parts.add(block[start : start + size], mono[start : start + size])
-    one, other = vars(whole.heard(RATE)), vars(parts.heard(RATE))
+    one, other = vars(whole.heard()), vars(parts.heard())
     assert one.pop("level_dbfs") == pytest.approx(other.pop("level_dbfs"))
     assert one.pop("channel_levels_dbfs") == pytest.approx(other.pop("channel_levels_dbfs"))
     assert one == other
+    for powers, silent in ((loudness.powers, loudness.silent) for loudness in (whole.loudness(), parts.loudness())):
+        np.testing.assert_allclose(powers, np.square(mono.reshape(20, 10), dtype=np.float64).mean(axis=1))
+        np.testing.assert_array_equal(silent, [len(set(piece)) == 1 for piece in mono.reshape(20, 10)])

@@ -1,0 +1,50 @@
+"""Numbers on the command line, each checked before any work: a wrong one is a usage error (exit code 2) in one line."""
+
+import argparse
+import math
+from collections.abc import Callable
+
+MAX_COUNT = 10**9
+MAX_SECONDS = 366 * 86_400.0
+MAX_SEED = 2**32 - 1
+"""As far as scikit-learn takes one."""
+
+
+def finite(text: str) -> float:
+    """A number that is neither NaN nor infinite, for ``--threshold``."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a finite number, not {text[:60]!r}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A length of time above 0, of a year at most."""
+    number = finite(text)
+    if not 0 < number <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0 and up to a year, not {text[:60]!r}")
+    return number
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The type of whole numbers from ``least`` to ``most``."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, not {text[:60]!r}")
+        return number
+
+    return parse
+
+
+port = whole(0, 65_535)
+count = whole(1, MAX_COUNT)
+none_or_more = whole(0, MAX_COUNT)
+seed = whole(0, MAX_SEED)

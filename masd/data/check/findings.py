@@ -1,0 +1,50 @@
+"""What a look at recordings finds: for a person one line, for a program a code."""
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["problem", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("problem", "warning", "note")
+
+LINE = re.compile(r"(?:problem|warning|note): [\w.-]+: .+")
+"""A line of :func:`say`, for whoever passes the output of another process on."""
+
+NAMED = 3
+"""Names given in one line; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``level`` is "problem" where nothing can be trained, "warning" where a result may mislead, and "note" where masd
+    only says what it did. ``clips`` are the names of the clips or files meant, all of them.
+    """
+
+    level: Level
+    code: str
+    text: str
+    clips: tuple[str, ...] = ()
+
+
+def say(machine: str, findings: Iterable[Finding]) -> None:
+    """One line each on standard error, warnings first; :data:`LINE` knows them."""
+    for finding in sorted(findings, key=lambda one: LEVELS.index(one.level)):
+        print(f"{finding.level}: {machine}: {finding.text}", file=sys.stderr, flush=True)
+
+
+def some(names: Sequence[str], total: int | None = None) -> str:
+    """``a.wav, b.wav, c.wav and 7 more``; ``total`` where ``names`` are not all there are."""
+    more = (len(names) if total is None else total) - len(names[:NAMED])
+    named = ", ".join(names[:NAMED])
+    return f"{named} and {more} more" if more else named
+
+
+def counted(number: int, what: str) -> str:
+    """``1 clip``, ``7 clips``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def of_level(findings: Iterable[Finding], level: Level) -> list[Finding]:
+    return [finding for finding in findings if finding.level == level]

@@ -1,0 +1,123 @@
+"""All that is known of a machine's recordings before training, as one record."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from masd.config import Settings
+from masd.data.check.content import CLIPPED, HeardClip
+from masd.data.check.findings import LEVELS, Finding
+from masd.data.check.scan import Scan, scan
+from masd.data.folders import MachineData, read_machine, refuse_too_few
+from masd.data.machine_name import check_machine_name
+from masd.errors import MasdError
+from masd.progress import Progress
+
+
+@dataclass(frozen=True)
+class MachineCheck:
+    """``data`` and ``scan`` are None where the folder could not be read as a machine's; ``findings`` say why.
+
+    Findings are sorted, problems first.
+    """
+
+    machine_type: str
+    folder: Path
+    findings: tuple[Finding, ...] = ()
+    data: MachineData | None = None
+    scan: Scan | None = None
+    clips: tuple[HeardClip, ...] = field(default=(), repr=False)
+
+    @property
+    def trainable(self) -> bool:
+        return not any(finding.level == "problem" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: plain values, names of clips as in the clip table."""
+        about: dict[str, Any] = {
+            "machine_type": self.machine_type,
+            "folder": str(self.folder),
+            "trainable": self.trainable,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+        if self.data is None or self.scan is None:
+            return about
+        heard = [one.heard for one in self.clips]
+        train = [one.heard for one in self.clips if one.clip.split == "train"]
+        attributes = Counter(clip.attributes for clip in self.data.split("train"))
+        return about | {
+            "layout": self.data.layout,
+            "counts": counts(self.data),
+            "duration_s": spread(one.duration_s for one in heard),
+            "total_s": round(sum(one.duration_s for one in heard), 1),
+            "level_dbfs": spread(one.level_dbfs for one in train),
+            "sample_rates": tally(one.sample_rate_in for one in heard),
+            "codecs": tally(one.codec for one in heard),
+            "suffixes": tally(clip.path.suffix.lower() for clip in self.data.clips),
+            "channels": tally(one.channels_in for one in heard),
+            "channel": self.scan.audio.channel,
+            "attributes": tally(attributes.elements()),
+            "silent": [one.clip.name for one in self.clips if one.heard.silent],
+            "clipped": [one.clip.name for one in self.clips if one.heard.clipped_share > CLIPPED],
+            "unreadable": self.scan.unreadable,
+            "copies": self.scan.copy_of,
+            "groups": list(self.scan.groups),
+            "independent_recordings": self.scan.independent,
+        }
+
+
+def check_machine(folder: Path, settings: Settings, progress: Progress | None = None) -> MachineCheck:
+    """Read and listen to a machine's folder; whatever keeps it from being trained is a finding, never an error."""
+    name = folder.resolve().name
+    try:
+        check_machine_name(name)
+        data = read_machine(folder, settings.data)
+    except MasdError as error:
+        return MachineCheck(name, folder, (Finding("problem", "unusable", str(error)),))
+    found = scan(data, settings.audio, progress)
+    findings = [*data.findings, *found.findings]
+    train = [one for one in found.heard if one.clip.split == "train"]
+    findings += _unfit(data, found, train, settings)
+    order = sorted(findings, key=lambda one: LEVELS.index(one.level))
+    return MachineCheck(name, folder, tuple(order), data, found, found.heard)
+
+
+def _unfit(data: MachineData, found: Scan, train: Sequence[HeardClip], settings: Settings) -> list[Finding]:
+    unfit = []
+    if len(found.unreadable) > int(settings.data.max_unreadable_share * len(data.clips)):
+        text = f"{len(found.unreadable)} unreadable of {len(data.clips)} clips are more than data.max_unreadable_share="
+        text += f"{settings.data.max_unreadable_share:g} allows; repair or remove them, or raise the share"
+        unfit.append(Finding("problem", "too_many_unreadable", text, tuple(found.unreadable)))
+    try:
+        refuse_too_few(sum(one.clip.domain != "target" for one in train), data.folder)
+    except MasdError as error:
+        unfit.append(Finding("problem", "too_few", str(error)))
+    conditions = {clip.condition for clip in data.split("test")}
+    if not conditions:
+        unfit.append(Finding("warning", "no_test", "no test clips: nothing can be evaluated; expected test/*.wav"))
+    elif not {"normal", "anomaly"} <= conditions and "unknown" not in conditions:
+        missing = "anomalous" if "normal" in conditions else "normal"
+        unfit.append(Finding("warning", "one_sided_test", f"no {missing} test clip: no AUC can be measured"))
+    return unfit
+
+
+def counts(data: MachineData) -> list[dict[str, Any]]:
+    """Clips by split, domain, condition and kind."""
+    found = Counter((clip.split, clip.domain, clip.condition, clip.kind) for clip in data.clips)
+    names = ("split", "domain", "condition", "kind")
+    return [dict(zip(names, about, strict=True)) | {"clips": number} for about, number in found.items()]
+
+
+def spread(values: Iterable[float]) -> dict[str, float] | None:
+    """Least, middle and greatest; None of no values."""
+    known = list(values)
+    if not known:
+        return None
+    return {name: round(float(of(known)), 3) for name, of in (("min", min), ("median", median), ("max", max))}
+
+
+def tally(values: Iterable[object]) -> dict[str, int]:
+    return {str(value): number for value, number in Counter(values).most_common()}

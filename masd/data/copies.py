@@ -1,0 +1,198 @@
+"""Recordings that are in a data set more than once, whole or in part, found by what they sound like.
+
+Names say nothing: a copy may have another format, rate, gain, polarity or length. Moments that stand out in a clip
+(:mod:`masd.data.waveform_print`) are looked for in all others; where one is found the whole waveforms are compared.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.data.waveform_print import WaveformPrint
+
+Indexes = npt.NDArray[np.int64]
+Complex = npt.NDArray[np.complex64]
+
+ALIKE = 0.6
+"""Least correlation at an anchor, near it and over the whole overlap. Different recordings of one machine reach 0.5."""
+
+NEAR_S = 0.064
+"""On either side of an anchor: compared before whole clips are."""
+
+LEAST_OVERLAP_S = 0.4
+MOST_LAGS = 16
+"""For a pair of clips: one that holds another three times has three."""
+
+CELLS = 1 << 24
+"""Of the table of all anchors against all that are compared at a time, and of waveforms."""
+
+MOST_MATCHES = 1 << 20
+"""In one such table: strictly periodic sounds match everywhere, and a part is as good as all."""
+
+WHOLE = 0.9
+"""Share of a clip's sound that must be in another for it to count as its copy."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """``second`` at time t is ``first`` at time t + ``lag_s``. ``first_share`` and ``second_share`` say how much of the
+    clip's sound lies in the overlap.
+    """
+
+    first: int
+    second: int
+    lag_s: float
+    correlation: float
+    first_share: float
+    second_share: float
+
+
+def find_overlaps(prints: Sequence[WaveformPrint]) -> list[Overlap]:
+    """All pairs of clips, ``first < second``, that share :data:`LEAST_OVERLAP_S` of sound or more.
+
+    Clips without any sound are all the same, and count as such.
+    """
+    silent = [number for number, one in enumerate(prints) if len(one.samples) == 0]
+    found = [Overlap(silent[0], other, 0.0, 1.0, 1.0, 1.0) for other in silent[1:]]
+    sounding = [number for number, one in enumerate(prints) if len(one.anchors)]
+    if len(sounding) > 1:
+        for (first, second), lags in _candidates([prints[number] for number in sounding]):
+            pair = sounding[first], sounding[second]
+            found += [
+                Overlap(*pair, lag / prints[pair[0]].rate, *compared)
+                for lag in lags
+                if (compared := _compare(prints[pair[0]], prints[pair[1]], lag)) is not None
+            ]
+    return found
+
+
+def covered_share(prints: Sequence[WaveformPrint], overlaps: Sequence[Overlap], clip: int, other: int) -> float:
+    """Share of the sound of ``clip`` that is in ``other``, at any of their ``overlaps``."""
+    if len(prints[clip].samples) == 0:
+        return float(len(prints[other].samples) == 0)
+    power = np.square(prints[clip].samples.astype(np.float32)).sum(axis=1)
+    covered = np.zeros(len(power), np.bool_)
+    for overlap in overlaps:
+        if {overlap.first, overlap.second} == {clip, other}:
+            lag = round((overlap.lag_s if overlap.first == clip else -overlap.lag_s) * prints[clip].rate)
+            covered[max(lag, 0) : max(len(prints[other].samples) + lag, 0)] = True
+    return float(power[covered].sum() / max(power.sum(), 1e-9))
+
+
+def copies(prints: Sequence[WaveformPrint], overlaps: Sequence[Overlap], order: Sequence[int]) -> dict[int, int]:
+    """Clip -> the clip it is a copy of, for all whose sound is in another to :data:`WHOLE`.
+
+    Of clips that are copies of each other the first in ``order`` is the one that the others are copies of.
+    """
+    others: dict[int, list[Overlap]] = {}
+    for overlap in overlaps:
+        for clip in (overlap.first, overlap.second):
+            others.setdefault(clip, []).append(overlap)
+    kept: set[int] = set()
+    found: dict[int, int] = {}
+    for clip in order:
+        near = others.get(clip, [])
+        candidates = sorted({o.first + o.second - clip for o in near} & kept, key=order.index)
+        original = next((other for other in candidates if covered_share(prints, near, clip, other) >= WHOLE), None)
+        if original is None:
+            kept.add(clip)
+        else:
+            found[clip] = original
+    return found
+
+
+def connected(count: int, pairs: Sequence[tuple[int, int]]) -> Indexes:
+    """Number of the group ``[count]`` of each of ``count`` things, the smallest of its members; things in ``pairs`` are
+    in one group.
+    """
+    group = list(range(count))
+
+    def root(one: int) -> int:
+        while group[one] != one:
+            group[one] = group[group[one]]
+            one = group[one]
+        return one
+
+    for first, second in pairs:
+        low, high = sorted((root(first), root(second)))
+        group[high] = low
+    return np.array([root(one) for one in range(count)], np.int64)
+
+
+def _candidates(prints: Sequence[WaveformPrint]) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    """Pairs of clips with the lags, in samples, at which an anchor of both and what is near it are alike."""
+    vectors = np.concatenate([one.vectors for one in prints])
+    clip = np.repeat(np.arange(len(prints)), [len(one.anchors) for one in prints])
+    place = np.concatenate([one.anchors for one in prints])
+    first, second = (np.concatenate(side) for side in zip(*_matches(vectors, clip), strict=True))
+    alike = _correlation_near(prints, clip, place, first, second)
+    good = alike >= ALIKE
+    first, second, alike = first[good], second[good], alike[good]
+    lag = place[first] - place[second]
+    order = np.lexsort((-alike, clip[second], clip[first]))
+    pairs: dict[tuple[int, int], list[int]] = {}
+    for a, b, at in zip(clip[first[order]], clip[second[order]], lag[order].tolist(), strict=True):
+        lags = pairs.setdefault((int(a), int(b)), [])
+        if len(lags) < MOST_LAGS and all(abs(at - other) > 2 for other in lags):
+            lags.append(at)
+    yield from pairs.items()
+
+
+def _matches(vectors: npt.NDArray[np.float32], clip: Indexes) -> Iterator[tuple[Indexes, Indexes]]:
+    """Anchors of different clips, the first of the earlier clip, whose vectors are alike."""
+    rows = max(CELLS // len(vectors), 1)
+    for start in range(0, len(vectors), rows):
+        products = vectors[start : start + rows] @ vectors[start:].T
+        first, second = np.nonzero(products >= ALIKE)
+        different = clip[start + first] < clip[start + second]
+        first, second = first[different], second[different]
+        if len(first) > MOST_MATCHES:
+            best = np.argpartition(-products[first, second], MOST_MATCHES)[:MOST_MATCHES]
+            first, second = first[best], second[best]
+        yield start + first, start + second
+
+
+def _correlation_near(
+    prints: Sequence[WaveformPrint], clip: Indexes, place: Indexes, first: Indexes, second: Indexes
+) -> npt.NDArray[np.float32]:
+    """Magnitude of the correlation of two clips' waveforms around their anchors ``first`` and ``second`` ``[m]``."""
+    half = int(NEAR_S * prints[0].rate)
+    gap = np.zeros((half, 2), np.int8)
+    joined = np.concatenate([part for one in prints for part in (gap, one.samples)] + [gap])
+    starts = np.cumsum([half] + [len(one.samples) + half for one in prints])[:-1]
+    at = starts[clip] + place
+    around = np.arange(-half, half + 1)
+    out = np.zeros(len(first), np.float32)
+    chunk = CELLS // (8 * len(around))
+    for start in range(0, len(first), chunk):
+        part = slice(start, start + chunk)
+        one, other = (_complex(joined[at[side[part]][:, None] + around]) for side in (first, second))
+        both = np.abs(np.einsum("mt,mt->m", one.conj(), other))
+        power = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        out[part] = both / np.maximum(power, 1e-9)
+    return out
+
+
+def _compare(first: WaveformPrint, second: WaveformPrint, lag: int) -> tuple[float, float, float] | None:
+    """Correlation over the overlap, and each clip's share in it; None where they are not alike there."""
+    one, other = _complex(first.samples), _complex(second.samples)
+    start, end = max(0, lag), min(len(one), len(other) + lag)
+    if end - start < LEAST_OVERLAP_S * first.rate:
+        return None
+    best, shares = 0.0, (0.0, 0.0)
+    for shift in (lag - 1, lag, lag + 1):  # the maximum lies between two samples
+        low, high = max(0, shift), min(len(one), len(other) + shift)
+        a, b = one[low:high], other[low - shift : high - shift]
+        powers = float(np.vdot(a, a).real), float(np.vdot(b, b).real)
+        correlation = float(abs(np.vdot(a, b))) / max(float(np.sqrt(powers[0] * powers[1])), 1e-9)
+        if correlation > best:
+            best = correlation
+            shares = powers[0] / float(np.vdot(one, one).real), powers[1] / float(np.vdot(other, other).real)
+    sounding = min(shares[0] * len(one), shares[1] * len(other))  # what is silent cannot be compared
+    return (best, *shares) if best >= ALIKE and sounding >= LEAST_OVERLAP_S * first.rate / 2 else None
+
+
+def _complex(parts: npt.NDArray[np.int8]) -> Complex:
+    return np.ascontiguousarray(parts, np.float32).view(np.complex64)[..., 0]

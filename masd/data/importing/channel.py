@@ -1,0 +1,62 @@
+"""What every format is read into: the channels of one recording, in their own unit."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.errors import MasdError
+
+Fact = str | float | int
+"""An attribute of a recording, such as its speed in rpm."""
+
+MAX_CHANNELS = 256
+MAX_SAMPLES = 500_000_000
+"""Of all channels of one file together: 2 GB as float32, 48 minutes of two channels at 51.2 kHz and much more."""
+
+MAX_FACTS = 100
+MAX_TEXT = 200
+
+
+class ImportRefusedError(MasdError):
+    """A file that cannot be imported, and why."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """``samples`` [n] float32 in ``unit`` (None where the file names none); ``rate_hz`` as the file states it, or None.
+
+    ``tolerance`` is the relative error that the stated rate may have; ``scaling`` says what was done to the samples.
+    """
+
+    name: str
+    samples: npt.NDArray[np.float32]
+    rate_hz: float | None = None
+    unit: str | None = None
+    tolerance: float = 1e-5
+    scaling: str = "none"
+    attributes: dict[str, Fact] = field(default_factory=dict)
+
+
+def check_size(channels: int, samples: int) -> None:
+    """To be called before samples are read, with what the file says it holds.
+
+    :raises ImportRefusedError: more than fits.
+    """
+    if channels > MAX_CHANNELS:
+        raise ImportRefusedError(f"{channels} channels: at most {MAX_CHANNELS} can be imported at once")
+    if samples > MAX_SAMPLES:
+        raise ImportRefusedError(f"{samples} samples: at most {MAX_SAMPLES} can be imported at once; cut the file")
+
+
+def facts(values: "dict[str, object]") -> dict[str, Fact]:
+    """Texts and numbers among ``values``, short and few enough to be kept beside the clips."""
+    found: dict[str, Fact] = {}
+    for name, value in list(values.items())[:MAX_FACTS]:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, str):
+            found[str(name)[:MAX_TEXT]] = value.strip()[:MAX_TEXT]
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[str(name)[:MAX_TEXT]] = value
+    return found

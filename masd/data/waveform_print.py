@@ -1,0 +1,135 @@
+"""What of a clip's waveform tells it from every other recording, whatever its gain, rate, codec or first sample."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from scipy.signal.windows import tukey
+
+Complex = npt.NDArray[np.complex64]
+
+LOWEST_HZ, HIGHEST_HZ = 1000.0, 3000.0
+"""The band that is compared: every codec keeps its waveform, and every usual sample rate holds it."""
+
+HIGHEST_SHARE = 0.375
+"""Of the sample rate: where the band ends at rates below 8 kHz; it begins at a third of that."""
+
+SMOOTHING_HZ = 20.0
+FLOOR = 1e-4
+"""Of the band's mean power: what is weaker is a codec's noise more often than the machine's sound."""
+
+LEVEL_S = 0.016
+HIGHEST_PEAK = 10.0
+"""Of a frequency's power, as a multiple of that around it: single tones do not decide."""
+
+EDGES = 0.1
+"""Share of the band over which it fades in and out."""
+
+QUIET = 1e-2
+"""Of the clip's level: quieter moments are not brought up to the level of the others."""
+
+SILENT = 1e-3
+"""Of the clip's level: nothing is compared where less is heard."""
+
+HIGHEST = 2.0
+"""Magnitudes are limited to so many times the level: single clicks look alike on all clips of a machine."""
+
+REACH_S = 0.1
+"""An anchor is the loudest moment among its neighbours so far away on either side."""
+
+GAP, HALF = 8, 40
+"""Samples beside an anchor that are left out (anchors look alike there), and those then compared on either side."""
+
+STEPS = 63.0
+"""A magnitude of 1 in the 8-bit numbers that are kept."""
+
+
+@dataclass(frozen=True)
+class WaveformPrint:
+    """``samples`` ``[n, 2]`` are the complex amplitude of the whitened, levelled band at ``rate`` a second, as 8-bit
+    numbers; ``anchors`` ``[k]`` are places in it that a copy of the clip has too, ``vectors`` ``[k, 4 HALF]`` of unit
+    length what is around them.
+
+    A clip without any sound (all samples equal) has no samples.
+    """
+
+    samples: npt.NDArray[np.int8]
+    anchors: npt.NDArray[np.int64]
+    vectors: npt.NDArray[np.float32]
+    rate: float
+
+    @classmethod
+    def of(cls, samples: npt.NDArray[np.float32], sample_rate: int) -> Self:
+        """From mono samples ``[n]``; all prints that are compared need the same ``sample_rate``."""
+        highest = min(HIGHEST_HZ, HIGHEST_SHARE * sample_rate)
+        lowest = highest * LOWEST_HZ / HIGHEST_HZ
+        rate = 2 * (highest - lowest)
+        if np.ptp(samples) == 0:
+            return cls(np.empty((0, 2), np.int8), np.empty(0, np.int64), np.empty((0, 4 * HALF), np.float32), rate)
+        levelled = _levelled(_whitened_band(samples, sample_rate, lowest, highest, rate), rate)
+        levelled[_is_silent(samples, sample_rate, len(levelled), rate)] = 0  # filled with what rings from the sound
+        anchors = _anchors(np.abs(levelled), rate)
+        limited = levelled * np.minimum(1.0, HIGHEST / np.maximum(np.abs(levelled), 1e-9)).astype(np.float32)
+        parts = np.rint(np.stack([limited.real, limited.imag], axis=1) * STEPS).astype(np.int8)
+        return cls(parts, anchors, _vectors(levelled, limited, anchors), rate)
+
+
+def _whitened_band(
+    samples: npt.NDArray[np.float32], sample_rate: int, lowest: float, highest: float, rate: float
+) -> Complex:
+    """Complex amplitude of the band, all its frequencies about equally strong."""
+    count = max(int(len(samples) * rate / sample_rate), 1)
+    length = scipy.fft.next_fast_len(count)
+    padded = round(length * sample_rate / rate)
+    spectrum = scipy.fft.rfft(samples - samples.mean(dtype=np.float64).astype(np.float32), padded)
+    first, last = int(lowest * padded / sample_rate), int(highest * padded / sample_rate)
+    band = spectrum[first:last]
+    if len(band) == 0:  # of a few samples
+        return np.zeros(count, np.complex64)
+    power = np.square(band.real) + np.square(band.imag)
+    smooth = uniform_filter1d(power, max(1, int(SMOOTHING_HZ * padded / sample_rate)))
+    strength = np.maximum(np.maximum(smooth, power / HIGHEST_PEAK), max(FLOOR * float(power.mean()), 1e-30))
+    edges = tukey(len(band), EDGES).astype(np.float32)  # without them silence beside a sound is filled with ringing
+    whitened = scipy.fft.ifft(edges * band / np.sqrt(strength), length)[:count]
+    # the band begins at a frequency of the transform, which differs with the clip's length: turned to begin at lowest
+    offset = first * sample_rate / padded - lowest
+    turned: Complex = (whitened * np.exp(2j * np.pi * offset / rate * np.arange(count))).astype(np.complex64)
+    return turned
+
+
+def _levelled(band: Complex, rate: float) -> Complex:
+    power = np.square(band.real) + np.square(band.imag)
+    local = np.sqrt(np.maximum(uniform_filter1d(power, int(LEVEL_S * rate) + 1), 0))
+    levelled: Complex = (band / np.maximum(local, max(QUIET * float(np.sqrt(power.mean())), 1e-30))).astype(
+        np.complex64
+    )
+    return levelled
+
+
+def _is_silent(samples: npt.NDArray[np.float32], sample_rate: int, count: int, rate: float) -> npt.NDArray[np.bool_]:
+    """Where the clip itself is next to silent, ``[count]``."""
+    power = np.square(np.diff(samples, append=samples[-1:]))  # of steps: a constant offset is no sound
+    local = uniform_filter1d(power, int(LEVEL_S * sample_rate) + 1)
+    places = np.minimum(np.arange(count) * (sample_rate / rate), len(samples) - 1).astype(np.int64)
+    silent: npt.NDArray[np.bool_] = local[places] < SILENT**2 * power.mean()
+    return silent
+
+
+def _anchors(magnitude: npt.NDArray[np.float32], rate: float) -> npt.NDArray[np.int64]:
+    highest = maximum_filter1d(magnitude, 2 * int(REACH_S * rate) + 1)
+    places = np.flatnonzero((magnitude == highest) & (magnitude > 1.0))
+    return places[(places >= GAP + HALF) & (places < len(magnitude) - GAP - HALF)]
+
+
+def _vectors(levelled: Complex, limited: Complex, anchors: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Around each anchor, turned so that the anchor has phase 0: an inverted polarity turns all alike, and so, nearly,
+    does a shift by part of a sample.
+    """
+    offsets = np.concatenate([np.arange(-HALF - GAP, -GAP), np.arange(GAP + 1, GAP + HALF + 1)])
+    turn = (levelled[anchors].conj() / np.abs(levelled[anchors]))[:, None]
+    around = limited[anchors[:, None] + offsets] * turn
+    vectors = np.concatenate([around.real, around.imag], axis=1)
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9), np.float32)

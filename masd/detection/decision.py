@@ -1,0 +1,18 @@
+"""The one rule by which a score becomes a decision."""
+
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+
+@overload
+def flagged(scores: float, threshold: float) -> bool: ...
+@overload
+def flagged(scores: "pd.Series[Any]", threshold: float) -> "pd.Series[bool]": ...
+@overload
+def flagged(scores: npt.NDArray[np.floating[Any]], threshold: float) -> npt.NDArray[np.bool_]: ...
+def flagged(scores: Any, threshold: float) -> Any:
+    """Whether a score, or each of many, is an alarm: above the threshold, not at it. A score of NaN is none."""
+    return scores > threshold

@@ -1,0 +1,35 @@
+"""Held-out splits: clips of one recording are always on the same side."""
+
+import numpy as np
+import numpy.typing as npt
+
+Indexes = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+def recording_folds(recordings: Indexes, folds: int, rng: np.random.Generator) -> list[Indexes]:
+    """Rows ``[n]`` of each of at most ``folds`` folds, given the recording of every row ``[n]``.
+
+    Where all rows are of one recording, each counts as one of its own: there is no better split to be had.
+    """
+    distinct = np.unique(recordings)
+    if len(distinct) < 2:
+        recordings = distinct = np.arange(len(recordings))
+    parts = np.array_split(rng.permutation(distinct), min(folds, max(len(distinct), 1)))
+    return [np.flatnonzero(np.isin(recordings, part)) for part in parts]
+
+
+def domain_folds(recordings: Indexes, is_target: Mask, folds: int, rng: np.random.Generator) -> list[Indexes]:
+    """The same with clips of both domains in each fold, as far as they go; a fold may be empty.
+
+    A recording with clips of both domains goes with the domain of its first clip. So do the clips of a domain that is
+    one recording, which are split as if they were recordings of their own.
+    """
+    _, first, recordings = np.unique(recordings, return_index=True, return_inverse=True)
+    goes_with = is_target[first]
+    rows: list[list[Indexes]] = []
+    for domain in (False, True):
+        own = np.flatnonzero(goes_with[recordings] == domain)
+        parts = recording_folds(recordings[own], folds, rng) if len(own) else []
+        rows.append([own[part] for part in parts] + [np.empty(0, np.int64)] * (folds - len(parts)))
+    return [np.concatenate(both) for both in zip(*rows, strict=True)]

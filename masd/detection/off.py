@@ -1,0 +1,68 @@
+"""Stretches of a long recording in which the machine is off: they say nothing of the machine, and so are not scored."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.audio import Loudness
+from masd.audio.heard import FLOOR_DBFS
+
+Span = tuple[float, float]
+"""Start and end in seconds."""
+
+LEAST_SILENCE_S = 1.0
+"""Shorter silence is a pause of the machine or a gap of the recorder; so is less than half a training clip."""
+
+LEAST_RUN_S = 1.0
+"""A sound between two stretches of silence that is shorter than this is no run of the machine."""
+
+
+def off_spans(loudness: Loudness, clip_seconds: float, limit_dbfs: float | None) -> tuple[Span, ...]:
+    """Where nothing is heard for half of ``clip_seconds``, or less than ``limit_dbfs`` for all of them.
+
+    A machine that works by fits and starts is quiet in between: only what lasts as long as a training clip can be
+    compared with the level of one.
+    """
+    off = _runs_of(loudness.silent, round(max(clip_seconds / 2, LEAST_SILENCE_S) / loudness.seconds))
+    width = max(round(clip_seconds / loudness.seconds), 1)
+    if limit_dbfs is not None and len(off) >= width:
+        total = np.concatenate([[0.0], np.cumsum(loudness.powers)])
+        quiet = (total[width:] - total[:-width]) / width < 10.0 ** (limit_dbfs / 10.0)
+        for start in np.flatnonzero(quiet):
+            off[start : start + width] = True
+    if off.any():
+        off |= _runs_of(~off, 1) & ~_runs_of(~off, round(LEAST_RUN_S / loudness.seconds))
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], off, [0]]).astype(np.int8)))
+    ends = np.minimum(edges * loudness.seconds, loudness.duration_s)
+    return tuple((float(start), float(end)) for start, end in zip(ends[::2], ends[1::2], strict=True))
+
+
+def on_spans(off: Sequence[Span], duration_s: float) -> list[Span]:
+    """What is between; where that is nothing, all: a recording that is off throughout gets a score all the same."""
+    edges = [0.0, *(edge for span in off for edge in span), duration_s]
+    spans = [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end > start]
+    return spans or [(0.0, duration_s)]
+
+
+def level_while_on(loudness: Loudness, off: Sequence[Span]) -> float:
+    """Level outside the stretches of ``off``, in dBFS; of everything, where that is nothing."""
+    starts = np.arange(len(loudness.powers)) * loudness.seconds
+    ends = np.minimum(starts + loudness.seconds, loudness.duration_s)
+    lengths = ends - starts
+    middles = (starts + ends) / 2
+    on = np.ones(len(lengths), np.bool_)
+    for start, end in off:
+        on &= (middles < start) | (middles > end)
+    lengths = lengths * on if on.any() else lengths
+    return 10.0 * float(np.log10(max(loudness.powers @ lengths / lengths.sum(), 10.0 ** (FLOOR_DBFS / 10.0))))
+
+
+def _runs_of(true: npt.NDArray[np.bool_], least: int) -> npt.NDArray[np.bool_]:
+    """``true`` ``[n]`` where it holds for ``least`` in a row."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], true, [0]]).astype(np.int8)))
+    found = np.zeros(len(true), np.bool_)
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - start >= least:
+            found[start:end] = True
+    return found

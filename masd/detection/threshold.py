@@ -1,0 +1,124 @@
+"""The threshold of a system: where the held-out scores of normal clips are exceeded as often as was asked for."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+Scores = npt.NDArray[np.float64]
+Indexes = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+RESAMPLES = 400
+INTERVAL = 0.9
+RISK = 0.05
+"""Of recordings that all lie below the threshold that was asked for: then nothing bounds it from above."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold for the false-alarm rate ``rate``, with its 90 % interval from ``low`` to ``high`` and what it rests
+    on: the held-out scores of ``clips`` normal clips from ``recordings`` independent recordings.
+    """
+
+    threshold: float
+    low: float
+    high: float
+    clips: int
+    recordings: int
+    rate: float
+
+    @classmethod
+    def from_array(cls, numbers: npt.NDArray[np.generic]) -> Self:
+        """The fields in their order, as numbers ``[6]``."""
+        threshold, low, high, clips, recordings, rate = numbers.astype(np.float64).tolist()
+        return cls(threshold, low, high, int(clips), int(recordings), rate)
+
+    def to_dict(self) -> dict[str, float]:
+        """As the manifest of a bundle has it."""
+        return {
+            "threshold": self.threshold,
+            "threshold_low": self.low,
+            "threshold_high": self.high,
+            "clips": self.clips,
+            "recordings": self.recordings,
+            "rate": self.rate,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, float]) -> Self:
+        """The reverse of :meth:`to_dict`."""
+        return cls(
+            values["threshold"],
+            values["threshold_low"],
+            values["threshold_high"],
+            int(values["clips"]),
+            int(values["recordings"]),
+            values["rate"],
+        )
+
+    @property
+    def recordings_needed(self) -> int:
+        """So many recordings hold one above the threshold with a probability of 95 %."""
+        return math.ceil(math.log(RISK) / math.log1p(-self.rate))
+
+    @property
+    def too_few(self) -> bool:
+        return self.recordings < self.recordings_needed
+
+    @property
+    def sentence(self) -> str:
+        """What the threshold is and what it rests on, in one line."""
+        return (
+            f"threshold {self.threshold:.3f} (90 % interval {self.low:.3f} to {self.high:.3f}) for {self.rate:.0%} "
+            f"false alarms, from held-out scores of {self.clips} training clips from {self.recordings} recordings"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """One line where the recordings are :attr:`too_few`."""
+        if not self.too_few:
+            return None
+        return (
+            f"{self.recordings} independent recordings are few for a false-alarm rate of {self.rate:.0%}: the "
+            f"threshold may be far off; record at least {self.recordings_needed}, or ask for a higher rate "
+            "(detection.threshold_percentile)"
+        )
+
+
+def calibrate(scores: Scores, recordings: Indexes, is_target: Mask, percentile: float, seed: int) -> Calibration:
+    """From held-out scores of normal clips ``[n]`` with the recording and the domain of each.
+
+    The interval is by bootstrap of whole recordings.
+    """
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(recordings == recording) for recording in np.unique(recordings)]
+    thresholds = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        thresholds[number] = _threshold(scores[drawn], is_target[drawn], percentile)
+    low, high = np.quantile(thresholds, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    found = _threshold(scores, is_target, percentile)
+    return Calibration(
+        threshold=found,
+        low=min(float(low), found),
+        high=max(float(high), found),
+        clips=len(scores),
+        recordings=len(members),
+        rate=1 - percentile / 100,
+    )
+
+
+def _threshold(scores: Scores, is_target: Mask, percentile: float) -> float:
+    """Percentile of the scores with both domains weighted alike: the rate is asked for in whatever condition a machine
+    is, and of the target there are far fewer clips in training than there will be.
+    """
+    order = np.argsort(scores)
+    weights = np.empty(len(scores))
+    for domain in (is_target, ~is_target):
+        weights[domain] = 1 / max(int(domain.sum()), 1)
+    weights = weights[order]
+    places = np.cumsum(weights) - weights / 2
+    return float(np.interp(percentile / 100 * weights.sum(), places, scores[order]))

@@ -1,0 +1,92 @@
+"""``reference.parquet`` of a bundle: what drift is measured against, written and read.
+
+One row per normal training clip, with the columns of the inference log: what the clip is like, and what a model that
+has not seen it says of it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from masd.config import SystemName
+from masd.detection.features import ClipFeatures
+from masd.detection.result import ClipScore, Signals
+from masd.drift.statistics import MODEL_COLUMNS, rounded
+from masd.errors import MasdError, one_line
+
+
+def make_reference(
+    about: pd.DataFrame,
+    clips: Sequence[ClipFeatures],
+    scores: npt.NDArray[np.float64],
+    distances: npt.NDArray[np.float64],
+    unseen: npt.NDArray[np.bool_],
+    *,
+    machine_type: str,
+    system: SystemName,
+    threshold: float,
+) -> pd.DataFrame:
+    """The table, one row per clip.
+
+    :param about: rows of the log-mel store's clip table, one per clip.
+    :param scores: held-out scores ``[n]`` of ``system``, whose threshold is ``threshold``.
+    :param distances: held-out distances ``[n]`` of the embeddings.
+    :param unseen: ``[n]``, which source clips the network was not trained on. Where there are some, the others get no
+        model values: what the network remembers is no reference for what it has never heard.
+    """
+    rows = []
+    for (_, clip), features, score, distance in zip(about.iterrows(), clips, scores, distances, strict=True):
+        result = ClipScore(
+            machine_type=machine_type,
+            model_version="",
+            system=system,
+            score=float(score),
+            threshold=threshold,
+            domain="target" if clip["domain"] == "target" else "source",
+            duration_s=float(clip["duration_s"]),
+            segments=(),
+            reconstruction_error=float(features.errors.mean()),
+            systems={},
+            signals=Signals(
+                float(clip["level_dbfs"]),
+                float(clip["clipped_share"]),
+                float(clip["spectral_centroid_hz"]),
+                int(clip["sample_rate_in"]),
+                tuple(map(float, clip["octave_levels_db"])),
+            ),
+            embedding_distance=float(distance),
+        )
+        rows.append(result.to_record())
+    reference = pd.DataFrame(rows)
+    if unseen.any():
+        is_target = about["domain"].to_numpy() == "target"
+        reference.loc[~unseen & ~is_target, list(MODEL_COLUMNS)] = np.nan
+    return reference
+
+
+def read_reference(file: Path) -> pd.DataFrame:
+    """The compared columns of ``reference.parquet``, model values only of as many target clips as their share allows.
+
+    Those of source clips are known where the network was not trained on them, those of target clips always: all of
+    them together would be a mixture that no stream has.
+
+    :raises MasdError: not a table, or one with none of the columns.
+    """
+    try:
+        clips = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise MasdError(f"{file}: cannot be read: {one_line(error, 160)}") from error
+    reference = rounded(clips)
+    if reference.empty or "domain" not in clips:
+        raise MasdError(f"{file} is no reference of drift: train the bundle again with this version of masd")
+    own = [name for name in MODEL_COLUMNS if name in reference]
+    target = (clips["domain"] == "target").to_numpy()
+    if own and not target.all():
+        share = float(reference.loc[~target, own].notna().all(axis=1).mean())
+        rows = np.flatnonzero(target)
+        kept = np.linspace(0, len(rows) - 1, round(share * len(rows))).astype(int)
+        reference.loc[np.setdiff1d(rows, rows[kept]), own] = np.nan
+    return reference

@@ -1,0 +1,44 @@
+"""What the gate says to people. Programs read the fields of its verdict, never these texts."""
+
+GATE_TEXTS = {
+    # the sentence of a verdict, by its decision
+    "promote": "{machine} passes: {reason}.",
+    "ask": "{machine} passes and awaits approval: {reason}.",
+    "refuse": "{machine} is refused: {reason}.",
+    # the names of the checks, by their kind
+    "chance": "chance",
+    "specificity": "normal clips",
+    "baseline": "official baseline",
+    "champion": "version {version} in production",
+    # reasons without a check
+    "no numbers": "the model is broken, {system} gives no number for {broken} of {clips} test clips",
+    "one score": "the model is broken, {system} gives all {clips} test clips the same score",
+    "no labels": "its test set has no labelled normal and anomalous clips to judge it by",
+    "not compared": "{champion} has scored no labelled clip of its test set",
+    # reasons after the checks
+    "failed": "{system} reaches a harmonic mean of {value:.3f}, but {why}",
+    "and": " and ",
+    "held": "{system} reaches a harmonic mean of {value:.3f}, above chance and within the margins of its references",
+    # failed checks
+    "below chance": "its lower confidence bound {value:.3f} does not beat chance ({chance})",
+    "flags normal clips": (
+        "it flags {flagged:.0%} of the normal clips, a reference {reference:.0%}: it does not know this machine (was "
+        "it trained on recordings of another?)"
+    ),
+    "below reference": "{value:.3f} is more than {margin:g} below {name} ({reference:.3f})",
+    "difference": ", a difference of {difference}",
+    "may be chance": "; the difference may be chance, so production stays",
+    # a candidate that passes, beside the version in production
+    "better": "; it is better than {champion}, by {difference}",
+    "worse": "; it is worse than {champion}, by {difference}, within the margin of {margin:g}",
+    "equal": (
+        "; it cannot be distinguished from {champion}, {difference}, and is preferred because it was trained on newer "
+        "recordings"
+    ),
+    "signed": "{value:+.3f} ({confidence:.0%} interval {low:+.3f} to {high:+.3f})",
+}
+
+
+def say(text: str, **values: object) -> str:
+    """Fill one text of :data:`GATE_TEXTS`."""
+    return GATE_TEXTS[text].format(**values)
