@@ -162,7 +162,7 @@ def test_a_bundle_of_0_1_0_scores_as_it_did(bundle: Path, tiny_data: Path) -> No
     (bundle / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 4}))
     old = load_bundle(bundle)
     assert old.manifest.calibration == {} and old.scorer.detectors.calibrations == {}
-    assert old.scorer.score([old.scorer.decode(clip.path)])[0].to_dict() == expected.to_dict()
+    assert old.scorer.score([old.scorer.decode(clip.path)])[0] == replace(expected, calibration=None)
 
 
 def test_a_newer_schema_is_refused_by_number(bundle: Path) -> None:
