@@ -158,4 +158,4 @@ def _dbfs(power: float) -> float:
 
 
 def _power(dbfs: float) -> float:
-    return 10.0 ** (dbfs / 10.0)
+    return float(10.0 ** (dbfs / 10.0))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from masd.audio import AudioError, LogMel, Recording, decode
-from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
+from masd.audio.signals import Signals
 from masd.config import AudioSettings, Settings
 from masd.data.channels import settled
 from masd.data.check.content import HeardClip, content_findings, heard_of
@@ -228,13 +228,9 @@ def _row(
         "offset": offset,
         "n_frames": len(frames),
         "duration_s": recording.duration_s,
-        "sample_rate_in": recording.sample_rate_in,
+        **asdict(Signals.measure(recording, frames, log_mel)),
         "channels_in": recording.channels_in,
         "codec": recording.codec,
-        "level_dbfs": recording.level_dbfs,
-        "clipped_share": recording.clipped_share,
-        "spectral_centroid_hz": spectral_centroid_hz(frames, log_mel.centres_hz),
-        "octave_levels_db": octave_levels_db(frames, log_mel.centres_hz),
     }
 
 

@@ -194,9 +194,9 @@ def fit_detectors(
                 systems[name], held_out[name] = fitted.minimum, fitted.held_out
     everything = np.ones(len(clips), dtype=np.bool_)
     calibrations: dict[SystemName, Calibration] = {}
-    for name, scores in held_out.items():
-        used = everything if name == "fused" or unseen is None or not unseen.any() else unseen | is_target
-        calibrations[name] = calibrate(
+    for system, scores in held_out.items():
+        used = everything if system == "fused" or unseen is None or not unseen.any() else unseen | is_target
+        calibrations[system] = calibrate(
             scores[used], recordings[used], is_target[used], settings.threshold_percentile, seed
         )
     thresholds = {name: calibrations[name].threshold for name in ALL_SYSTEMS}

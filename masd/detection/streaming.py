@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.audio import LongRecording, Recording
+from masd.audio.signals import Signals
 from masd.detection.off import Span, level_while_on, off_spans, on_spans
-from masd.detection.result import Blocks, ClipScore, Segment, Signals
+from masd.detection.result import Blocks, ClipScore, Segment
 
 Samples = npt.NDArray[np.float32]
 

@@ -17,20 +17,10 @@ import pandas as pd
 from scipy.special import kolmogorov
 from scipy.stats import hypergeom
 
-from masd.detection.result import OCTAVE_COLUMNS
+from masd.audio.signals import SIGNAL_COLUMNS
 
 MODEL_COLUMNS = ("score", "margin", "reconstruction_error", "embedding_distance")
 """What the model says of a clip. The reference knows it only of clips that the network was not trained on."""
-
-SIGNAL_COLUMNS = (
-    "duration_s",
-    "sample_rate",
-    "level_dbfs",
-    "clipped_share",
-    "spectral_centroid_hz",
-    *OCTAVE_COLUMNS,
-)
-"""What can be said of a clip without a model."""
 
 COLUMNS = MODEL_COLUMNS + SIGNAL_COLUMNS
 """What is compared of a logged clip."""
