@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
+from masd.arrays import Array
 from masd.audio.heard import Heard
 from masd.audio.log_mel import OCTAVES_HZ, LogMel, octave_levels_db, spectral_centroid_hz
 
@@ -38,7 +36,7 @@ class Signals:
     octave_levels_db: tuple[float, ...]
 
     @classmethod
-    def measure(cls, recording: Heard, frames: npt.NDArray[np.float32], log_mel: LogMel) -> Self:
+    def measure(cls, recording: Heard, frames: Array, log_mel: LogMel) -> Self:
         """Of a decoded recording and its log-mel ``frames`` ``[T, n_mels]``, made by ``log_mel``."""
         return cls(
             recording.level_dbfs,

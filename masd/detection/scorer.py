@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from masd.arrays import Array
 from masd.audio import AudioError, Encoded, Heard, LogMel, LongRecording, Recording, decode_or_stream
 from masd.audio.signals import Signals
 from masd.config import ALL_SYSTEMS, Settings, SystemName
@@ -17,8 +15,6 @@ from masd.detection.result import ClipScore, Segment
 from masd.detection.streaming import long_from, score_long
 from masd.detection.warning_codes import TrainedOn, WarningCode, warnings_of
 from masd.learning.trained import TrainedNetwork
-
-Array = npt.NDArray[np.float32]
 
 
 class Scorer:

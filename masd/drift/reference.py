@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from masd.arrays import Floats, Mask
 from masd.audio.signals import Signals
 from masd.config import SystemName
 from masd.detection.features import ClipFeatures
@@ -22,9 +22,9 @@ from masd.errors import MasdError, one_line
 def make_reference(
     about: pd.DataFrame,
     clips: Sequence[ClipFeatures],
-    scores: npt.NDArray[np.float64],
-    distances: npt.NDArray[np.float64],
-    unseen: npt.NDArray[np.bool_],
+    scores: Floats,
+    distances: Floats,
+    unseen: Mask,
     *,
     machine_type: str,
     system: SystemName,
