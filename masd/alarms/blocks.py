@@ -5,7 +5,7 @@ from scipy.stats import rankdata
 
 from masd.arrays import Floats
 
-ALIKE = 0.1
+ALIKE = 0.05
 """Rank correlation above which two clips are not taken as independent."""
 
 LONGEST = 64
@@ -14,7 +14,8 @@ LONGEST = 64
 def block_length(scores: Floats) -> int:
     """The smallest distance at which ``scores`` (in order of time) are no longer correlated; 1 for independent clips.
 
-    A correlation that chance alone gives to so few clips does not count. At most :data:`LONGEST`.
+    A correlation that chance alone gives to so few clips cannot be seen; from where it is lost on, it is taken to go on
+    falling as it did. At most :data:`LONGEST`.
     """
     if len(scores) < 3 or np.ptp(scores) == 0:
         return 1
@@ -23,5 +24,6 @@ def block_length(scores: Floats) -> int:
     limit = max(ALIKE, 2.0 / np.sqrt(len(scores)))
     for lag in range(1, min(LONGEST, len(scores) // 2)):
         if float(ranks[lag:] @ ranks[:-lag]) / power < limit:
-            return lag
+            seen = np.log(ALIKE) / np.log(limit)  # 1.0 with enough clips
+            return 1 if lag == 1 else min(LONGEST, int(np.ceil(lag * seen)))
     return min(LONGEST, len(scores) // 2)

@@ -82,11 +82,9 @@ class AlarmStep:
             except MasdError as error:
                 log.warning("%s: %s", machine, error)
                 outcome.failed[machine] = str(error)
-            try:
-                if self._repeat(machine):
-                    outcome.in_alarm.append(machine)
-            except MasdError as error:
-                outcome.failed.setdefault(machine, str(error))
+                continue
+            if self._on_and_repeated(machine):
+                outcome.in_alarm.append(machine)
         return outcome
 
     def acknowledge(self, machine: str, actor: str, reason: str, *, normal: bool, now: datetime | None = None) -> Event:
@@ -172,15 +170,20 @@ class AlarmStep:
         with self._alone(machine) as state:
             settle(state, done, {one.event.id for one in waiting})
 
-    def _repeat(self, machine: str) -> bool:
+    def _on_and_repeated(self, machine: str) -> bool:
+        """Whether there is an alarm; Alertmanager hears again of what is on."""
         state = load_state(self._store, machine)
         on = state.monitor is not None and state.monitor.state == "alarm"
         for recipient in self._recipients:
-            if isinstance(recipient, Alertmanager):
+            if not isinstance(recipient, Alertmanager):
+                continue
+            try:
                 if on and state.monitor is not None:
                     recipient.repeat("MasdAlarm", machine, state.monitor.since)
                 if state.hearing.silent:
                     recipient.repeat("MasdNotHeard", machine, state.hearing.last)
+            except MasdError as error:
+                log.warning("%s; tried again by the next step", error)
         return on
 
 

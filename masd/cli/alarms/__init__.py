@@ -4,17 +4,17 @@ import argparse
 import json
 import signal
 import sys
-import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, NoReturn
 
 from masd.cli.alarms import acknowledge, show
 from masd.cli.alarms.options import add_places, recipients_of, sentence_of
 from masd.cli.common import REFUSED_OR_DRIFT, names
-from masd.cli.numbers import rate
+from masd.cli.numbers import rate, seconds
 from masd.errors import MasdError, one_line
 
 if TYPE_CHECKING:
-    from masd.alarms.step import Outcome
+    from masd.alarms.step import AlarmStep, Outcome
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -35,7 +35,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     alarms.add_argument("--webhook", metavar="URL", help="gets CloudEvents, signed with MASD_WEBHOOK_SECRET")
     alarms.add_argument("--alertmanager", metavar="URL", help="such as http://localhost:9093")
     alarms.add_argument(
-        "--every", type=float, metavar="SECONDS", help="go on until stopped, with a step every so often"
+        "--every", type=seconds, metavar="SECONDS", help="go on until stopped, with a step every so often"
     )
     alarms.add_argument("--json", action="store_true", help="one JSON object per event")
     alarms.set_defaults(run=lambda options: _alarms(alarms, options))
@@ -58,24 +58,37 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
         since=options.since,
         recipients=recipients_of(options),
     )
-    stop = threading.Event()
-    if options.every is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+    if options.every is None:
+        outcome = step.run(options.machines)
+        _print(outcome, as_json=options.json)
+        return _code(outcome)
+    signal.signal(signal.SIGTERM, _stop)  # at any moment: a step that is cut off has not happened
+    try:
+        _go_on(step, options)
+    except (_Stopped, KeyboardInterrupt):
+        return 0
+
+
+class _Stopped(BaseException):
+    """SIGTERM."""
+
+
+def _stop(*_: object) -> None:
+    raise _Stopped
+
+
+def _go_on(step: "AlarmStep", options: argparse.Namespace) -> NoReturn:
     while True:
         try:
-            outcome = step.run(options.machines)
+            _print(step.run(options.machines), as_json=options.json)
         except MasdError as error:
-            if options.every is None:
-                raise
             print(f"masd: {one_line(error)}; tried again in {options.every:g} s", file=sys.stderr)
-        else:
-            for event in outcome.events:
-                print(json.dumps(event.to_dict()) if options.json else sentence_of(event), flush=True)
-            if options.every is None:
-                return _code(outcome)
-        if stop.wait(options.every):
-            return 0
+        time.sleep(options.every)
+
+
+def _print(outcome: "Outcome", *, as_json: bool) -> None:
+    for event in outcome.events:
+        print(json.dumps(event.to_dict()) if as_json else sentence_of(event), flush=True)
 
 
 def _code(outcome: "Outcome") -> int:
