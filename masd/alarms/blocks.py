@@ -1,8 +1,9 @@
 """Clips that are recorded back to back are alike: how many of them count as one."""
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
+
+from masd.arrays import Floats
 
 ALIKE = 0.05
 """Rank correlation above which two clips are not taken as independent."""
@@ -10,7 +11,7 @@ ALIKE = 0.05
 LONGEST = 64
 
 
-def block_length(scores: npt.NDArray[np.float64]) -> int:
+def block_length(scores: Floats) -> int:
     """The smallest distance at which ``scores`` (in order of time) are no longer correlated; 1 for independent clips.
 
     A correlation that chance alone gives to so few clips cannot be seen; from where it is lost on, it is taken to go on

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from masd.alarms.blocks import block_length
@@ -13,6 +12,7 @@ from masd.alarms.calibration import Calibration
 from masd.alarms.doubts import Doubt
 from masd.alarms.monitor import Clip, Monitor, Rule
 from masd.alarms.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
+from masd.arrays import Mask
 from masd.drift.log import read_log
 from masd.drift.statistics import COLUMNS, compare, rounded
 from masd.errors import MasdError
@@ -21,8 +21,6 @@ LEAST_CLIPS = 100
 SILENT_DBFS = -80.0
 DRIFT_RATE = 0.01
 TO_HEAR = 5
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def commission(
     )
 
 
-def in_alarm(clips: list[Clip], mean_clips: float, block: int) -> Flags:
+def in_alarm(clips: list[Clip], mean_clips: float, block: int) -> Mask:
     """Which of a window's own clips belong to an alarm, each half judged by the other ``[clips]``."""
     found = np.zeros(len(clips), dtype=np.bool_)
     middle = len(clips) // 2

@@ -9,10 +9,9 @@ weighted sum of the three: the mean number of clips until the sum reaches a leve
 """
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-Array = npt.NDArray[np.float64]
+from masd.arrays import Floats, Integers
 
 SHIFTS = np.array([1.0, 2.0, 4.0])
 """Faults that are bet on: faint, plain, loud."""
@@ -23,7 +22,7 @@ WEIGHTS = np.array([0.5, 0.2, 0.3])
 OVERSHOOT, SMALL_CALIBRATION = 0.7, 225.0
 
 
-def level(clips: float, size: int | npt.NDArray[np.int64]) -> Array:
+def level(clips: float, size: int | Integers) -> Floats:
     """The sum of evidence that is an alarm, where one false alarm in ``clips`` clips is asked for.
 
     Evidence passes its level with a leap: at a level of 0.7 x ``clips`` the mean is still above ``clips``. ``size`` is
@@ -34,23 +33,23 @@ def level(clips: float, size: int | npt.NDArray[np.int64]) -> Array:
     return np.asarray(clips * (OVERSHOOT + (SMALL_CALIBRATION / np.maximum(size, 1)) ** 1.5), dtype=np.float64)
 
 
-def bets(rank: int | npt.NDArray[np.int64], size: int | npt.NDArray[np.int64]) -> Array:
+def bets(rank: int | Integers, size: int | Integers) -> Floats:
     """``[...]`` ranks (how many of ``size`` normal scores are at least as high) -> bets ``[..., 3]``.
 
     The mean over the ranks ``0 ... size`` is one. A tie counts against the bet.
     """
     rank, size = np.asarray(rank)[..., None], np.asarray(size)[..., None]
     upper, lower = -ndtri(rank / (size + 1)), -ndtri((rank + 1) / (size + 1))
-    found: Array = (size + 1) * (ndtr(upper - SHIFTS) - ndtr(lower - SHIFTS))
+    found: Floats = (size + 1) * (ndtr(upper - SHIFTS) - ndtr(lower - SHIFTS))
     return found
 
 
-def advance(evidence: Array, bet: Array) -> Array:
+def advance(evidence: Floats, bet: Floats) -> Floats:
     """Evidence ``[..., 3]`` after one more clip, or one more block of clips."""
     return (1.0 + evidence) * bet
 
 
-def total(evidence: Array) -> Array:
+def total(evidence: Floats) -> Floats:
     """``[..., 3]`` -> the sum that is compared with :func:`level` ``[...]``."""
-    found: Array = evidence @ WEIGHTS
+    found: Floats = evidence @ WEIGHTS
     return found

@@ -9,7 +9,8 @@ import numpy as np
 
 from masd.alarms.calibration import Calibration
 from masd.alarms.events import Event, Kind
-from masd.alarms.evidence import SHIFTS, Array, advance, bets, level, total
+from masd.alarms.evidence import SHIFTS, advance, bets, level, total
+from masd.arrays import Floats
 from masd.errors import MasdError
 
 State = Literal["normal", "watch", "alarm"]
@@ -29,7 +30,7 @@ TINY = 1e-300
 
 
 @lru_cache(maxsize=20_000)
-def _bet(rank: int, size: int) -> Array:
+def _bet(rank: int, size: int) -> Floats:
     return bets(rank, size)
 
 
@@ -145,7 +146,7 @@ class Monitor:
             self.state, self.since, self.acknowledged = "normal", "", False
             yield event
 
-    def _follow_rise(self, bet: Array, time: str) -> None:
+    def _follow_rise(self, bet: Floats, time: str) -> None:
         """Where each bet began to win, as a cumulative sum of its logarithm tells: the start of a change."""
         for place, risen in enumerate(self._rise.tolist()):
             if risen <= 0.0:

@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import beta
+
+from masd.arrays import Floats
 
 CONFIDENCE = 0.95
 
@@ -24,9 +25,7 @@ def guaranteed_rate(clips: int, above: int = 0, confidence: float = CONFIDENCE) 
     return float(beta.ppf(confidence, above + 1, clips - above))
 
 
-def tolerance_threshold(
-    scores: npt.NDArray[np.float64], rate: float, confidence: float = CONFIDENCE, *, alike: int = 1
-) -> float:
+def tolerance_threshold(scores: Floats, rate: float, confidence: float = CONFIDENCE, *, alike: int = 1) -> float:
     """The lowest of ``scores`` that at most ``rate`` of later normal clips exceed, with ``confidence``.
 
     It is the highest score where even that cannot be promised (:func:`guaranteed_rate` says what can). So many clips

@@ -1,6 +1,7 @@
 """Decode, filter, log-mel frames and windows: everything between a recording and the network's input."""
 
-from masd.audio.decode import AudioError, Encoded, LongRecording, Recording, decode, decode_or_stream
+from masd.audio.content import Encoded
+from masd.audio.decode import AudioError, LongRecording, Recording, decode, decode_or_stream
 from masd.audio.heard import Heard, Loudness
 from masd.audio.log_mel import LogMel
 from masd.audio.windows import cut_windows, frame_runs, pad_by_repetition, window_spans, window_starts

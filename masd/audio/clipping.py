@@ -1,9 +1,8 @@
 """Clipping: runs of equal extremes, and full scale where the format has one."""
 
 import numpy as np
-import numpy.typing as npt
 
-Samples = npt.NDArray[np.float32]
+from masd.arrays import Array, Floats, Mask
 
 RUN = 3
 """Equal samples in a row at a channel's own extreme from which they count as clipped."""
@@ -33,7 +32,7 @@ class Clipping:
         self._at_full_scale = 0
         self._sides = (_Side(STEPS * step), _Side(STEPS * step))
 
-    def add(self, block: Samples) -> None:
+    def add(self, block: Array) -> None:
         """The channel's next samples ``[n]``, at least one."""
         if self._full_scale is not None and max(block.max(), -block.min()) >= self._full_scale:
             self._at_full_scale += int((np.abs(block) >= self._full_scale).sum())
@@ -64,7 +63,7 @@ class _Side:
         self._steep = False  # whether the wave rose to the open run steeply
         self._last = np.nan  # the sample before this block
 
-    def add(self, block: Samples) -> None:
+    def add(self, block: Array) -> None:
         largest = float(block.max())
         if largest > self.extreme:
             self.extreme, self._counted, self._open, self._steep = largest, 0, 0, False
@@ -78,7 +77,7 @@ class _Side:
     def count(self) -> int:
         return self._counted + (self._open if self._open >= RUN and self._steep else 0)
 
-    def _runs(self, block: Samples) -> None:
+    def _runs(self, block: Array) -> None:
         edges = np.diff(np.concatenate([[0], block == self.extreme, [0]]).astype(np.int8))
         starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
         if self._open and starts[0] > 0:
@@ -98,5 +97,5 @@ class _Side:
     def _close(self, length: int, steep: bool) -> None:
         self._counted += length if length >= RUN and steep else 0
 
-    def _falls(self, neighbour: float | npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def _falls(self, neighbour: float | Floats) -> Mask:
         return np.asarray(self.extreme - neighbour > self._least_fall)  # NaN, before the first sample, falls nowhere

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import soxr
 
+from masd.arrays import Array
 from masd.audio.content import Encoded, LaidOut, in_memory_unless_regular, opened
 from masd.audio.heard import Channel, Heard, Listener, Loudness
 from masd.audio.unreadable import advice
 from masd.audio.wav_header import Layout, layout_of
 from masd.errors import MasdError
-
-Samples = npt.NDArray[np.float32]
 
 MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 400_000
@@ -46,7 +44,7 @@ class AudioError(MasdError):
 class Recording(Heard):
     """One clip, ready for :class:`masd.audio.LogMel`: ``samples`` is mono float32 ``[n]`` at the model's rate."""
 
-    samples: Samples
+    samples: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +59,7 @@ class LongRecording(Heard):
     channel: Channel
     loudness: Loudness
 
-    def stream(self) -> Iterator[Samples]:
+    def stream(self) -> Iterator[Array]:
         """Mono float32 at ``sample_rate``, in blocks that together are what :func:`decode` gives as a whole.
 
         :raises AudioError: the file is no longer what it was.
@@ -108,7 +106,7 @@ def decode_or_stream(
         source = in_memory_unless_regular(source)
     except OSError as error:
         raise AudioError("undecodable", f"{name}: cannot be read ({error.strerror or error})") from error
-    kept: list[Samples] | None = []
+    kept: list[Array] | None = []
     with _opened(source, channel) as stream:
         rate = stream.rate
         listener = Listener(stream.channels, channel, stream.codec, rate)
@@ -160,7 +158,7 @@ class _Stream:
         codec: str = self.file.subtype
         return codec
 
-    def blocks(self) -> Iterator[tuple[Samples, Samples]]:
+    def blocks(self) -> Iterator[tuple[Array, Array]]:
         """All channels ``[n, channels]`` and what is listened to of them ``[n]``, at the recording's own rate."""
         left = self.layout.frames
         while left is None or left > 0:
@@ -173,7 +171,7 @@ class _Stream:
             left = None if left is None else left - len(block)
             yield block, self._mono(block)
 
-    def _mono(self, block: Samples) -> Samples:
+    def _mono(self, block: Array) -> Array:
         if self.channels == 1:
             return block[:, 0]
         if self.channel == "mean":

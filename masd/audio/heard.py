@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Array, Floats, Mask
 from masd.audio.clipping import Clipping
 
-Samples = npt.NDArray[np.float32]
 Channel = int | Literal["mean"]
 
 FLOOR_DBFS = -120.0
@@ -72,8 +71,8 @@ class Loudness:
 
     seconds: float
     duration_s: float
-    powers: npt.NDArray[np.float64]
-    silent: npt.NDArray[np.bool_]
+    powers: Floats
+    silent: Mask
 
 
 class Listener:
@@ -83,14 +82,14 @@ class Listener:
         self.samples = 0
         self._codec, self._rate = codec, sample_rate
         self._piece = max(round(PIECE_S * sample_rate), 1)
-        self._pieces: list[npt.NDArray[np.float64]] = []
+        self._pieces: list[Floats] = []
         self._rest = np.empty(0, np.float32)
         self._mixed = channels > 1 and channel == "mean"
         self._used = list(range(channels)) if self._mixed else [0 if channels == 1 else int(channel)]
         self._clipping = [Clipping(codec) for _ in self._used]
         self._mono, self._each = np.zeros(2), np.zeros((2, channels))
 
-    def add(self, block: Samples, mono: Samples) -> None:
+    def add(self, block: Array, mono: Array) -> None:
         """The next samples of all channels ``[n, channels]`` and what is listened to of them ``[n]``, finite there."""
         self.samples += len(mono)
         self._mono += _sums(mono)
@@ -134,7 +133,7 @@ class Listener:
             channels_cancel=self._mixed and float(of_mono[0]) < expected * _power(-CANCEL_DB),
         )
 
-    def _powers(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _powers(self, sums: Floats) -> Floats:
         """Mean power about the mean of each column; 0 where that is no number."""
         with np.errstate(all="ignore"):
             mean, square = sums / self.samples
@@ -142,13 +141,13 @@ class Listener:
         return np.where(np.isfinite(power) & (power > 1e-12 * square), power, 0.0)  # what rounding leaves of an offset
 
 
-def _piecewise(pieces: Samples) -> npt.NDArray[np.float64]:
+def _piecewise(pieces: Array) -> Floats:
     """Pieces ``[n, samples]`` -> mean power and whether all samples are equal, ``[2, n]``."""
     power = np.einsum("ns,ns->n", pieces, pieces, dtype=np.float64) / pieces.shape[1]
     return np.stack([power, (pieces == pieces[:, :1]).all(axis=1)])
 
 
-def _sums(samples: Samples) -> npt.NDArray[np.float64]:
+def _sums(samples: Array) -> Floats:
     exact = samples.astype(np.float64)
     return np.array([exact.sum(), exact @ exact])
 
@@ -158,5 +157,4 @@ def _dbfs(power: float) -> float:
 
 
 def _power(dbfs: float) -> float:
-    power: float = 10.0 ** (dbfs / 10.0)
-    return power
+    return float(10.0 ** (dbfs / 10.0))

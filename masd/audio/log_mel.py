@@ -1,10 +1,10 @@
 """Log-mel spectrogram behind an optional high-pass (report 3.1)."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.signal import butter, sosfilt
 
+from masd.arrays import Array, Floats
 from masd.audio._torchaudio import import_torchaudio
 from masd.config import AudioSettings
 
@@ -46,14 +46,14 @@ class LogMel:
         )
         frequencies = np.linspace(0.0, settings.sample_rate / 2, settings.n_fft // 2 + 1)
         weights = filters.numpy().astype(np.float64)
-        self.centres_hz: npt.NDArray[np.float64] = frequencies @ weights / weights.sum(axis=0).clip(min=1e-12)
+        self.centres_hz: Floats = frequencies @ weights / weights.sum(axis=0).clip(min=1e-12)
         """Centre of gravity of each mel band, in Hz ``[n_mels]``."""
         heard = np.where(weights > 0, frequencies[:, None], 0.0)
-        self.tops_hz: npt.NDArray[np.float64] = heard.max(axis=0)
+        self.tops_hz: Floats = heard.max(axis=0)
         """The highest frequency that each mel band hears, in Hz ``[n_mels]``."""
         self._groups = [_used(filters[:, start : start + GROUP]) for start in range(0, settings.n_mels, GROUP)]
 
-    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, samples: Array) -> Array:
         """:raises ValueError: no samples."""
         if len(samples) == 0:
             raise ValueError("no samples")
@@ -67,17 +67,17 @@ class LogMel:
         squares = np.square(torch.fft.rfft(frames).numpy().view(np.float32))  # real and imaginary part by turns
         power = torch.from_numpy(squares[:, ::2] + squares[:, 1::2])
         mel = torch.cat([power[:, bins] @ filters for bins, filters in self._groups], dim=1)
-        log_mel: npt.NDArray[np.float32] = mel.clamp_(min=FLOOR).log10_().mul_(10.0).numpy()
+        log_mel: Array = mel.clamp_(min=FLOOR).log10_().mul_(10.0).numpy()
         return log_mel
 
 
-def spectral_centroid_hz(log_mel: npt.NDArray[np.float32], centres_hz: npt.NDArray[np.float64]) -> float:
+def spectral_centroid_hz(log_mel: Array, centres_hz: Floats) -> float:
     """Mean over frames ``[T, F]`` of the power-weighted mean band centre, in Hz."""
     power = _power(log_mel)
     return float(np.mean(power @ centres_hz / power.sum(axis=1)))
 
 
-def octave_levels_db(log_mel: npt.NDArray[np.float32], centres_hz: npt.NDArray[np.float64]) -> tuple[float, ...]:
+def octave_levels_db(log_mel: Array, centres_hz: Floats) -> tuple[float, ...]:
     """Level of each band of :data:`OCTAVES_HZ` over all frames ``[T, F]``, in dB below the level of all bands together.
 
     Relative levels, because how loud a clip is has a column of its own; -120 dB where a band holds nothing.
@@ -88,8 +88,8 @@ def octave_levels_db(log_mel: npt.NDArray[np.float32], centres_hz: npt.NDArray[n
     return tuple(float(level) for level in 10.0 * np.log10(np.maximum(shares, FLOOR)))
 
 
-def _power(log_mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    power: npt.NDArray[np.float32] = np.exp(log_mel * np.float32(np.log(10.0) / 10.0))
+def _power(log_mel: Array) -> Array:
+    power: Array = np.exp(log_mel * np.float32(np.log(10.0) / 10.0))
     return power
 
 

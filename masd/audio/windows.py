@@ -1,10 +1,11 @@
 """Overlapping analysis windows over log-mel frames (report 2.4, 3.1)."""
 
 import numpy as np
-import numpy.typing as npt
+
+from masd.arrays import Array, Integers
 
 
-def window_starts(n_frames: int, frames: int, hop: int) -> npt.NDArray[np.int64]:
+def window_starts(n_frames: int, frames: int, hop: int) -> Integers:
     """First frame of each window: every ``hop`` frames, the last one right-aligned so that no frame is left out.
 
     ``n_frames`` must be at least ``frames``: shorter clips go through :func:`pad_by_repetition` first.
@@ -16,13 +17,13 @@ def window_starts(n_frames: int, frames: int, hop: int) -> npt.NDArray[np.int64]
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-def pad_by_repetition(log_mel: npt.NDArray[np.float32], frames: int) -> npt.NDArray[np.float32]:
+def pad_by_repetition(log_mel: Array, frames: int) -> Array:
     """``[T, F]`` -> at least ``frames`` frames, by repeating the clip from its beginning."""
     short_by = frames - len(log_mel)
     return np.pad(log_mel, ((0, short_by), (0, 0)), mode="wrap") if short_by > 0 else log_mel
 
 
-def window_spans(n_frames: int, frames: int, hop: int) -> npt.NDArray[np.int64]:
+def window_spans(n_frames: int, frames: int, hop: int) -> Integers:
     """The frames of a clip that each of its windows covers, ``[W, 2]``: the first, and the first that is not covered.
 
     Frames that :func:`pad_by_repetition` adds are not the clip's.
@@ -31,7 +32,7 @@ def window_spans(n_frames: int, frames: int, hop: int) -> npt.NDArray[np.int64]:
     return np.stack([starts, np.minimum(starts + frames, n_frames)], axis=1)
 
 
-def frame_runs(log_mel: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+def frame_runs(log_mel: Array, count: int) -> Array:
     """``[T, F]`` -> every run of ``count`` consecutive frames, ``[T - count + 1, count, F]`` (a view); a shorter clip
     is repeated from its beginning.
     """
@@ -39,7 +40,7 @@ def frame_runs(log_mel: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.f
     return np.lib.stride_tricks.sliding_window_view(padded, count, axis=0).transpose(0, 2, 1)
 
 
-def cut_windows(log_mel: npt.NDArray[np.float32], frames: int, hop: int) -> npt.NDArray[np.float32]:
+def cut_windows(log_mel: Array, frames: int, hop: int) -> Array:
     """``[T, F]`` -> windows ``[W, F, frames]`` (a copy), mel bands first as the report's ``X_i`` in ``R^(F x T)``."""
     padded = pad_by_repetition(log_mel, frames)
     starts = window_starts(len(padded), frames, hop)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from masd.arrays import Array, Integers
 from masd.data.waveform_print import WaveformPrint
 
-Indexes = npt.NDArray[np.int64]
 Complex = npt.NDArray[np.complex64]
 
 ALIKE = 0.6
@@ -103,7 +103,7 @@ def copies(prints: Sequence[WaveformPrint], overlaps: Sequence[Overlap], order: 
     return found
 
 
-def connected(count: int, pairs: Sequence[tuple[int, int]]) -> Indexes:
+def connected(count: int, pairs: Sequence[tuple[int, int]]) -> Integers:
     """Number of the group ``[count]`` of each of ``count`` things, the smallest of its members; things in ``pairs`` are
     in one group.
     """
@@ -140,7 +140,7 @@ def _candidates(prints: Sequence[WaveformPrint]) -> Iterator[tuple[tuple[int, in
     yield from pairs.items()
 
 
-def _matches(vectors: npt.NDArray[np.float32], clip: Indexes) -> Iterator[tuple[Indexes, Indexes]]:
+def _matches(vectors: Array, clip: Integers) -> Iterator[tuple[Integers, Integers]]:
     """Anchors of different clips, the first of the earlier clip, whose vectors are alike."""
     rows = max(CELLS // len(vectors), 1)
     for start in range(0, len(vectors), rows):
@@ -155,8 +155,8 @@ def _matches(vectors: npt.NDArray[np.float32], clip: Indexes) -> Iterator[tuple[
 
 
 def _correlation_near(
-    prints: Sequence[WaveformPrint], clip: Indexes, place: Indexes, first: Indexes, second: Indexes
-) -> npt.NDArray[np.float32]:
+    prints: Sequence[WaveformPrint], clip: Integers, place: Integers, first: Integers, second: Integers
+) -> Array:
     """Magnitude of the correlation of two clips' waveforms around their anchors ``first`` and ``second`` ``[m]``."""
     half = int(NEAR_S * prints[0].rate)
     gap = np.zeros((half, 2), np.int8)

@@ -5,9 +5,9 @@ from collections.abc import Hashable, Sequence
 from pathlib import PurePath
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from masd.arrays import Integers, Mask
 from masd.config import DataSettings
 from masd.data.clips import NO_ATTRIBUTE
 from masd.data.copies import Overlap, connected, copies, find_overlaps
@@ -94,7 +94,7 @@ def _preferred(clips: pd.DataFrame) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def _recordings(clips: pd.DataFrame, overlaps: Sequence[Overlap], settings: DataSettings) -> npt.NDArray[np.int64]:
+def _recordings(clips: pd.DataFrame, overlaps: Sequence[Overlap], settings: DataSettings) -> Integers:
     keys = group_keys(clips, settings.group_by)
     first_of: dict[Hashable, int] = {}
     pairs = [(overlap.first, overlap.second) for overlap in overlaps]
@@ -146,7 +146,7 @@ FEWEST_COMBINATIONS, MOST_CLIPS = 5, 6
 most so many clips each in the median: a condition that is recorded often is no recording."""
 
 
-def _plausible(texts: Sequence[str], training: npt.NDArray[np.bool_]) -> list[Hashable | None]:
+def _plausible(texts: Sequence[str], training: Mask) -> list[Hashable | None]:
     keys: list[Hashable | None] = [None if text in (NO_ATTRIBUTE, "") else text for text in texts]
     counts = pd.Series(
         [key for key, used in zip(keys, training, strict=True) if used and key is not None]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from masd.arrays import Array, Integers
 from masd.audio import AudioError, LogMel, Recording, decode
-from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
+from masd.audio.signals import Signals
 from masd.config import AudioSettings, Settings
 from masd.data.channels import settled
 from masd.data.check.content import HeardClip, content_findings, heard_of
@@ -53,7 +53,7 @@ class FeatureStore:
     high_pass_hz: float
     skipped: tuple[str, ...]
     clips: pd.DataFrame
-    frames: npt.NDArray[np.float32]
+    frames: Array
     recordings: str = ""
     findings: tuple[Finding, ...] = ()
 
@@ -89,12 +89,12 @@ class FeatureStore:
         frames = np.load(self.folder / UNFILTERED, mmap_mode="r", allow_pickle=False)
         return replace(self, frames=frames, high_pass_hz=0.0)
 
-    def log_mel(self, row: int) -> npt.NDArray[np.float32]:
+    def log_mel(self, row: int) -> Array:
         """Frames ``[T, n_mels]`` of one row of ``clips``."""
         offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
         return np.asarray(self.frames[offset : offset + count])
 
-    def normal_rows(self) -> npt.NDArray[np.int64]:
+    def normal_rows(self) -> Integers:
         """Rows of the machine's own (noisy) training clips; those that are there more than once, once."""
         return self.rows(split="train", kind="noisy", copy_of="")
 
@@ -106,7 +106,7 @@ class FeatureStore:
         if mapped is not None and hasattr(mapped, "madvise"):
             mapped.madvise(mmap.MADV_DONTNEED)
 
-    def rows(self, **wanted: str) -> npt.NDArray[np.int64]:
+    def rows(self, **wanted: str) -> Integers:
         """Row numbers of the clips whose columns have the wanted values, e.g. ``rows(split="train", kind="noisy")``."""
         mask = np.ones(len(self.clips), dtype=bool)
         for column, value in wanted.items():
@@ -205,7 +205,7 @@ class _FrameFile:
         self._write_header()
         self._file.close()
 
-    def append(self, frames: npt.NDArray[np.float32]) -> None:
+    def append(self, frames: Array) -> None:
         self._file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
         self.rows += len(frames)
 
@@ -219,7 +219,7 @@ def _row(
     clip: Clip,
     recording: Recording,
     offset: int,
-    frames: npt.NDArray[np.float32],
+    frames: Array,
     log_mel: LogMel,
 ) -> dict[str, Any]:
     row = asdict(clip)
@@ -228,13 +228,9 @@ def _row(
         "offset": offset,
         "n_frames": len(frames),
         "duration_s": recording.duration_s,
-        "sample_rate_in": recording.sample_rate_in,
+        **asdict(Signals.measure(recording, frames, log_mel)),
         "channels_in": recording.channels_in,
         "codec": recording.codec,
-        "level_dbfs": recording.level_dbfs,
-        "clipped_share": recording.clipped_share,
-        "spectral_centroid_hz": spectral_centroid_hz(frames, log_mel.centres_hz),
-        "octave_levels_db": octave_levels_db(frames, log_mel.centres_hz),
     }
 
 

@@ -9,6 +9,8 @@ import scipy.fft
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.signal.windows import tukey
 
+from masd.arrays import Array, Integers, Mask
+
 Complex = npt.NDArray[np.complex64]
 
 LOWEST_HZ, HIGHEST_HZ = 1000.0, 3000.0
@@ -57,12 +59,12 @@ class WaveformPrint:
     """
 
     samples: npt.NDArray[np.int8]
-    anchors: npt.NDArray[np.int64]
-    vectors: npt.NDArray[np.float32]
+    anchors: Integers
+    vectors: Array
     rate: float
 
     @classmethod
-    def of(cls, samples: npt.NDArray[np.float32], sample_rate: int) -> Self:
+    def of(cls, samples: Array, sample_rate: int) -> Self:
         """From mono samples ``[n]``; all prints that are compared need the same ``sample_rate``."""
         highest = min(HIGHEST_HZ, HIGHEST_SHARE * sample_rate)
         lowest = highest * LOWEST_HZ / HIGHEST_HZ
@@ -77,9 +79,7 @@ class WaveformPrint:
         return cls(parts, anchors, _vectors(levelled, limited, anchors), rate)
 
 
-def _whitened_band(
-    samples: npt.NDArray[np.float32], sample_rate: int, lowest: float, highest: float, rate: float
-) -> Complex:
+def _whitened_band(samples: Array, sample_rate: int, lowest: float, highest: float, rate: float) -> Complex:
     """Complex amplitude of the band, all its frequencies about equally strong."""
     count = max(int(len(samples) * rate / sample_rate), 1)
     length = scipy.fft.next_fast_len(count)
@@ -109,22 +109,22 @@ def _levelled(band: Complex, rate: float) -> Complex:
     return levelled
 
 
-def _is_silent(samples: npt.NDArray[np.float32], sample_rate: int, count: int, rate: float) -> npt.NDArray[np.bool_]:
+def _is_silent(samples: Array, sample_rate: int, count: int, rate: float) -> Mask:
     """Where the clip itself is next to silent, ``[count]``."""
     power = np.square(np.diff(samples, append=samples[-1:]))  # of steps: a constant offset is no sound
     local = uniform_filter1d(power, int(LEVEL_S * sample_rate) + 1)
     places = np.minimum(np.arange(count) * (sample_rate / rate), len(samples) - 1).astype(np.int64)
-    silent: npt.NDArray[np.bool_] = local[places] < SILENT**2 * power.mean()
+    silent: Mask = local[places] < SILENT**2 * power.mean()
     return silent
 
 
-def _anchors(magnitude: npt.NDArray[np.float32], rate: float) -> npt.NDArray[np.int64]:
+def _anchors(magnitude: Array, rate: float) -> Integers:
     highest = maximum_filter1d(magnitude, 2 * int(REACH_S * rate) + 1)
     places = np.flatnonzero((magnitude == highest) & (magnitude > 1.0))
     return places[(places >= GAP + HALF) & (places < len(magnitude) - GAP - HALF)]
 
 
-def _vectors(levelled: Complex, limited: Complex, anchors: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def _vectors(levelled: Complex, limited: Complex, anchors: Integers) -> Array:
     """Around each anchor, turned so that the anchor has phase 0: an inverted polarity turns all alike, and so, nearly,
     does a shift by part of a sample.
     """

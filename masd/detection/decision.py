@@ -6,13 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from masd.arrays import Mask
+
 
 @overload
 def flagged(scores: float, threshold: float) -> bool: ...
 @overload
 def flagged(scores: "pd.Series[Any]", threshold: float) -> "pd.Series[bool]": ...
 @overload
-def flagged(scores: npt.NDArray[np.floating[Any]], threshold: float) -> npt.NDArray[np.bool_]: ...
+def flagged(scores: npt.NDArray[np.floating[Any]], threshold: float) -> Mask: ...
 def flagged(scores: Any, threshold: float) -> Any:
     """Whether a score, or each of many, is an alarm: above the threshold, not at it. A score of NaN is none."""
     return scores > threshold

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from masd.arrays import Array, Floats, Integers, Mask
 from masd.config import ALL_SYSTEMS, REPORT_SYSTEMS, DetectionSettings, ReportSystemName, SystemName
 from masd.detection.features import ClipFeatures
 from masd.detection.fused.detector import FusedDetector, fit_fused
@@ -20,7 +21,6 @@ from masd.detection.paper.vectors import ErrorScaling, Level, rows_of
 from masd.detection.threshold import Calibration, calibrate
 from masd.errors import MasdError
 
-Scores = npt.NDArray[np.float64]
 LEVELS: tuple[Level, ...] = ("feature", "score")
 WINDOW_LEVEL: dict[ReportSystemName, ReportSystemName] = {
     "knn-feature": "knn-score",
@@ -46,7 +46,7 @@ class SystemScores:
     """
 
     score: float
-    window_scores: Scores
+    window_scores: Floats
     from_target: bool
 
 
@@ -98,7 +98,7 @@ class Detectors:
                 scores[name] = SystemScores(float(score[0]), of_windows, bool(clip_from_target[0]))
         return scores
 
-    def _vectors(self, clip: ClipFeatures, level: Level) -> npt.NDArray[np.float32]:
+    def _vectors(self, clip: ClipFeatures, level: Level) -> Array:
         embeddings, errors, _ = rows_of([clip], level)
         return self.scalings[level].join(embeddings, errors)
 
@@ -155,12 +155,12 @@ def joined_views(views: Sequence[Views]) -> Views:
 
 def fit_detectors(
     clips: Sequence[ClipFeatures],
-    is_target: npt.NDArray[np.bool_],
+    is_target: Mask,
     settings: DetectionSettings,
     seed: int,
-    unseen: npt.NDArray[np.bool_] | None = None,
-    recordings: npt.NDArray[np.int64] | None = None,
-) -> tuple[Detectors, dict[SystemName, Scores]]:
+    unseen: Mask | None = None,
+    recordings: Integers | None = None,
+) -> tuple[Detectors, dict[SystemName, Floats]]:
     """Fit all systems on the normal training clips of one machine.
 
     ``is_target`` ``[clips]``. Returns the detectors and, per system, the held-out score of every training clip
@@ -179,7 +179,7 @@ def fit_detectors(
     if not is_target.any():
         log.info("no target training clips: the source detector stands alone")
     recordings = np.arange(len(clips)) if recordings is None else recordings
-    held_out: dict[SystemName, Scores] = {}
+    held_out: dict[SystemName, Floats] = {}
     log_mels, views = [clip.log_mel for clip in clips], joined_views([clip.views for clip in clips])
     fused, held_out["fused"] = fit_fused(log_mels, views, is_target, settings.held_out_folds, seed, recordings, unseen)
     scalings: dict[Level, ErrorScaling] = {}
@@ -194,9 +194,9 @@ def fit_detectors(
                 systems[name], held_out[name] = fitted.minimum, fitted.held_out
     everything = np.ones(len(clips), dtype=np.bool_)
     calibrations: dict[SystemName, Calibration] = {}
-    for name, scores in held_out.items():
-        used = everything if name == "fused" or unseen is None or not unseen.any() else unseen | is_target
-        calibrations[name] = calibrate(
+    for system, scores in held_out.items():
+        used = everything if system == "fused" or unseen is None or not unseen.any() else unseen | is_target
+        calibrations[system] = calibrate(
             scores[used], recordings[used], is_target[used], settings.threshold_percentile, seed
         )
     thresholds = {name: calibrations[name].threshold for name in ALL_SYSTEMS}

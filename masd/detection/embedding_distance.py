@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Floats, Integers, Mask
 from masd.detection.features import ClipFeatures
-from masd.detection.folds import Indexes, recording_folds
-from masd.detection.fused.whitened import Mask, WhitenedNeighbours
+from masd.detection.folds import recording_folds
+from masd.detection.fused.whitened import WhitenedNeighbours
 
 FOLDS = 20
 """A distance to 95 % of the clips is hardly longer than one to all of them: held-out and new clips compare."""
 
 
 def fit_embedding_distance(
-    clips: Sequence[ClipFeatures], is_target: Mask, seed: int, recordings: Indexes | None = None
-) -> tuple[WhitenedNeighbours, npt.NDArray[np.float64]]:
+    clips: Sequence[ClipFeatures], is_target: Mask, seed: int, recordings: Integers | None = None
+) -> tuple[WhitenedNeighbours, Floats]:
     """Mean embeddings of the training clips, whitened, and each clip's distance ``[clips]`` to the nearest other one.
 
     ``is_target`` ``[clips]``; at least three clips. A clip is held out of the whitening as well, with all others of its

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from masd.arrays import Array, Floats
 
 RIDGE = 1e-3
 """Share of the mean variance that is added to each: neighbouring bands overlap, and digital silence has none."""
@@ -55,8 +55,8 @@ class ExpectedBands:
         ridge = RIDGE * np.trace(covariance) / len(covariance) + 1e-6
         slopes = np.linalg.solve(covariance[:known, :known] + ridge * np.eye(known), covariance[:known, known:])
 
-        def expected(frames: Array) -> npt.NDArray[np.float64]:
-            above: npt.NDArray[np.float64] = self.mean[known:] + (frames[:, :known] - self.mean[:known]) @ slopes
+        def expected(frames: Array) -> Floats:
+            above: Floats = self.mean[known:] + (frames[:, :known] - self.mean[:known]) @ slopes
             return above
 
         missed = self.example[:, known:] - expected(self.example)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Array, Integers
 from masd.audio import cut_windows, window_spans
 from masd.config import WindowSettings
 from masd.data.store import FeatureStore
@@ -13,8 +13,6 @@ from masd.detection.fused.views import Views, views_of
 from masd.detection.runtime import NetworkRuntime
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
-
-Array = npt.NDArray[np.float32]
 
 MAX_WINDOWS = 4
 """Windows in one pass of the network: what it computes between two layers stays in the processor's cache, and memory is
@@ -36,7 +34,7 @@ class ClipFeatures:
     embeddings: Array
     errors: Array
     log_mel: Array
-    spans: npt.NDArray[np.int64]
+    spans: Integers
     views: Views
     window_views: Views
 
@@ -61,7 +59,7 @@ class FeatureExtractor:
     def _cut(self, standardised: Array) -> Array:
         return cut_windows(standardised, self._windows.frames, self._windows.hop_frames)
 
-    def _spans(self, log_mel: Array) -> npt.NDArray[np.int64]:
+    def _spans(self, log_mel: Array) -> Integers:
         return window_spans(len(log_mel), self._windows.frames, self._windows.hop_frames)
 
     def __call__(self, log_mels: Sequence[Array]) -> list[ClipFeatures]:
@@ -80,7 +78,7 @@ class FeatureExtractor:
         embeddings, errors, latents = zip(*(self._network(chunk) for chunk in _chunks(windows)), strict=True)
         return np.concatenate(embeddings), np.concatenate(errors), np.concatenate(latents)
 
-    def rows(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> list[ClipFeatures]:
+    def rows(self, store: FeatureStore, rows: Integers) -> list[ClipFeatures]:
         """:class:`ClipFeatures` of some clips of a store, a few clips at a time, without ``window_views``, and with
         ``log_mel`` where the store has it: memory stays flat.
         """

@@ -1,13 +1,11 @@
 """Held-out splits: clips of one recording are always on the same side."""
 
 import numpy as np
-import numpy.typing as npt
 
-Indexes = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from masd.arrays import Integers, Mask
 
 
-def recording_folds(recordings: Indexes, folds: int, rng: np.random.Generator) -> list[Indexes]:
+def recording_folds(recordings: Integers, folds: int, rng: np.random.Generator) -> list[Integers]:
     """Rows ``[n]`` of each of at most ``folds`` folds, given the recording of every row ``[n]``.
 
     Where all rows are of one recording, each counts as one of its own: there is no better split to be had.
@@ -19,7 +17,7 @@ def recording_folds(recordings: Indexes, folds: int, rng: np.random.Generator) -
     return [np.flatnonzero(np.isin(recordings, part)) for part in parts]
 
 
-def domain_folds(recordings: Indexes, is_target: Mask, folds: int, rng: np.random.Generator) -> list[Indexes]:
+def domain_folds(recordings: Integers, is_target: Mask, folds: int, rng: np.random.Generator) -> list[Integers]:
     """The same with clips of both domains in each fold, as far as they go; a fold may be empty.
 
     A recording with clips of both domains goes with the domain of its first clip. So do the clips of a domain that is
@@ -27,7 +25,7 @@ def domain_folds(recordings: Indexes, is_target: Mask, folds: int, rng: np.rando
     """
     _, first, recordings = np.unique(recordings, return_index=True, return_inverse=True)
     goes_with = is_target[first]
-    rows: list[list[Indexes]] = []
+    rows: list[list[Integers]] = []
     for domain in (False, True):
         own = np.flatnonzero(goes_with[recordings] == domain)
         parts = recording_folds(recordings[own], folds, rng) if len(own) else []

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Mask
 from masd.audio import Loudness
 from masd.audio.heard import FLOOR_DBFS
 
@@ -58,7 +58,7 @@ def level_while_on(loudness: Loudness, off: Sequence[Span]) -> float:
     return 10.0 * float(np.log10(max(loudness.powers @ lengths / lengths.sum(), 10.0 ** (FLOOR_DBFS / 10.0))))
 
 
-def _runs_of(true: npt.NDArray[np.bool_], least: int) -> npt.NDArray[np.bool_]:
+def _runs_of(true: Mask, least: int) -> Mask:
     """``true`` ``[n]`` where it holds for ``least`` in a row."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], true, [0]]).astype(np.int8)))
     found = np.zeros(len(true), np.bool_)

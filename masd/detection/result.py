@@ -3,13 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from masd.audio.log_mel import OCTAVES_HZ
+from masd.audio.signals import Signals
 from masd.config import SystemName
+from masd.detection.decision import flagged
 from masd.detection.threshold import Calibration
 from masd.detection.warning_codes import WarningCode
-
-OCTAVE_COLUMNS = tuple(f"octave_{low}_{high}_db" for low, high in zip(OCTAVES_HZ, (*OCTAVES_HZ[1:], "up"), strict=True))
-"""Columns of :attr:`Signals.octave_levels_db` in the inference log: ``octave_0_250_db`` ... ``octave_4000_up_db``."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,6 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Signals:
-    """Properties of the clip itself, for the inference log and drift: they need no label and no model."""
-
-    level_dbfs: float
-    clipped_share: float
-    spectral_centroid_hz: float
-    sample_rate_in: int
-    octave_levels_db: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class ClipScore:
     """The score of one clip, its decision and the reason (the fields of ``masd score --json`` and of the endpoint).
 
@@ -87,7 +74,7 @@ class ClipScore:
 
     @property
     def anomalous(self) -> bool:
-        return self.score > self.threshold
+        return flagged(self.score, self.threshold)
 
     def highest(self, most: int | None = None) -> list[Segment]:
         """The ``most`` segments with the highest scores, in order of time.
@@ -132,11 +119,6 @@ class ClipScore:
             "domain": self.domain,
             "reconstruction_error": self.reconstruction_error,
             "embedding_distance": self.embedding_distance,
-            "duration_s": self.duration_s,
-            "sample_rate": self.signals.sample_rate_in,
-            "level_dbfs": self.signals.level_dbfs,
-            "clipped_share": self.signals.clipped_share,
-            "spectral_centroid_hz": self.signals.spectral_centroid_hz,
-            **dict(zip(OCTAVE_COLUMNS, self.signals.octave_levels_db, strict=True)),
+            **self.signals.columns(self.duration_s),
             "warnings": " ".join(self.warnings),
         }

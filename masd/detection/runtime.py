@@ -8,14 +8,12 @@ import os
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from masd.arrays import Array
 from masd.learning.network import ConvolutionalAutoEncoder
-
-Array = npt.NDArray[np.float32]
 
 OPSET, IR_VERSION = 18, 9
 """Of the ONNX format: what every ONNX Runtime since 1.16 reads."""

@@ -4,21 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from masd.arrays import Array
 from masd.audio import AudioError, Encoded, Heard, LogMel, LongRecording, Recording, decode_or_stream
-from masd.audio.log_mel import octave_levels_db, spectral_centroid_hz
+from masd.audio.signals import Signals
 from masd.config import ALL_SYSTEMS, Settings, SystemName
 from masd.detection.detectors import Detectors, SystemScores
 from masd.detection.expected_bands import ExpectedBands
 from masd.detection.features import ClipFeatures, FeatureExtractor
-from masd.detection.result import ClipScore, Segment, Signals
+from masd.detection.result import ClipScore, Segment
 from masd.detection.streaming import long_from, score_long
 from masd.detection.warning_codes import TrainedOn, WarningCode, warnings_of
 from masd.learning.trained import TrainedNetwork
-
-Array = npt.NDArray[np.float32]
 
 
 class Scorer:
@@ -156,13 +152,7 @@ class Scorer:
             segments=self._segments(features, system, recording.duration_s),
             reconstruction_error=float(features.errors.mean()),
             systems={name: of_system.score for name, of_system in scores.items()},
-            signals=Signals(
-                recording.level_dbfs,
-                recording.clipped_share,
-                spectral_centroid_hz(features.log_mel, self.log_mel.centres_hz),
-                recording.sample_rate_in,
-                octave_levels_db(features.log_mel, self.log_mel.centres_hz),
-            ),
+            signals=Signals.measure(recording, features.log_mel, self.log_mel),
             embedding_distance=self.detectors.embedding_distance(features),
             warnings=self._warnings(recording),
         )

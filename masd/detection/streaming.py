@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Array
 from masd.audio import LongRecording, Recording
+from masd.audio.signals import Signals
 from masd.detection.off import Span, level_while_on, off_spans, on_spans
-from masd.detection.result import Blocks, ClipScore, Segment, Signals
-
-Samples = npt.NDArray[np.float32]
+from masd.detection.result import Blocks, ClipScore, Segment
 
 LONG_CLIPS = 3.0
 """A recording is long when it is longer than this many training clips."""
@@ -34,7 +33,7 @@ def long_from(clip_seconds: float) -> float:
     return min(LONG_CLIPS * clip_seconds, MAX_CLIP_SECONDS)
 
 
-def cut(samples: Iterable[Samples], size: int) -> Iterator[tuple[int, Samples]]:
+def cut(samples: Iterable[Array], size: int) -> Iterator[tuple[int, Array]]:
     """Samples in pieces of any length -> ``(first sample, block)`` with blocks of exactly ``size`` samples.
 
     The last one is right-aligned, as windows are, so that no sample is left out and no block is shorter than a clip.
@@ -168,10 +167,10 @@ def _blocks(recording: LongRecording, seconds: float, off: Sequence[Span]) -> It
 class _Reader:
     """Parts of a stream of samples, one after the other."""
 
-    def __init__(self, samples: Iterator[Samples]) -> None:
+    def __init__(self, samples: Iterator[Array]) -> None:
         self._samples, self._at, self._held = samples, 0, np.empty(0, np.float32)
 
-    def between(self, first: int, last: int | None) -> Iterator[Samples]:
+    def between(self, first: int, last: int | None) -> Iterator[Array]:
         """From sample ``first`` to before ``last``, or to the end; not before what was read already."""
         while True:
             skipped = min(max(first - self._at, 0), len(self._held))

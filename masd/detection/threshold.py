@@ -7,9 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-Scores = npt.NDArray[np.float64]
-Indexes = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from masd.arrays import Floats, Integers, Mask
 
 RESAMPLES = 400
 INTERVAL = 0.9
@@ -88,7 +86,7 @@ class Calibration:
         )
 
 
-def calibrate(scores: Scores, recordings: Indexes, is_target: Mask, percentile: float, seed: int) -> Calibration:
+def calibrate(scores: Floats, recordings: Integers, is_target: Mask, percentile: float, seed: int) -> Calibration:
     """From held-out scores of normal clips ``[n]`` with the recording and the domain of each.
 
     The interval is by bootstrap of whole recordings.
@@ -111,7 +109,7 @@ def calibrate(scores: Scores, recordings: Indexes, is_target: Mask, percentile: 
     )
 
 
-def _threshold(scores: Scores, is_target: Mask, percentile: float) -> float:
+def _threshold(scores: Floats, is_target: Mask, percentile: float) -> float:
     """Percentile of the scores where both domains weigh alike: the rate is asked for in whatever condition a machine
     is, and of the target there are far fewer clips in training than there will be.
 

@@ -71,7 +71,10 @@ class TrainedOn:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The reverse of ``dataclasses.asdict``, through JSON; empty in bundles made before."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**plain)
 
     def is_off(self, level_dbfs: float, silent: bool) -> bool:
         """Whether a stretch of that level holds no sound of a running machine."""

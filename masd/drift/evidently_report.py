@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from masd.audio.signals import SIGNAL_COLUMNS
 from masd.drift.statistics import (
     MODEL_COLUMNS,
-    SIGNAL_COLUMNS,
     ColumnDrift,
     fisher_p_values,
     ks_p_values,

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from masd.arrays import Floats, Mask
+from masd.audio.signals import Signals
 from masd.config import SystemName
 from masd.detection.features import ClipFeatures
-from masd.detection.result import ClipScore, Signals
+from masd.detection.result import ClipScore
 from masd.drift.statistics import MODEL_COLUMNS, rounded
 from masd.errors import MasdError, one_line
 
@@ -21,9 +22,9 @@ from masd.errors import MasdError, one_line
 def make_reference(
     about: pd.DataFrame,
     clips: Sequence[ClipFeatures],
-    scores: npt.NDArray[np.float64],
-    distances: npt.NDArray[np.float64],
-    unseen: npt.NDArray[np.bool_],
+    scores: Floats,
+    distances: Floats,
+    unseen: Mask,
     *,
     machine_type: str,
     system: SystemName,
@@ -50,13 +51,7 @@ def make_reference(
             segments=(),
             reconstruction_error=float(features.errors.mean()),
             systems={},
-            signals=Signals(
-                float(clip["level_dbfs"]),
-                float(clip["clipped_share"]),
-                float(clip["spectral_centroid_hz"]),
-                int(clip["sample_rate_in"]),
-                tuple(map(float, clip["octave_levels_db"])),
-            ),
+            signals=Signals.of_row({str(name): value for name, value in clip.items()}),
             embedding_distance=float(distance),
         )
         rows.append(result.to_record())

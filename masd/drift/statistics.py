@@ -12,25 +12,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import kolmogorov
 from scipy.stats import hypergeom
 
-from masd.detection.result import OCTAVE_COLUMNS
+from masd.arrays import Floats, Mask
+from masd.audio.signals import SIGNAL_COLUMNS
 
 MODEL_COLUMNS = ("score", "margin", "reconstruction_error", "embedding_distance")
 """What the model says of a clip. The reference knows it only of clips that the network was not trained on."""
-
-SIGNAL_COLUMNS = (
-    "duration_s",
-    "sample_rate",
-    "level_dbfs",
-    "clipped_share",
-    "spectral_centroid_hz",
-    *OCTAVE_COLUMNS,
-)
-"""What can be said of a clip without a model."""
 
 COLUMNS = MODEL_COLUMNS + SIGNAL_COLUMNS
 """What is compared of a logged clip."""
@@ -45,9 +35,6 @@ _DECIMALS = {"duration_s": 2}  # resampling changes a clip by a sample: not a di
 
 PADDING_S = 0.1
 """By so much, and a twentieth at most, a codec lengthens a clip: MP3 at 16 kHz makes 10.08 s of 10 s."""
-
-Values = npt.NDArray[np.float64]
-Shuffles = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -156,7 +143,7 @@ def usual_value(reference: "pd.Series[float]") -> float | None:
     return float(counts.index[0]) if counts.iloc[0] >= USUAL_SHARE * len(reference) else None
 
 
-def ks_p_values(values: Values, labels: Shuffles) -> Values:
+def ks_p_values(values: Floats, labels: Mask) -> Floats:
     """Two-sample Kolmogorov-Smirnov test of ``values`` ``[n]`` for each division ``labels`` ``[n, k]`` in two.
 
     Asymptotic p-values ``[k]``: of two divisions of the same sizes, the one with the larger distance has the smaller.
@@ -173,11 +160,11 @@ def ks_p_values(values: Values, labels: Shuffles) -> Values:
     if not last.all():
         gap = gap[last]
     distance = np.maximum(gap.max(axis=0), -gap.min(axis=0)) / (inside * outside)
-    p_values: Values = kolmogorov(np.sqrt(inside * outside / (inside + outside)) * distance)
+    p_values: Floats = kolmogorov(np.sqrt(inside * outside / (inside + outside)) * distance)
     return p_values
 
 
-def fisher_p_values(at_usual: npt.NDArray[np.bool_], labels: Shuffles) -> Values:
+def fisher_p_values(at_usual: Mask, labels: Mask) -> Floats:
     """Fisher's exact test: is the share of ``at_usual`` ``[n]`` the same on both sides of ``labels`` ``[n, k]``?
 
     Two-sided: the probability of all tables that are no likelier than the one at hand.
@@ -189,7 +176,7 @@ def fisher_p_values(at_usual: npt.NDArray[np.bool_], labels: Shuffles) -> Values
     total = np.cumsum(likelihood)
     p_of_table = total[np.searchsorted(likelihood, probability * (1 + 1e-7), side="right") - 1]
     counts = labels[at_usual].sum(axis=0)
-    p_values: Values = np.minimum(p_of_table[counts - tables[0]], 1.0)
+    p_values: Floats = np.minimum(p_of_table[counts - tables[0]], 1.0)
     return p_values
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from masd.evaluation.metrics import AREAS, EPSILON, MAX_FPR, Floats, Mask
+from masd.arrays import Floats, Mask
+from masd.evaluation.metrics import AREAS, EPSILON, MAX_FPR
 
 
 def draw_weights(clips: pd.DataFrame, samples: int, rng: np.random.Generator) -> Floats:

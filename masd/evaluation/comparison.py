@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from masd.arrays import Floats
 from masd.evaluation.bootstrap import draw_weights, weighted_metrics
-from masd.evaluation.metrics import AREAS, Floats, official_metrics
+from masd.evaluation.metrics import AREAS, official_metrics
 
 VALUES = ("hmean", *AREAS)
 

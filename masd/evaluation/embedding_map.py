@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from masd.arrays import Array, Floats
 from masd.data.store import FeatureStore
 from masd.detection.features import CLIPS_AT_ONCE
 from masd.detection.scorer import Scorer
@@ -52,7 +52,7 @@ def map_embeddings(scorer: Scorer, store: FeatureStore, progress: Progress | Non
     """
     of_split = {"train": store.rows(split="train", kind="noisy"), "test": store.rows(split="test")}
     rows = np.concatenate([drawn(of_split[split], most) for split, most in MOST.items()])
-    embeddings: list[npt.NDArray[np.float32]] = []
+    embeddings: list[Array] = []
     for start in range(0, len(rows), CLIPS_AT_ONCE):
         batch = scorer.extract.rows(store, rows[start : start + CLIPS_AT_ONCE])
         embeddings += [features.mean()[0] for features in batch]
@@ -66,7 +66,7 @@ def map_embeddings(scorer: Scorer, store: FeatureStore, progress: Progress | Non
     return EmbeddingMap(table, method, {split: len(own) for split, own in of_split.items()})
 
 
-def place(embeddings: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], str]:
+def place(embeddings: Array) -> tuple[Floats, str]:
     """Embeddings ``[n, d]`` -> their places ``[n, 2]``, and how these were found."""
     points = embeddings.astype(np.float64)
     if len(points) < FEWEST_FOR_TSNE or not np.ptp(points, axis=0).any():
@@ -77,7 +77,7 @@ def place(embeddings: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64],
     return places.astype(np.float64), "t-SNE"
 
 
-def _principal_plane(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _principal_plane(points: Floats) -> Floats:
     """The two directions of largest variance; one clip, which has none, lies in the middle."""
     left, sizes, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
     plane = np.zeros((len(points), 2))

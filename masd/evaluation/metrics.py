@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import hmean
 from sklearn.metrics import roc_auc_score
 
+from masd.arrays import Floats, Mask
 from masd.detection.decision import flagged
 
 MAX_FPR = 0.1
@@ -17,8 +18,6 @@ AREAS = ("auc_source", "auc_target", "pauc")
 DOMAINS = ("source", "target")
 
 Metrics = dict[str, float | None]
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 def harmonic_mean(values: Iterable[float | None]) -> float | None:

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from masd.arrays import Array, Integers, Mask
 from masd.data.store import FeatureStore
 from masd.detection.features import FeatureExtractor
-
-Array = npt.NDArray[np.float32]
 
 DRAW_SEED = 0
 """Of every draw: the same clips, the same report."""
@@ -46,8 +44,8 @@ class UsualResidual:
 def usual_residual(
     extract: FeatureExtractor,
     store: FeatureStore,
-    rows: npt.NDArray[np.int64],
-    is_target: npt.NDArray[np.bool_],
+    rows: Integers,
+    is_target: Mask,
 ) -> UsualResidual:
     """From a few of a store's training clips ``rows`` ``[n]`` of each domain, so that what is usual in either is not
     marked; ``is_target`` ``[n]``.
@@ -57,7 +55,7 @@ def usual_residual(
     return UsualResidual.fit([extract.residual(store.log_mel(int(row))) for row in np.concatenate(few)])
 
 
-def drawn(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+def drawn(rows: Integers, most: int) -> Integers:
     """At most ``most`` of ``rows``, in random order, always the same."""
     return np.random.default_rng(DRAW_SEED).permutation(rows)[:most]
 

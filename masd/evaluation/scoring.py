@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from masd.arrays import Integers
 from masd.audio import AudioError
 from masd.config import ALL_SYSTEMS, SystemName
 from masd.data.clips import Clip
@@ -31,7 +31,7 @@ def fits(scorer: Scorer, store: FeatureStore) -> bool:
 def score_stored(
     scorer: Scorer,
     store: FeatureStore,
-    rows: npt.NDArray[np.int64],
+    rows: Integers,
     files: Mapping[str, Path],
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -97,5 +97,5 @@ def scores_by_name(scorer: Scorer, store: FeatureStore, clips: Sequence[Clip], s
     return dict(zip(scores["name"], scores[system], strict=True))
 
 
-def _batches(numbers: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+def _batches(numbers: Integers) -> Iterator[Integers]:
     return (numbers[start : start + CLIPS_AT_ONCE] for start in range(0, len(numbers), CLIPS_AT_ONCE))

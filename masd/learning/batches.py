@@ -8,12 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from masd.arrays import Integers
 from masd.config import TrainingSettings, WindowSettings
 from masd.data.store import FeatureStore
 from masd.learning.classes import NOISE
 from masd.learning.normalisation import Normalisation
-
-Indexes = npt.NDArray[np.int64]
 
 DRAWS_BETWEEN_RELEASES = 16
 """Batches of windows that stay mapped at a time: some 100 MB, however large the stores are."""
@@ -43,11 +42,11 @@ class BalancedSampler:
         self,
         stores: Sequence[FeatureStore],
         normalisations: Sequence[Normalisation],
-        labels: Sequence[Indexes],
+        labels: Sequence[Integers],
         settings: TrainingSettings,
         windows: WindowSettings,
         rng: np.random.Generator,
-        set_aside: Sequence[Indexes] | None = None,
+        set_aside: Sequence[Integers] | None = None,
         resident: torch.device | None = None,
     ) -> None:
         """``labels`` ``[clips]`` of each store; rows in ``set_aside`` are never drawn; ``resident`` is the device that
@@ -87,7 +86,7 @@ class BalancedSampler:
             first = np.cumsum([0, *(len(part) for part in parts)])[:-1]
             self._first = first[self._store]
 
-    def _column(self, rows: Sequence[Indexes], name: str) -> npt.NDArray[np.generic]:
+    def _column(self, rows: Sequence[Integers], name: str) -> npt.NDArray[np.generic]:
         return np.concatenate([store.clips[name].to_numpy()[r] for store, r in zip(self._stores, rows, strict=True)])
 
     def draw(self, *, with_noise: bool) -> Batch:
@@ -112,7 +111,7 @@ class BalancedSampler:
             is_noise=torch.from_numpy(self._is_noise[picked]),
         )
 
-    def _pairs(self, group: Indexes, count: int) -> Indexes:
+    def _pairs(self, group: Integers, count: int) -> Integers:
         """``count`` clips: half drawn from the group, and for each another one of its class and kind (or two)."""
         if count == 0:
             return np.empty(0, dtype=np.int64)
@@ -121,7 +120,7 @@ class BalancedSampler:
         position = self._first_peer[paired] + self._rng.integers(self._n_peers[paired])
         return np.concatenate([first, self._order[position]])
 
-    def _cut(self, picked: Indexes) -> Tensor:
+    def _cut(self, picked: Integers) -> Tensor:
         """A window at a random position of each clip: ``[B, F, T]``; a short clip is repeated from its beginning."""
         length = self._length[picked]
         start = self._rng.integers(np.maximum(length - self._frames, 0) + 1)

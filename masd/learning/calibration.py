@@ -1,8 +1,8 @@
 """Normal clips that the network does not see, so that what is measured on them holds for new clips."""
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Integers
 from masd.config import Settings
 from masd.data.store import FeatureStore
 
@@ -12,7 +12,7 @@ LEAST_CLIPS = 20
 LEAST_SET_ASIDE = 5
 
 
-def calibration_rows(store: FeatureStore, settings: Settings) -> npt.NDArray[np.int64]:
+def calibration_rows(store: FeatureStore, settings: Settings) -> Integers:
     """Rows of the source training clips kept from the network: ``training.calibration_share`` of them, at least five.
 
     The network remembers the clips it was trained on, and after the report's 350 epochs a new normal clip scores well

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Integers
 from masd.data.clips import NO_ATTRIBUTE
 from masd.data.store import FeatureStore
 
@@ -12,7 +12,7 @@ NOISE = -1
 """Label of noise-only clips: no class, so that no classifier output and no positive pair can come of it."""
 
 
-def label_clips(stores: Sequence[FeatureStore]) -> tuple[list[str], list[npt.NDArray[np.int64]]]:
+def label_clips(stores: Sequence[FeatureStore]) -> tuple[list[str], list[Integers]]:
     """Class names, and for each store the class of each row of its clip table (test rows get :data:`NOISE`).
 
     A class is machine x attributes x domain; without attributes that leaves the domain alone. A clean clip takes the

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Array
 from masd.data.store import FeatureStore
-
-Array = npt.NDArray[np.float32]
 
 CLIPS_BETWEEN_RELEASES = 64
 

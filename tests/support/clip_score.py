@@ -1,6 +1,7 @@
 """The score of a clip that nothing has scored, for tests of what is done with scores."""
 
-from masd.detection.result import ClipScore, Segment, Signals
+from masd.audio.signals import Signals
+from masd.detection.result import ClipScore, Segment
 
 SCORE = ClipScore(
     machine_type="fan",

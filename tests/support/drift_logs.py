@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from masd.audio.signals import Signals
 from masd.bundle.manifest import FILES, Manifest
 from masd.config import Settings
-from masd.detection.result import ClipScore, Signals
+from masd.detection.result import ClipScore
 from masd.files import sha256
 
 BANDS, SLOPES = (-30.0, -10.0, -3.0, -4.0, -9.0, -15.0), (1.0, 0.5, 0.2, -0.2, -0.5, -1.0)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Array
 from masd.errors import MasdError
 
 Fact = str | float | int
@@ -30,7 +30,7 @@ class Channel:
     """
 
     name: str
-    samples: npt.NDArray[np.float32]
+    samples: Array
     rate_hz: float | None = None
     unit: str | None = None
     tolerance: float = 1e-5

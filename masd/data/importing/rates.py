@@ -1,8 +1,8 @@
 """Sample rates: those that devices have, and the rate of a column of times."""
 
 import numpy as np
-import numpy.typing as npt
 
+from masd.arrays import Floats
 from masd.data.importing.channel import ImportRefusedError
 
 KNOWN_RATES = tuple(
@@ -34,7 +34,7 @@ def whole_rate(stated: float, tolerance: float = 1e-5) -> int:
     return nearest if abs(nearest - stated) <= tolerance * stated else round(stated)
 
 
-def rate_of_times(times: npt.NDArray[np.float64]) -> tuple[float, float]:
+def rate_of_times(times: Floats) -> tuple[float, float]:
     """The rate in Hz of ``times`` [n] in seconds, and its relative tolerance, which follows from how they are rounded.
 
     :raises ImportRefusedError: fewer than two, not in order, or with a gap of half a sample or more.

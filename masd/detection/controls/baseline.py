@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from masd.arrays import Array, Floats, Integers
 from masd.audio import frame_runs
 from masd.data.store import FeatureStore
 from masd.progress import Progress
@@ -25,11 +25,8 @@ WIDTHS = (128, 128, 128, 128, 8, 128, 128, 128, 128)
 BATCH, EPOCHS, LEARNING_RATE = 256, 100, 1e-3
 THRESHOLD_PERCENTILE = 0.9
 
-Scores = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
-
-def frame_vectors(log_mel: npt.NDArray[np.float32]) -> Tensor:
+def frame_vectors(log_mel: Array) -> Tensor:
     """``[T, F]`` -> ``[T - 4, 5F]``: every run of 5 consecutive frames (:func:`~masd.audio.frame_runs`)."""
     runs = frame_runs(np.ascontiguousarray(log_mel), FRAMES)
     return torch.from_numpy(np.array(runs, order="C")).flatten(1)
@@ -72,7 +69,7 @@ class BaselineAutoEncoder:
         thresholds = {name: _gamma_threshold(scores) for name, scores in unfinished.score(store, rows).items()}
         return cls(network, precisions, thresholds)
 
-    def score(self, store: FeatureStore, rows: Rows) -> dict[str, Scores]:
+    def score(self, store: FeatureStore, rows: Integers) -> dict[str, Floats]:
         """``baseline-mse`` and ``baseline-mahalanobis``, each ``[n]``: means over the vectors of a clip."""
         mse, mahalanobis = np.empty(len(rows)), np.empty(len(rows))
         for number, row in enumerate(rows):
@@ -98,7 +95,7 @@ def _residual(network: nn.Module, vectors: Tensor) -> Tensor:
     return residual
 
 
-def _precision(network: nn.Module, store: FeatureStore, rows: Rows) -> Tensor:
+def _precision(network: nn.Module, store: FeatureStore, rows: Integers) -> Tensor:
     bands = store.frames.shape[1]
     residuals = [_residual(network, frame_vectors(store.log_mel(int(row)))).view(-1, bands) for row in rows]
     covariance = torch.cov(torch.cat(residuals).double().T)
@@ -106,7 +103,7 @@ def _precision(network: nn.Module, store: FeatureStore, rows: Rows) -> Tensor:
     return precision
 
 
-def _gamma_threshold(scores: Scores) -> float:
+def _gamma_threshold(scores: Floats) -> float:
     if np.ptp(scores) < 1e-12:
         return float(scores[0])
     shape, location, scale = stats.gamma.fit(scores)

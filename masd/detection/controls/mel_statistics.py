@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.covariance import LedoitWolf
 
+from masd.arrays import Floats, Integers, Mask
 from masd.data.store import FeatureStore
 from masd.detection.folds import recording_folds
 
-Vectors = npt.NDArray[np.float64]
 FOLDS = 5
 
 
@@ -22,10 +21,10 @@ class MelStatistics:
     Statistics are standardised first, because Ledoit-Wolf shrinks towards a multiple of the identity.
     """
 
-    centre: Vectors
-    spread: Vectors
-    means: Vectors
-    precision: Vectors
+    centre: Floats
+    spread: Floats
+    means: Floats
+    precision: Floats
     threshold: float
 
     @classmethod
@@ -45,25 +44,25 @@ class MelStatistics:
         return cls(*_fit(vectors, is_target), float(np.percentile(held_out, percentile)))
 
     @staticmethod
-    def vectors(store: FeatureStore, rows: npt.NDArray[np.int64]) -> Vectors:
+    def vectors(store: FeatureStore, rows: Integers) -> Floats:
         """Mean and standard deviation of each band over time: ``[n, 2F]``, in dB."""
         clips = [store.log_mel(int(row)).astype(np.float64) for row in rows]
         return np.stack([np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in clips])
 
-    def score(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> Vectors:
+    def score(self, store: FeatureStore, rows: Integers) -> Floats:
         """``[n]``, larger is more anomalous."""
         return _distances(self.vectors(store, rows), self.centre, self.spread, self.means, self.precision)
 
 
-def _fit(vectors: Vectors, is_target: npt.NDArray[np.bool_]) -> tuple[Vectors, Vectors, Vectors, Vectors]:
+def _fit(vectors: Floats, is_target: Mask) -> tuple[Floats, Floats, Floats, Floats]:
     centre, spread = vectors.mean(axis=0), np.maximum(vectors.std(axis=0), 1e-9)
     standardised = (vectors - centre) / spread
     means = [standardised[domain].mean(axis=0) for domain in (~is_target, is_target) if domain.any()]
     return centre, spread, np.stack(means), LedoitWolf().fit(standardised).precision_
 
 
-def _distances(vectors: Vectors, centre: Vectors, spread: Vectors, means: Vectors, precision: Vectors) -> Vectors:
+def _distances(vectors: Floats, centre: Floats, spread: Floats, means: Floats, precision: Floats) -> Floats:
     offsets = ((vectors - centre) / spread)[:, None, :] - means[None, :, :]
     squared = np.einsum("ndi,ij,ndj->nd", offsets, precision, offsets, optimize=True)
-    nearest: Vectors = np.sqrt(np.maximum(squared, 0.0)).min(axis=1)
+    nearest: Floats = np.sqrt(np.maximum(squared, 0.0)).min(axis=1)
     return nearest

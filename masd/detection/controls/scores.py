@@ -1,8 +1,6 @@
 """All controls of one machine at once, fitted on its training clips."""
 
-import numpy as np
-import numpy.typing as npt
-
+from masd.arrays import Floats, Integers
 from masd.data.store import FeatureStore
 from masd.detection.controls.baseline import BaselineAutoEncoder
 from masd.detection.controls.mel_statistics import MelStatistics
@@ -10,8 +8,8 @@ from masd.progress import Progress
 
 
 def score_controls(
-    store: FeatureStore, rows: npt.NDArray[np.int64], seed: int, progress: Progress | None = None
-) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, float]]:
+    store: FeatureStore, rows: Integers, seed: int, progress: Progress | None = None
+) -> tuple[dict[str, Floats], dict[str, float]]:
     """Scores ``[n]`` of some rows of a store without high-pass, which controls do not hear, and the thresholds, by
     control.
     """

@@ -7,14 +7,12 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from masd.detection.folds import Indexes, domain_folds
+from masd.arrays import Array, Floats, Integers, Mask
+from masd.detection.folds import domain_folds
 from masd.detection.fused.frame_residuals import FrameResiduals, fit_frame_residuals, runs_of
 from masd.detection.fused.views import VIEWS, ViewName, Views
-from masd.detection.fused.whitened import Mask, WhitenedNeighbours
+from masd.detection.fused.whitened import WhitenedNeighbours
 
-Array = npt.NDArray[np.float32]
-Scores = npt.NDArray[np.float64]
-Spans = npt.NDArray[np.int64]
 FRAMES: Literal["frames"] = "frames"
 MemberName = Literal["frames"] | ViewName
 
@@ -44,17 +42,17 @@ class FusedDetector:
 
     frames: FrameResiduals
     neighbours: dict[ViewName, WhitenedNeighbours]
-    typical: dict[MemberName, Scores]
+    typical: dict[MemberName, Floats]
 
-    def score(self, log_mels: Sequence[Array], views: Views) -> tuple[Scores, Mask]:
+    def score(self, log_mels: Sequence[Array], views: Views) -> tuple[Floats, Mask]:
         """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
         gave the minimum ``[n]``.
         """
         return _minimum(self._log_ratios(map(self.frames.squares, log_mels), views))
 
     def score_with_windows(
-        self, log_mels: Sequence[Array], views: Views, spans: Sequence[Spans], window_views: Views
-    ) -> list[tuple[float, bool, Scores]]:
+        self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
+    ) -> list[tuple[float, bool, Floats]]:
         """:meth:`score` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``, larger where it is
         less like the known clips.
 
@@ -73,9 +71,9 @@ class FusedDetector:
             for score, target, own in zip(scores, from_target, parts, strict=True)
         ]
 
-    def _log_ratios(self, squares: Iterable[Array], views: Views) -> Scores:
+    def _log_ratios(self, squares: Iterable[Array], views: Views) -> Floats:
         """``[n, 2]``: weighted mean over the members, for the source and the target."""
-        distances: dict[MemberName, Scores] = {FRAMES: self.frames.distances(squares)}
+        distances: dict[MemberName, Floats] = {FRAMES: self.frames.distances(squares)}
         distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
         return _log_ratios(distances, self.typical)
 
@@ -105,9 +103,9 @@ def fit_fused(
     is_target: Mask,
     folds: int,
     seed: int,
-    recordings: Indexes | None = None,
+    recordings: Integers | None = None,
     unseen: Mask | None = None,
-) -> tuple[FusedDetector, Scores]:
+) -> tuple[FusedDetector, Floats]:
     """Fit on the training clips' frames ``[T, F]`` and views ``[n, D]``; returns the detector and each clip's held-out
     score ``[n]``.
 
@@ -119,7 +117,7 @@ def fit_fused(
     recordings = np.arange(len(is_target)) if recordings is None else recordings
     parts = domain_folds(recordings, is_target, folds, np.random.default_rng(seed))
     frames, of_frames = fit_frame_residuals(log_mels, is_target, parts)
-    held_out: dict[MemberName, Scores] = {FRAMES: of_frames}
+    held_out: dict[MemberName, Floats] = {FRAMES: of_frames}
     held_out |= {name: np.full((len(is_target), 2), np.inf) for name in views}
     for fold in parts:
         rest = np.setdiff1d(np.arange(len(is_target)), fold)
@@ -136,7 +134,7 @@ def fit_fused(
     return FusedDetector(frames, neighbours, typical), scores
 
 
-def _as_if_unseen(distances: Scores, is_target: Mask, unseen: Mask) -> Scores:
+def _as_if_unseen(distances: Floats, is_target: Mask, unseen: Mask) -> Floats:
     """The network remembers its clips and puts them close together: their distances ``[n, 2]``, multiplied by the ratio
     of the geometric means of the source clips that it has not seen and of those that it has.
     """
@@ -147,7 +145,7 @@ def _as_if_unseen(distances: Scores, is_target: Mask, unseen: Mask) -> Scores:
     return np.where(unseen[:, None], distances, distances * np.exp(new.mean() - known.mean()))
 
 
-def _typical(held_out: Scores, is_target: Mask) -> Scores:
+def _typical(held_out: Floats, is_target: Mask) -> Floats:
     """Geometric means of the finite own-domain distances; a domain without any borrows the other's."""
     means = []
     for column, domain in enumerate((~is_target, is_target)):
@@ -158,16 +156,16 @@ def _typical(held_out: Scores, is_target: Mask) -> Scores:
     return np.where(np.isfinite(means), means, known)
 
 
-def _log_ratios(distances: dict[MemberName, Scores], typical: dict[MemberName, Scores]) -> Scores:
+def _log_ratios(distances: dict[MemberName, Floats], typical: dict[MemberName, Floats]) -> Floats:
     logs = {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
-    mean: Scores = np.sum([WEIGHTS[name] * values for name, values in logs.items()], axis=0)
+    mean: Floats = np.sum([WEIGHTS[name] * values for name, values in logs.items()], axis=0)
     return mean
 
 
-def _spread(own: Scores, score: float) -> Scores:
-    spread: Scores = score * np.exp(own - own.mean())
+def _spread(own: Floats, score: float) -> Floats:
+    spread: Floats = score * np.exp(own - own.mean())
     return spread
 
 
-def _minimum(log_ratios: Scores) -> tuple[Scores, Mask]:
+def _minimum(log_ratios: Floats) -> tuple[Floats, Mask]:
     return np.exp(log_ratios.min(axis=1)), log_ratios[:, 1] < log_ratios[:, 0]

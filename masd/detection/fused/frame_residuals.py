@@ -14,10 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from masd.arrays import Array, Floats, Integers, Mask
 from masd.audio import frame_runs, pad_by_repetition
-from masd.detection.fused.whitened import Distances, Mask
-
-Array = npt.NDArray[np.float32]
 
 CONTEXT = 5
 """Consecutive frames that are coded together, as in the baseline."""
@@ -67,7 +65,7 @@ class FrameResiduals:
         means: Array = np.maximum(np.stack(squared, axis=1) / CONTEXT, 0.0).astype(np.float32)
         return means
 
-    def distances(self, squares: Iterable[Array]) -> Distances:
+    def distances(self, squares: Iterable[Array]) -> Floats:
         """Any number of stretches, each as :meth:`squares` of its runs ``[runs, d]`` -> root of their mean ``[n, 2]``
         (infinite where there is no target).
         """
@@ -96,7 +94,7 @@ class FrameResiduals:
         return torch.from_numpy(np.concatenate(columns, axis=1)), np.concatenate(offsets)
 
     @cached_property
-    def _columns(self) -> npt.NDArray[np.int64]:
+    def _columns(self) -> Integers:
         """Where the parts of :attr:`_factors` begin, after the first."""
         of_axes, bands = self.axes.shape[0] * self.axes.shape[2], len(self.mean)
         return np.cumsum([of_axes, *[bands, of_axes] * len(self.centres)][:-1])
@@ -114,15 +112,15 @@ class FrameResiduals:
         return cls(**{field.name: tensors[field.name].astype(np.float32) for field in fields(cls)})
 
 
-def runs_of(span: npt.NDArray[np.int64], squares: Array) -> Array:
+def runs_of(span: Integers, squares: Array) -> Array:
     """The runs of five that lie within frames ``span[0]`` to ``span[1]``; of a shorter span the nearest one."""
     first = min(int(span[0]), len(squares) - 1)
     return squares[first : max(int(span[1]) - CONTEXT + 1, first + 1)]
 
 
 def fit_frame_residuals(
-    log_mels: Sequence[Array], is_target: Mask, folds: Sequence[npt.NDArray[np.int64]]
-) -> tuple[FrameResiduals, Distances]:
+    log_mels: Sequence[Array], is_target: Mask, folds: Sequence[Integers]
+) -> tuple[FrameResiduals, Floats]:
     """Fit on training clips ``[T, F]`` each; returns the model and each clip's distances ``[n, 2]`` to what the other
     folds' frames are like (infinite where those hold no clip of a domain).
 
@@ -156,7 +154,7 @@ def fit_frame_residuals(
     return fitted(np.ones(len(folds), dtype=np.bool_)), held_out
 
 
-def _model(mean: Array, axes: Array, counts: Distances, sums: Distances, products: Distances) -> FrameResiduals:
+def _model(mean: Array, axes: Array, counts: Floats, sums: Floats, products: Floats) -> FrameResiduals:
     """From the number ``[d]`` of residual frames of each domain, their sum ``[d, F]`` and the sum of their products
     ``[d, F, F]``.
     """

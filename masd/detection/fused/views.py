@@ -9,12 +9,11 @@ that away.
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import scipy.fft
 
+from masd.arrays import Array
 from masd.audio import window_starts
 
-Array = npt.NDArray[np.float32]
 ViewName = Literal["band-mean", "band-peak", "band-change", "modulation", "latent"]
 VIEWS: tuple[ViewName, ...] = get_args(ViewName)
 Views = dict[ViewName, Array]

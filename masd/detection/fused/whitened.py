@@ -9,9 +9,7 @@ import numpy.typing as npt
 import torch
 from sklearn.covariance import ledoit_wolf
 
-Array = npt.NDArray[np.float32]
-Distances = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+from masd.arrays import Array, Floats, Mask
 
 SPREAD_FLOOR = 0.01
 """Smallest spread of a coordinate, as a share of the usual one: what never moved in training must not decide alone."""
@@ -53,7 +51,7 @@ class WhitenedNeighbours:
             target=whitened[is_target],
         )
 
-    def distances(self, vectors: Array) -> Distances:
+    def distances(self, vectors: Array) -> Floats:
         """``[n, D]`` -> ``[n, 2]``: to the nearest source and the nearest target vector (infinite where there is
         none).
         """

@@ -7,15 +7,13 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from masd.arrays import Array, Floats, Integers, Mask
 from masd.config import DetectionSettings, ReportSystemName
-from masd.detection.folds import Indexes, recording_folds
+from masd.detection.folds import recording_folds
 from masd.detection.paper.knn import KnnDetector
 from masd.detection.paper.lof import LofDetector
 from masd.detection.paper.smote import oversample_target
 
-Array = npt.NDArray[np.float32]
-Scores = npt.NDArray[np.float64]
-Groups = npt.NDArray[np.int64]
 Detector = KnnDetector | LofDetector
 DomainName = Literal["source", "target"]
 
@@ -34,7 +32,7 @@ class DomainDetector:
     offset: float = 0.0
     scale: float = 1.0
 
-    def score(self, vectors: Array) -> Scores:
+    def score(self, vectors: Array) -> Floats:
         return (self.detector.score(vectors) - self.offset) / self.scale
 
 
@@ -45,7 +43,7 @@ class DomainMinimum:
     source: DomainDetector
     target: DomainDetector | None
 
-    def score(self, vectors: Array) -> tuple[Scores, npt.NDArray[np.bool_]]:
+    def score(self, vectors: Array) -> tuple[Floats, Mask]:
         """``[n, d + 1]`` -> scores ``[n]``, and whether the target model gave the minimum ``[n]``."""
         source = self.source.score(vectors)
         if self.target is None:
@@ -81,17 +79,17 @@ class FittedSystem:
     """One of the four systems on the training vectors, with a held-out score ``[clips]`` of every training clip."""
 
     minimum: DomainMinimum
-    held_out: Scores
+    held_out: Floats
 
 
 def fit_system(
     name: ReportSystemName,
     vectors: Array,
-    groups: Groups,
-    clip_is_target: npt.NDArray[np.bool_],
+    groups: Integers,
+    clip_is_target: Mask,
     settings: DetectionSettings,
     seed: int,
-    recordings: Indexes | None = None,
+    recordings: Integers | None = None,
 ) -> FittedSystem:
     """Fit both domains on ``vectors`` ``[n, d + 1]`` whose clips are ``groups`` ``[n]``; ``clip_is_target`` is
     ``[clips]``.
@@ -146,11 +144,11 @@ def fit_system(
 def _held_out(
     pair: DomainMinimum,
     vectors: Array,
-    groups: Groups,
-    row_is_target: npt.NDArray[np.bool_],
-    own_scores: Scores,
+    groups: Integers,
+    row_is_target: Mask,
+    own_scores: Floats,
     clips: int,
-) -> Scores:
+) -> Floats:
     """Held-out own-domain score against the other domain's full model, minimum, mean over the rows of each clip."""
     scores = np.empty(len(vectors))
     for own, other, rows in (
@@ -161,7 +159,7 @@ def _held_out(
         if other is not None and rows.any():
             held_out = np.minimum(held_out, other.score(vectors[rows]))
         scores[rows] = held_out
-    per_clip: Scores = np.bincount(groups, weights=scores, minlength=clips) / np.bincount(groups, minlength=clips)
+    per_clip: Floats = np.bincount(groups, weights=scores, minlength=clips) / np.bincount(groups, minlength=clips)
     return per_clip
 
 
@@ -183,14 +181,14 @@ def _fitter(name: ReportSystemName, settings: DetectionSettings, seed: int) -> C
     return fit
 
 
-def _normalised(model: DomainDetector, held_out: Scores, settings: DetectionSettings) -> DomainDetector:
+def _normalised(model: DomainDetector, held_out: Floats, settings: DetectionSettings) -> DomainDetector:
     known = held_out[np.isfinite(held_out)]
     if settings.domain_scores != "zscore" or len(known) < 2:
         return model
     return replace(model, offset=float(known.mean()), scale=max(float(known.std(ddof=1)), 1e-9))
 
 
-def _folds(clips: Groups, recordings: Indexes, folds: int, rng: np.random.Generator) -> list[Groups]:
+def _folds(clips: Integers, recordings: Integers, folds: int, rng: np.random.Generator) -> list[Integers]:
     count = len(clips) if len(clips) <= MAX_LEAVE_ONE_OUT else folds
     return [clips[part] for part in recording_folds(recordings[clips], count, rng)] if count else []
 

@@ -8,8 +8,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-Array = npt.NDArray[np.float32]
-Scores = npt.NDArray[np.float64]
+from masd.arrays import Array, Floats
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class KnnDetector:
     """
 
     references: Array
-    local_scale: Scores
+    local_scale: Floats
     neighbours: int
 
     @classmethod
@@ -45,11 +44,11 @@ class KnnDetector:
         )
         return cls(references, scale, neighbours)
 
-    def score(self, vectors: Array) -> Scores:
+    def score(self, vectors: Array) -> Floats:
         """``[n, d + 1]`` -> ``[n]``, larger is more anomalous."""
         distances = cdist(vectors, self.references) / self.local_scale
         k = min(self.neighbours, distances.shape[1])
-        nearest: Scores = np.partition(distances, k - 1, axis=1)[:, :k].mean(axis=1)
+        nearest: Floats = np.partition(distances, k - 1, axis=1)[:, :k].mean(axis=1)
         return nearest
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -75,11 +74,11 @@ def _centres(vectors: Array, count: int, seed: int) -> Array:
     return centres
 
 
-def _density(references: Array, vectors: Array, k: int) -> Scores:
+def _density(references: Array, vectors: Array, k: int) -> Floats:
     distances = np.sort(cdist(references, vectors), axis=1)
     own = 1 if np.array_equal(references, vectors) else 0  # a training vector is its own nearest one
     nearest = distances[:, own : own + k]
     if nearest.shape[1] == 0:
         return np.ones(len(references))
-    density: Scores = np.maximum(nearest.mean(axis=1), 1e-9)
+    density: Floats = np.maximum(nearest.mean(axis=1), 1e-9)
     return density

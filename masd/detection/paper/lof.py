@@ -8,8 +8,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
-Array = npt.NDArray[np.float32]
-Scores = npt.NDArray[np.float64]
+from masd.arrays import Array, Floats
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,8 @@ class LofDetector:
     """
 
     vectors: Array
-    k_distance: Scores
-    density: Scores
+    k_distance: Floats
+    density: Floats
     neighbours: int
 
     @classmethod
@@ -41,7 +40,7 @@ class LofDetector:
         reach = np.maximum(distances, k_distance[indexes])
         return cls(vectors, k_distance, 1.0 / (reach.mean(axis=1) + 1e-10), k)
 
-    def score(self, vectors: Array) -> Scores:
+    def score(self, vectors: Array) -> Floats:
         """``[n, d + 1]`` -> ``[n]``, about 1 inside the training data, larger is more anomalous."""
         distances = cdist(vectors, self.vectors)
         nearest = np.argpartition(distances, self.neighbours - 1, axis=1)[:, : self.neighbours]

@@ -3,10 +3,10 @@
 import logging
 
 import numpy as np
-import numpy.typing as npt
 from imblearn.over_sampling import SMOTE
 
-Array = npt.NDArray[np.float32]
+from masd.arrays import Array
+
 log = logging.getLogger(__name__)
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
+from masd.arrays import Array, Integers
 from masd.detection.features import ClipFeatures
 
-Array = npt.NDArray[np.float32]
 Level = Literal["feature", "score"]
 
 
@@ -27,7 +26,7 @@ class ErrorScaling:
     factor: float
 
     @classmethod
-    def fit(cls, embeddings: Array, errors: Array, groups: npt.NDArray[np.int64], weight: float) -> Self:
+    def fit(cls, embeddings: Array, errors: Array, groups: Integers, weight: float) -> Self:
         spread = max(float(errors.std(dtype=np.float64)), 1e-6)
         return cls(
             float(errors.mean(dtype=np.float64)),
@@ -40,7 +39,7 @@ class ErrorScaling:
         return np.concatenate([embeddings, last[:, None].astype(np.float32)], axis=1)
 
 
-def rows_of(clips: Sequence[ClipFeatures], level: Level) -> tuple[Array, Array, npt.NDArray[np.int64]]:
+def rows_of(clips: Sequence[ClipFeatures], level: Level) -> tuple[Array, Array, Integers]:
     """Embeddings ``[n, d]``, errors ``[n]`` and the clip each row belongs to ``[n]``.
 
     ``"feature"``: one row a clip, the mean over its windows; ``"score"``: one row a window.
@@ -53,7 +52,7 @@ def rows_of(clips: Sequence[ClipFeatures], level: Level) -> tuple[Array, Array, 
     return np.concatenate([c.embeddings for c in clips]), np.concatenate([c.errors for c in clips]), groups
 
 
-def _median_neighbour_distance(embeddings: Array, groups: npt.NDArray[np.int64], most: int = 2000) -> float:
+def _median_neighbour_distance(embeddings: Array, groups: Integers, most: int = 2000) -> float:
     """Median leave-one-out nearest-neighbour distance; at most ``most`` evenly spaced rows are asked."""
     asked = np.unique(np.linspace(0, len(embeddings) - 1, min(most, len(embeddings))).astype(np.int64))
     nearest = []

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from masd.arrays import Floats
 from masd.config import REPORT_SYSTEMS, LossName, Settings, SystemName
 from masd.data.store import FeatureStore
 from masd.detection.controls import score_controls
@@ -18,7 +18,6 @@ from masd.learning.train import train_network
 from masd.learning.trained import load_network
 from masd.progress import Progress
 
-Scores = npt.NDArray[np.float64]
 CONTROLS_PART = "controls"
 ABLATION: dict[str, tuple[LossName, ...]] = {
     "recon": ("reconstruction",),
@@ -68,7 +67,7 @@ def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
 
 def _network(
     store: FeatureStore, settings: Settings, cell: Cell, progress: Progress
-) -> tuple[list[str], dict[str, Scores]]:
+) -> tuple[list[str], dict[str, Floats]]:
     if not cell.network.exists():
         train_network([store], settings, cell.network, resume_from_checkpoint=True, progress=progress)
     trained = load_network(cell.network)

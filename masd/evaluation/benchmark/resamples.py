@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from masd.arrays import Floats
 from masd.evaluation.benchmark.scores import BenchmarkScores
 from masd.evaluation.bootstrap import draw_weights, harmonic_means, weighted_metrics
-from masd.evaluation.metrics import AREAS, Floats
+from masd.evaluation.metrics import AREAS
 
 SAMPLES = 2000
 CONFIDENCE = 0.95

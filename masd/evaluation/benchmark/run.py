@@ -21,13 +21,13 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
+from masd.arrays import Floats
 from masd.config import Settings
 from masd.data.folders import MachineData, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
 from masd.evaluation.benchmark.cells import CONTROLS_PART, PARTS, Cell, run_cell
 from masd.evaluation.benchmark.page import BenchmarkAbout, BenchmarkScores, write_benchmark
-from masd.evaluation.metrics import Floats
 from masd.files import sha256, write_text
 from masd.progress import ConsoleProgress
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from masd.arrays import Floats
 from masd.config import REPORT_SYSTEMS
 from masd.detection.controls import BASELINES, CONTROLS
 from masd.errors import MasdError
-from masd.evaluation.metrics import Floats
 
 STATISTICS = "mel-statistics"
 DEFAULT = "default"

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from masd.arrays import Array
 from masd.detection.decision import flagged
 from masd.detection.result import Segment
 from masd.evaluation.figures.colours import INK, MARK_COLOUR, SERVED_COLOUR, WINDOW_COLOUR
@@ -39,8 +39,8 @@ class DrawnClip:
 
     score: float
     threshold: float
-    log_mel: npt.NDArray[np.float32]
-    unusual: npt.NDArray[np.float32]
+    log_mel: Array
+    unusual: Array
     segments: tuple[Segment, ...]
     hop_seconds: float
     sample_rate: int
@@ -108,13 +108,13 @@ def _slaney(hz: float) -> float:
     return 3 * hz / 200 if hz < 1000 else 15 + 27 * float(np.log(hz / 1000) / np.log(6.4))
 
 
-def _averaged(frames: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
+def _averaged(frames: Array, step: int) -> Array:
     starts = np.arange(0, len(frames), step)
     counts = np.diff(np.append(starts, len(frames)))
     return (np.add.reduceat(frames, starts, axis=0) / counts[:, None]).astype(np.float32)
 
 
-def _marks(unusual: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
+def _marks(unusual: Array, step: int) -> Array:
     """``[F, columns, 4]``: the mark's colour, from half to almost opaque at twice the level, elsewhere transparent."""
     highest = np.maximum.reduceat(unusual, np.arange(0, len(unusual), step), axis=0).T  # a moment shall not average out
     marks = np.empty((*highest.shape, 4), dtype=np.float32)

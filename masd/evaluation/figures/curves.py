@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
+from masd.arrays import Floats
 from masd.evaluation.figures.colours import CONDITION_COLOURS, CONTROL_COLOURS, FAINT, HIGHLIGHT, INK, SERVED_COLOUR
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 from masd.evaluation.metrics import MAX_FPR
@@ -53,7 +53,7 @@ def score_histograms(scores: pd.DataFrame, system: str, threshold: float) -> str
         return svg(figure)
 
 
-def _bin_edges(values: npt.NDArray[np.float64], threshold: float) -> npt.NDArray[np.float64]:
+def _bin_edges(values: Floats, threshold: float) -> Floats:
     """30 bins over the bulk of the scores and the threshold: a few far outliers share the last bin."""
     low, high = float(values.min()), float(values.max())
     bulk = np.quantile(values, [0.05, 0.95])
@@ -101,7 +101,7 @@ def roc_curves(scores: pd.DataFrame, served: str, controls: Sequence[str], *, zo
 
 def _roc(
     axes: Axes, known: pd.DataFrame, name: str, colour: str, line: str, width: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+) -> tuple[Floats, Floats] | None:
     if name not in known.columns:
         return None
     rows = known[np.isfinite(known[name])]

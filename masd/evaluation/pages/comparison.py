@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from masd.arrays import Floats
 from masd.config import GateSettings
 from masd.detection.decision import flagged
 from masd.evaluation.comparison import Comparison, Contender, compare
@@ -16,7 +17,6 @@ from masd.evaluation.figures.colours import HIGHLIGHT, INK, REFERENCE_COLOUR, SE
 from masd.evaluation.figures.curves import roc_curves, score_histograms
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 from masd.evaluation.gate import Verdict
-from masd.evaluation.metrics import Floats
 from masd.evaluation.pages.findings import flagged_counts
 from masd.evaluation.pages.html import render, svg_uri, wav_uri
 from masd.evaluation.pages.report import MAX_AUDIO_BYTES
