@@ -1,9 +1,9 @@
 """Options that several commands share."""
 
 import argparse
-import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 from masd.cli.numbers import seed as seed_number
 from masd.config import Settings
@@ -47,12 +47,13 @@ def names(text: str) -> list[str]:
     return found
 
 
-def need(module: str, extra: str) -> ModuleType:
-    """Import a room that needs an extra of the package.
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Around imports that an extra of the package brings.
 
     :raises MasdError: the extra is not installed.
     """
     try:
-        return importlib.import_module(module)
+        yield
     except ModuleNotFoundError as error:
         raise MasdError(f"this command needs {error.name}: pip install 'masd[{extra}]'") from error

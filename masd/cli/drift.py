@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from masd.cli.common import REFUSED_OR_DRIFT, names, need
+from masd.cli.common import REFUSED_OR_DRIFT, names, needs
 from masd.cli.numbers import port
 from masd.drift.log import fetched
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     drift = commands.add_parser(
         "drift",
         help="compare an inference log with what the model was trained on",
@@ -44,17 +44,19 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
     if options.labels is not None and options.bundle is None:
         command.error("--labels needs --bundle: a request is one machine's")
     if options.bundle is None:
-        monitoring = need("masd.lifecycle.monitoring", "monitoring")
-        drifted = monitoring.drifted_machines(
+        with needs("monitoring"):
+            from masd.lifecycle.monitoring import drifted_machines
+
+        drifted = drifted_machines(
             options.machines, options.log, options.registry, options.out, workspace=options.workspace
         )
         print(f"drift: {', '.join(drifted) or 'none'}\nverdicts: {options.out}/<machine>/verdict.json")
         return REFUSED_OR_DRIFT if drifted else 0
-    drift = need("masd.drift.check", "monitoring")
+    with needs("monitoring"):
+        from masd.drift.check import check_drift
+
     with fetched(options.log) as log:
-        verdict = drift.check_drift(
-            options.bundle, log, options.out, workspace=options.workspace, labels=options.labels
-        )
+        verdict = check_drift(options.bundle, log, options.out, workspace=options.workspace, labels=options.labels)
     print(verdict.sentence)
     for name, clips in verdict.unusual.items():
         print(f"  {name}: {'; '.join(map(str, clips[:3]))}")
@@ -67,5 +69,8 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
 
 
 def _drift_ui(options: argparse.Namespace) -> int:
-    need("masd.drift.evidently_report", "monitoring").serve_workspace(options.workspace, options.port)
+    with needs("monitoring"):
+        from masd.drift.evidently_report import serve_workspace
+
+    serve_workspace(options.workspace, options.port)
     return 0

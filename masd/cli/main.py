@@ -10,9 +10,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from masd.cli import alarms, benchmark, data, dataset, drift, lifecycle, model, pipeline, recordings, serving
-from masd.cli.common import WORK_FAILED, need
+from masd.cli import alarms, drift, pipeline, registry
+from masd.cli.common import WORK_FAILED, needs
+from masd.cli.model import archive, benchmark, evaluate, score, train
+from masd.cli.recordings import data, dataset, simulate
+from masd.cli.serving import agent, serve
 from masd.errors import MasdError, one_line
+
+COMMANDS = (
+    simulate,
+    data,
+    dataset,
+    train,
+    evaluate,
+    score,
+    benchmark,
+    pipeline,
+    registry,
+    archive,
+    serve,
+    agent,
+    drift,
+    alarms,
+)
+"""In the order of the help; each is a file, or a package with a file per action."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,8 +43,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-v", "--verbose", action="store_true", help="also log what goes well, to standard error")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (data, recordings, dataset, model, benchmark, pipeline, lifecycle, serving, drift, alarms):
-        room.add_commands(commands)
+    for command in COMMANDS:
+        command.add_command(commands)
     demo = commands.add_parser("demo", help="everything once, on two simulated machines")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
     demo.set_defaults(run=_demo)
@@ -31,7 +52,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    need("masd.cli.demo", "pipelines,serving,monitoring").demo(options.out)
+    with needs("pipelines,serving,monitoring"):
+        from masd.cli.demo import demo
+
+    demo(options.out)
     return 0
 
 

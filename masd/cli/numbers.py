@@ -48,3 +48,15 @@ port = whole(0, 65_535)
 count = whole(1, MAX_COUNT)
 none_or_more = whole(0, MAX_COUNT)
 seed = whole(0, MAX_SEED)
+
+
+def rate(text: str) -> float:
+    """``"1/10000"`` or ``"0.0001"`` -> 0.0001, for ``--false-alarms``."""
+    above, slash, below = text.partition("/")
+    try:
+        found = float(above) / float(below) if slash else float(above)
+    except (ValueError, ZeroDivisionError):
+        found = 0.0
+    if not 0.0 < found <= 0.01:
+        raise argparse.ArgumentTypeError(f"{text}: expected false alarms a clip, such as 1/10000, at most 1/100")
+    return found

@@ -45,7 +45,8 @@ def add_recordings(clips: pd.DataFrame, prints: Sequence[WaveformPrint], setting
         if is_test[overlap.first] != is_test[overlap.second]:
             test, other = sorted((overlap.first, overlap.second), key=lambda row: not is_test[row])
             in_training[test] = names[other]
-    return clips.assign(copy_of=copy_of, in_training=in_training, recording=_recordings(clips, within, settings))
+    clips = clips.assign(copy_of=copy_of, in_training=in_training)
+    return clips.assign(recording=_recordings(clips, within, settings))
 
 
 def copies_note(clips: pd.DataFrame) -> str | None:
@@ -104,11 +105,11 @@ def _recordings(clips: pd.DataFrame, overlaps: Sequence[Overlap], settings: Data
 
 
 def group_keys(clips: pd.DataFrame, group_by: str | tuple[str, ...]) -> list[Hashable | None]:
-    """What clips of one recording have in common, by row; None for a clip that is a recording of its own.
+    """What clips of one recording have in common, by row; None for a clip that is a recording of its own, or a copy.
 
     :raises MasdError: ``group_by`` names an attribute, or is a pattern, that no training clip has.
     """
-    training = ((clips["split"] == "train") & (clips["kind"] == "noisy")).to_numpy()
+    training = ((clips["split"] == "train") & (clips["kind"] == "noisy") & (clips["copy_of"] == "")).to_numpy()
     if group_by == "none":
         keys: list[Hashable | None] = [None] * len(clips)
     elif isinstance(group_by, str) and group_by.startswith(PATTERN):

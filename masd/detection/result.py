@@ -5,6 +5,7 @@ from typing import Any
 
 from masd.audio.log_mel import OCTAVES_HZ
 from masd.config import SystemName
+from masd.detection.threshold import Calibration
 from masd.detection.warning_codes import WarningCode
 
 OCTAVE_COLUMNS = tuple(f"octave_{low}_{high}_db" for low, high in zip(OCTAVES_HZ, (*OCTAVES_HZ[1:], "up"), strict=True))
@@ -64,7 +65,8 @@ class ClipScore:
 
     ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it. ``blocks`` is
     there for long recordings only (:mod:`masd.detection.streaming`), whose ``segments`` are the peaks. ``warnings`` are
-    of :data:`masd.detection.warning_codes.WARNINGS`.
+    of :data:`masd.detection.warning_codes.WARNINGS`. ``calibration`` is what the model's own threshold rests on; None
+    for another one, and where the bundle is too old to know.
     """
 
     machine_type: str
@@ -81,6 +83,7 @@ class ClipScore:
     embedding_distance: float | None = None
     blocks: Blocks | None = None
     warnings: tuple[WarningCode, ...] = ()
+    calibration: Calibration | None = None
 
     @property
     def anomalous(self) -> bool:
@@ -98,7 +101,7 @@ class ClipScore:
 
     def to_dict(self, top_segments: int | None = None) -> dict[str, Any]:
         """The public answer, JSON-ready, in the order of the contract; ``top_segments`` as for :meth:`highest`."""
-        answer = {
+        answer: dict[str, Any] = {
             "machine_type": self.machine_type,
             "model_version": self.model_version,
             "system": self.system,
@@ -111,6 +114,9 @@ class ClipScore:
             "reconstruction_error": self.reconstruction_error,
             "warnings": list(self.warnings),
         }
+        if self.calibration is not None:
+            answer["threshold_interval"] = [self.calibration.low, self.calibration.high]
+            answer["threshold_recordings"] = self.calibration.recordings
         return answer if self.blocks is None else {**answer, "blocks": self.blocks.to_dict()}
 
     def to_record(self) -> dict[str, Any]:

@@ -150,6 +150,7 @@ class Scorer:
             system=self.system,
             score=system.score,
             threshold=self.detectors.thresholds[self.system] if threshold is None else threshold,
+            calibration=self.detectors.calibrations.get(self.system) if threshold is None else None,
             domain="target" if system.from_target else "source",
             duration_s=recording.duration_s,
             segments=self._segments(features, system, recording.duration_s),

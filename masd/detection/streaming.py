@@ -94,6 +94,7 @@ def score_long(
             recording.sample_rate_in,
             tuple(float(level) for level in np.mean([r.signals.octave_levels_db for r in scores], axis=0)),
         ),
+        calibration=worst.calibration,
         embedding_distance=None if not distances else float(np.mean(distances)),
         blocks=Blocks(
             seconds=seconds,

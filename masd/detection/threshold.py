@@ -112,13 +112,21 @@ def calibrate(scores: Scores, recordings: Indexes, is_target: Mask, percentile: 
 
 
 def _threshold(scores: Scores, is_target: Mask, percentile: float) -> float:
-    """Percentile of the scores with both domains weighted alike: the rate is asked for in whatever condition a machine
+    """Percentile of the scores where both domains weigh alike: the rate is asked for in whatever condition a machine
     is, and of the target there are far fewer clips in training than there will be.
+
+    Few target clips tell their mean, not their spread: around it lie the deviations of all clips from the mean of their
+    domain. Scores that are ratios of distances are so compared in logarithms.
     """
-    order = np.argsort(scores)
-    weights = np.empty(len(scores))
-    for domain in (is_target, ~is_target):
-        weights[domain] = 1 / max(int(domain.sum()), 1)
-    weights = weights[order]
-    places = np.cumsum(weights) - weights / 2
-    return float(np.interp(percentile / 100 * weights.sum(), places, scores[order]))
+    if not is_target.any() or is_target.all():
+        return float(np.percentile(scores, percentile))
+    positive = bool((scores > 0).all())
+    values = np.log(scores) if positive else scores
+    source, target = values[~is_target], values[is_target]
+    like_target = target.mean() + np.concatenate([source - source.mean(), target - target.mean()])
+    together = np.concatenate([source, like_target])
+    weights = np.repeat([1 / len(source), 1 / len(like_target)], [len(source), len(like_target)])
+    order = np.argsort(together)
+    places = np.cumsum(weights[order]) - weights[order] / 2
+    found = float(np.interp(percentile / 100 * weights.sum(), places, together[order]))
+    return float(np.exp(found)) if positive else found

@@ -1,17 +1,20 @@
 """What the store says of copies and recordings."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from masd.bundle.bundle import load_bundle
 from masd.config import Settings
 from masd.data.folders import read_machine
 from masd.data.recordings import copies_note, heard_in_training_note
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
+from masd.lifecycle import steps
 
 RATE = 16_000
 
@@ -117,3 +120,42 @@ def test_what_fits_no_clip_is_refused_and_the_attributes_are_named(tmp_path: Pat
 def test_a_pattern_needs_one_group(pattern: str) -> None:
     with pytest.raises(MasdError, match=r"data.group_by"):
         Settings.load(None, [f"data.group_by='{pattern}'"])
+
+
+def thresholds(data: Path, machine: str, settings: Settings, out: Path) -> dict[str, float]:
+    steps.featurize(data, [machine], settings, out / "features")
+    steps.train(out / "features", [machine], settings, out / "network", device="cpu")
+    steps.fit_detectors(out / "features", machine, out / "network", settings, out / "bundle")
+    detectors = load_bundle(out / "bundle").scorer.detectors
+    typical = {name: float(values[0]) for name, values in detectors.fused.typical.items()}
+    return {**detectors.thresholds, **typical}
+
+
+def with_copies(folder: Path, out: Path) -> None:
+    """Every clip as .wav and .flac, and the target clips twice more."""
+    shutil.copytree(folder, out)
+    for path in sorted((out / "train").glob("*.wav")):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path.with_suffix(".flac"), samples, rate)
+        if "_target_" in path.name:
+            for copy in ("5", "6"):
+                shutil.copy(path, path.with_name(path.name.replace("normal_0", f"normal_{copy}")))
+
+
+@pytest.mark.slow
+def test_copies_change_nothing(tiny_data: Path, tiny_settings: Settings, tmp_path: Path) -> None:
+    with_copies(tiny_data / "fan", tmp_path / "data" / "fan")
+    plain = thresholds(tiny_data, "fan", tiny_settings, tmp_path / "plain")
+    assert thresholds(tmp_path / "data", "fan", tiny_settings, tmp_path / "copies") == pytest.approx(plain, rel=0.02)
+
+
+@pytest.mark.slow
+def test_copies_of_real_recordings_change_nothing(recordings: Path, tiny_settings: Settings, tmp_path: Path) -> None:
+    few = tmp_path / "few" / "lathe"
+    for name in ("source", "target"):
+        for path in sorted((recordings / "lathe" / "train").glob(f"*_{name}_*.wav"))[:50]:
+            (few / "train").mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, few / "train")
+    with_copies(few, tmp_path / "data" / "lathe")
+    plain = thresholds(tmp_path / "few", "lathe", tiny_settings, tmp_path / "plain")
+    assert thresholds(tmp_path / "data", "lathe", tiny_settings, tmp_path / "copies") == pytest.approx(plain, rel=0.02)

@@ -242,7 +242,7 @@ class TestDetectors:
     @pytest.mark.parametrize("percentile", [50.0, 90.0, 99.0])
     def test_a_threshold_is_the_percentile_of_held_out_scores(self, percentile: float) -> None:
         settings = DetectionSettings(threshold_percentile=percentile)
-        detectors, held_out = fit_detectors(*machine(), settings, seed=0)
+        detectors, held_out = fit_detectors(*machine(n_target=0), settings, seed=0)
         for name in ALL_SYSTEMS:
             ordered = np.sort(held_out[name])
             position = percentile / 100 * (len(ordered) - 1)
@@ -260,8 +260,7 @@ class TestDetectors:
         none_unseen, _ = fit_detectors(clips, is_target, settings, 0, np.zeros(len(clips), bool))
         for name in REPORT_SYSTEMS:
             np.testing.assert_array_equal(held_out[name], same_held_out[name])
-            expected = np.percentile(held_out[name][[2, 5, 7, 11, *np.flatnonzero(is_target)]], 90)
-            assert detectors.thresholds[name] == pytest.approx(expected)
+            assert detectors.calibrations[name].clips == 4 + is_target.sum()
         calibration = detectors.calibrations["fused"]
         assert (calibration.clips, calibration.recordings) == (len(clips), len(clips))
         assert calibration.threshold == detectors.thresholds["fused"]

@@ -63,11 +63,15 @@ def scores(scorer: Scorer, contents: list[bytes]) -> np.ndarray:
 
 @pytest.mark.parametrize("resampler", RESAMPLERS)
 def test_the_same_sound_scores_the_same_at_other_rates(resampler: str, scorer: Scorer, clips: list[np.ndarray]) -> None:
+    """torchaudio's short filter takes 2 dB at 7 kHz already: its clips are allowed twice as much."""
+    allowed = 0.04 if resampler == "torchaudio" else 0.02
+    threshold = scorer.detectors.thresholds[scorer.system]
     at_home = scores(scorer, [encode(samples, RATE) for samples in clips])
     for rate in RATES:
         away = scores(scorer, [encode(RESAMPLERS[resampler](samples, rate), rate) for samples in clips])
-        assert np.abs(away / at_home - 1.0).mean() < 0.02, rate
-        assert np.abs(away / at_home - 1.0).max() < 0.04, rate
+        assert np.abs(away / at_home - 1.0).mean() < allowed, rate
+        assert np.abs(away / at_home - 1.0).max() < 2 * allowed, rate
+        assert ((away > threshold) == (at_home > threshold)).all(), rate
 
 
 def test_without_it_they_do_not(scorer: Scorer, clips: list[np.ndarray]) -> None:

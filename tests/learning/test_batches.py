@@ -165,6 +165,14 @@ def test_clips_that_are_set_aside_are_never_drawn() -> None:
     assert seen == expected
 
 
+def test_copies_are_never_drawn_and_do_not_lengthen_an_epoch() -> None:
+    twice = store(MACHINE)
+    twice.clips.loc[[2, 13], "copy_of"] = "original.wav"
+    case = Case(twice)
+    seen = {row for _ in range(8) for _, row in case.draw()[1]}
+    assert seen == set(range(len(MACHINE) - 6)) - {2, 13}
+
+
 def test_windows_start_anywhere_in_a_clip() -> None:
     case = Case(store(MACHINE))
     starts = {case.origin(window[0].numpy())[2] for _ in range(8) for window in case.sampler.draw(with_noise=True).x}

@@ -247,7 +247,7 @@ def test_calibration_clips_are_kept_from_the_network(tiny_features: Path, settin
     store = FeatureStore.open(tiny_features / "fan")
     aside = calibration_rows(store, settings)
     clips = store.clips.iloc[aside]
-    assert len(aside) == 5  # of 20 source clips: 0.1 would be 2, five is the least
+    assert 5 <= len(aside) < 10  # of 20 source clips: 0.1 would be 2, five is the least, recordings are whole
     assert set(clips["split"]) == {"train"} and set(clips["domain"]) == {"source"} and set(clips["kind"]) == {"noisy"}
     forwards = np.round(8 * store.frames) / 8  # in eighths of a dB sums are exact, in whatever order
     backwards = forwards.copy()

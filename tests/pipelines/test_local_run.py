@@ -68,12 +68,13 @@ def test_both_verdicts_end_in_the_registry_and_the_report(tmp_path: Path) -> Non
         "fan": True,
         "refused-valve": False,
     }
-    (run,) = {record["run"] for record in records.values()}
-    assert re.fullmatch(r"[^,{}]+", run)
+    (run_id,) = {record["run"] for record in records.values()}
+    assert re.fullmatch(r"[^,{}]+", run_id)
     steps = ["fingerprint", "featurize", "train", "fit_detectors", "evaluate", "gate", "package"]
-    assert [line for line in said if "fan" in line and "started" in line] == [
+    assert [line for line in said if "of fan started" in line and not line.startswith("controls")] == [
         f"{step} of fan started" for step in steps
     ]
+    assert "controls of fan started" in said  # beside the training
     assert "report started" in said
     assert "\x1b" not in run.log.read_text(encoding="utf-8")
 

@@ -75,9 +75,9 @@ def check_machine(folder: Path, settings: Settings, progress: Progress | None = 
     try:
         check_machine_name(name)
         data = read_machine(folder, settings.data)
+        found = scan(data, settings, progress)
     except MasdError as error:
         return MachineCheck(name, folder, (Finding("problem", "unusable", str(error)),))
-    found = scan(data, settings.audio, progress)
     findings = [*data.findings, *found.findings]
     train = [one for one in found.heard if one.clip.split == "train"]
     findings += _unfit(data, found, train, settings)

@@ -1,21 +1,20 @@
 """Every recording of a machine decoded once, on all processors: what is heard in it, and what it is a copy of."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
+import pandas as pd
 
 from masd.audio import AudioError, decode
-from masd.config import AudioSettings
+from masd.config import AudioSettings, Settings
 from masd.data.channels import settled
 from masd.data.check.content import HeardClip, content_findings, heard_of
 from masd.data.check.findings import Finding, counted, some
 from masd.data.clips import Clip
-from masd.data.copies import connected, copies, find_overlaps
 from masd.data.folders import MachineData
+from masd.data.recordings import add_recordings, heard_in_training_note
 from masd.data.waveform_print import WaveformPrint
 from masd.progress import Progress
 
@@ -25,9 +24,9 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Scan:
-    """``heard`` are the readable clips, ``unreadable`` the others with the reason. ``copy_of`` names, for each training
-    clip whose sound is in another one, that other; ``groups`` are the sizes of sets of training clips that share sound,
-    the largest first, and ``independent`` is how many training clips there are when each set counts once.
+    """``heard`` are the readable clips, ``unreadable`` the others with the reason. ``copy_of`` names the clip that a
+    training or supplemental clip is a copy of. ``groups`` are the numbers of training clips that come from one
+    recording, the largest first, where they are more than one; ``independent`` is the number of recordings.
     """
 
     audio: AudioSettings
@@ -39,60 +38,56 @@ class Scan:
     findings: tuple[Finding, ...]
 
 
-def scan(data: MachineData, audio: AudioSettings, progress: Progress | None = None) -> Scan:
-    """Listen to all clips of ``data`` as training would. Training clips with sound in them are compared."""
-    audio = settled(audio, data)
+def scan(data: MachineData, settings: Settings, progress: Progress | None = None) -> Scan:
+    """Listen to all clips of ``data`` as training would, and compare them with each other.
+
+    :raises MasdError: ``data.group_by`` fits no clip.
+    """
+    audio = settled(settings.audio, data)
     heard: list[HeardClip] = []
-    names: list[str] = []
     prints: list[WaveformPrint] = []
     unreadable: dict[str, str] = {}
     for number, (clip, found) in enumerate(_decoded(data.clips, audio), start=1):
         if isinstance(found, str):
-            unreadable[_place(clip, data)] = found
+            unreadable[clip.path.relative_to(data.folder).as_posix()] = found
         else:
-            one, print_ = found
-            heard.append(one)
-            if print_ is not None:
-                names.append(clip.name)
-                prints.append(print_)
+            heard.append(found[0])
+            prints.append(found[1])
         if progress:
             progress(number, len(data.clips), data.machine_type)
-    overlaps = find_overlaps(prints)
-    copy_of = {names[copy]: names[first] for copy, first in copies(prints, overlaps, range(len(prints))).items()}
-    group = connected(len(prints), [(overlap.first, overlap.second) for overlap in overlaps])
-    sizes = sorted(Counter(group.tolist()).values(), reverse=True)
-    findings = [
-        *_unreadable(unreadable, len(data.clips)),
-        *content_findings(heard, audio, data.layout),
-        *_copies(copy_of, len(names)),
-        *_groups(sizes, copy_of, len(names)),
-    ]
+    findings = [*_unreadable(unreadable, len(data.clips)), *content_findings(heard, audio, data.layout)]
+    sounding = [number for number, one in enumerate(heard) if not one.heard.silent]  # silent ones are no copies
+    if not sounding:
+        return Scan(audio, tuple(heard), unreadable, {}, (), 0, tuple(findings))
+    rows = [vars(heard[n].clip) | vars(heard[n].heard) for n in sounding]
+    table = add_recordings(pd.DataFrame(rows), [prints[n] for n in sounding], settings.data)
+    copies = table[table["copy_of"] != ""]
+    training = table[(table["split"] == "train") & (table["kind"] == "noisy")]
+    sizes = training["recording"].value_counts().tolist()
+    copy_of = dict(zip(copies["name"], copies["copy_of"], strict=True))
+    findings += [*_copies(copy_of, len(training)), *_groups(sizes, copy_of, len(training))]
+    if note := heard_in_training_note(table):
+        findings.append(Finding("warning", "test_in_training", note))
     groups = tuple(size for size in sizes if size > 1)
     return Scan(audio, tuple(heard), unreadable, copy_of, groups, len(sizes), tuple(findings))
 
 
 def _decoded(
     clips: Sequence[Clip], audio: AudioSettings
-) -> Iterator[tuple[Clip, tuple[HeardClip, WaveformPrint | None] | str]]:
+) -> Iterator[tuple[Clip, tuple[HeardClip, WaveformPrint] | str]]:
     """Clips in their order, each with what is heard in it or why it cannot be read."""
 
-    def listen(clip: Clip) -> tuple[HeardClip, WaveformPrint | None] | str:
+    def listen(clip: Clip) -> tuple[HeardClip, WaveformPrint] | str:
         try:
             recording = decode(clip.path, sample_rate=audio.sample_rate, channel=audio.channel_heard)
         except AudioError as error:
             return str(error).removeprefix(f"{clip.path}: ")
-        compared = clip.split == "train" and not recording.silent
-        print_ = WaveformPrint.of(recording.samples, audio.sample_rate) if compared else None
-        return HeardClip(clip, heard_of(recording)), print_
+        return HeardClip(clip, heard_of(recording)), WaveformPrint.of(recording.samples, audio.sample_rate)
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(clips), AT_ONCE):
             part = clips[start : start + AT_ONCE]
             yield from zip(part, pool.map(listen, part), strict=True)
-
-
-def _place(clip: Clip, data: MachineData) -> str:
-    return clip.path.relative_to(data.folder).as_posix()
 
 
 def _unreadable(unreadable: dict[str, str], clips: int) -> list[Finding]:
@@ -116,6 +111,6 @@ def _groups(sizes: Sequence[int], copy_of: dict[str, str], clips: int) -> list[F
     shared = clips - len(sizes)
     if shared <= len(copy_of):
         return []
-    text = f"training clips share parts of their sound, as cuts of one recording do: {clips} clips are {len(sizes)} "
-    text += f"independent recordings, the largest of {counted(int(np.max(sizes)), 'clip')}"
+    text = f"{clips} training clips come from {len(sizes)} recordings, the largest of {counted(sizes[0], 'clip')}, by "
+    text += "their sound or data.group_by: held-out scores keep those of a recording together"
     return [Finding("warning", "shared_sound", text)]

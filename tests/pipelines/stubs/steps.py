@@ -58,7 +58,9 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str, machine: s
     )
 
 
-def gate(evaluation: Path, registry: str, settings: Settings, data: str, out: Path, page: Path) -> SimpleNamespace:
+def gate(
+    evaluation: Path, features: Path, registry: str, settings: Settings, data: str, out: Path, page: Path
+) -> SimpleNamespace:
     machine = json.loads((evaluation / "metrics.json").read_text())["machine_type"]
     passed = not machine.startswith("refused")
     decision = ("ask" if settings.gate.approval == "manual" else "promote") if passed else "refuse"

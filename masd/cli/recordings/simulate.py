@@ -9,7 +9,7 @@ from masd.errors import MasdError
 from masd.progress import ConsoleProgress
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = commands.add_parser(
         "simulate",
         help="make recordings of simulated machines",

@@ -8,7 +8,7 @@ from masd.data.download.catalogue import RECORDS, contents_of
 from masd.progress import ConsoleProgress
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     group = commands.add_parser("dataset", help="fetch public recordings of the DCASE challenges")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="names of the data sets").set_defaults(run=_list)

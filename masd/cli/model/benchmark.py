@@ -9,7 +9,7 @@ from masd.cli.common import add_settings, names, settings_from
 from masd.cli.numbers import MAX_SEED
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = commands.add_parser(
         "benchmark",
         help="the report's table of results on your recordings, beside the official baseline",

@@ -4,16 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from masd.cli import data_check
 from masd.cli.common import WORK_FAILED
 from masd.cli.numbers import finite, seconds
+from masd.cli.recordings import data_check
 from masd.progress import ConsoleProgress
 
 MOST_NAMED = 5
 """Files that are left out are named up to this number."""
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     group = commands.add_parser("data", help="check recordings, or bring in those of acquisition systems")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
     data_check.add_action(actions)

@@ -1,0 +1,98 @@
+"""``masd alarms``: look at the log, once or again and again; the actions have a file each."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from masd.cli.alarms import acknowledge, show
+from masd.cli.alarms.options import add_places, recipients_of, sentence_of
+from masd.cli.common import REFUSED_OR_DRIFT, names
+from masd.cli.numbers import rate
+from masd.errors import MasdError, one_line
+
+if TYPE_CHECKING:
+    from masd.alarms.step import AlarmStep, Outcome
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    alarms = commands.add_parser(
+        "alarms",
+        help="raise alarms on an inference log, at a stated rate of false ones",
+        usage="masd alarms --registry URL --log LOG [--false-alarms 1/N] [--webhook URL] [--alertmanager URL] "
+        "[--every SECONDS]\n       masd alarms show --log LOG\n"
+        "       masd alarms acknowledge MACHINE --log LOG --reason TEXT [--false-alarm]",
+    )
+    add_places(alarms, required=False)
+    alarms.add_argument("--registry", metavar="URL", help="whose versions in production are heard")
+    alarms.add_argument("--machines", type=names, metavar="A,B", help="only these of the registry")
+    alarms.add_argument(
+        "--false-alarms", type=rate, metavar="1/N", help="one in N normal clips (default: as calibrated, or 1/10000)"
+    )
+    alarms.add_argument("--since", default="", metavar="TIME", help="leave out older records (ISO 8601, UTC)")
+    alarms.add_argument("--webhook", metavar="URL", help="gets CloudEvents, signed with MASD_WEBHOOK_SECRET")
+    alarms.add_argument("--alertmanager", metavar="URL", help="such as http://localhost:9093")
+    alarms.add_argument(
+        "--every", type=float, metavar="SECONDS", help="go on until stopped, with a step every so often"
+    )
+    alarms.add_argument("--json", action="store_true", help="one JSON object per event")
+    alarms.set_defaults(run=lambda options: _alarms(alarms, options))
+    actions = alarms.add_subparsers(metavar="show|acknowledge", prog="masd alarms")
+    show.add_command(actions)
+    acknowledge.add_command(actions)
+
+
+def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    # checked here, because argparse would ask `masd alarms show` for them too
+    if options.log is None or options.registry is None:
+        command.error("the following arguments are required: --registry, --log")
+    from masd.alarms.step import AlarmStep
+
+    step = AlarmStep(
+        options.registry,
+        options.log,
+        options.state,
+        clips=None if options.false_alarms is None else 1.0 / options.false_alarms,
+        since=options.since,
+        recipients=recipients_of(options),
+    )
+    if options.every is None:
+        outcome = step.run(options.machines)
+        _print(outcome, as_json=options.json)
+        return _code(outcome)
+    signal.signal(signal.SIGTERM, _stop)  # at any moment: a step that is cut off has not happened
+    try:
+        _go_on(step, options)
+    except (_Stopped, KeyboardInterrupt):
+        return 0
+
+
+class _Stopped(BaseException):
+    """SIGTERM."""
+
+
+def _stop(*_: object) -> None:
+    raise _Stopped
+
+
+def _go_on(step: "AlarmStep", options: argparse.Namespace) -> NoReturn:
+    while True:
+        try:
+            _print(step.run(options.machines), as_json=options.json)
+        except MasdError as error:
+            print(f"masd: {one_line(error)}; tried again in {options.every:g} s", file=sys.stderr)
+        time.sleep(options.every)
+
+
+def _print(outcome: "Outcome", *, as_json: bool) -> None:
+    for event in outcome.events:
+        print(json.dumps(event.to_dict()) if as_json else sentence_of(event), flush=True)
+
+
+def _code(outcome: "Outcome") -> int:
+    if outcome.failed:
+        raise MasdError(f"not looked at: {', '.join(outcome.failed)} (the reasons stand above)")
+    print(f"in alarm: {', '.join(outcome.in_alarm) or 'none'}", file=sys.stderr)
+    return REFUSED_OR_DRIFT if outcome.in_alarm else 0

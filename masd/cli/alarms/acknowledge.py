@@ -1,0 +1,29 @@
+"""``masd alarms acknowledge``."""
+
+import argparse
+
+from masd.cli.alarms.options import add_places, recipients_of, sentence_of
+
+
+def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    acknowledge = actions.add_parser("acknowledge", help="somebody knows of an alarm")
+    acknowledge.add_argument("machine", metavar="MACHINE")
+    add_places(acknowledge, required=True)
+    acknowledge.add_argument("--registry", default="registry", metavar="URL")
+    acknowledge.add_argument("--reason", required=True, help="kept in the events log")
+    acknowledge.add_argument(
+        "--false-alarm", action="store_true", help="the machine is well: end the alarm, and learn from its clips"
+    )
+    acknowledge.add_argument("--webhook", metavar="URL")
+    acknowledge.add_argument("--alertmanager", metavar="URL")
+    acknowledge.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from masd.alarms.step import AlarmStep
+    from masd.registry.audit import current_actor
+
+    step = AlarmStep(options.registry, options.log, options.state, recipients=recipients_of(options))
+    event = step.acknowledge(options.machine, current_actor(), options.reason, normal=options.false_alarm)
+    print(sentence_of(event))
+    return 0

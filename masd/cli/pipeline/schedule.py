@@ -1,0 +1,61 @@
+"""``masd pipeline schedule``: again and again, here or on a cluster."""
+
+import argparse
+
+from masd.cli.common import needs, settings_from
+from masd.cli.pipeline.options import add_cluster, add_places, add_runner, cluster_of, job_of
+from masd.errors import MasdError
+
+
+def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    schedule = actions.add_parser("schedule", help="run a pipeline again and again, here or on a cluster")
+    schedule.add_argument("pipeline", choices=["training", "monitoring"])
+    add_places(schedule)
+    schedule.add_argument("--log", metavar="LOG", help="for monitoring: the inference log")
+    when = schedule.add_mutually_exclusive_group(required=True)
+    when.add_argument("--cron", metavar="EXPRESSION", help="five fields, in UTC, as '*/30 * * * *'")
+    when.add_argument("--every", metavar="TIME", help="90s, 30m, 6h or 1d")
+    when.add_argument("--watch", action="store_true", help="train when recordings below --data have come or changed")
+    add_runner(schedule)
+    add_cluster(schedule, required=False)
+    schedule.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.pipeline == "monitoring" and options.watch:
+        raise MasdError("--watch waits for recordings to train on; give monitoring a --cron or --every")
+    if options.endpoint:
+        return _on_cluster(options)
+    for name in ("data", "out", *(["log", "registry"] if options.pipeline == "monitoring" else [])):
+        if getattr(options, name) is None:
+            raise MasdError(f"a schedule for {options.pipeline} on this machine needs --{name}")
+    with needs("pipelines"):
+        from pipelines.jobs import told
+        from pipelines.local.process import say_on_stderr
+        from pipelines.schedule import Cron, Every, keep, watch
+
+    job = job_of(options)
+    if options.watch:
+        watch(job.glance, lambda: print(told(job.once()), flush=True), say_on_stderr)
+        return 0
+    timetable = Cron(options.cron) if options.cron else Every(options.every)
+    keep(timetable, lambda slot: print(told(job.once_for(timetable.text, slot)), flush=True), say_on_stderr)
+    return 0
+
+
+def _on_cluster(options: argparse.Namespace) -> int:
+    with needs("pipelines"):
+        from pipelines.cluster.submit import EXPERIMENT, upload
+        from pipelines.local.process import say_on_stderr
+        from pipelines.schedule import Cron, seconds
+
+    if options.watch:
+        raise MasdError("a cluster has no --watch; give --cron or --every, or run masd pipeline schedule --watch here")
+    cron = Cron(options.cron).text if options.cron else None
+    every = seconds(options.every) if options.every else None
+    cluster, arguments = cluster_of(options)
+    ids, _ = upload(cluster, options.pipeline, settings_from(options), say_on_stderr)
+    name = f"masd {options.pipeline}: {', '.join(options.machines)}"
+    recurring = cluster.schedule(ids, name, EXPERIMENT, arguments, cron=cron, every_s=every)
+    print(f"recurring run: {recurring} ({name})")
+    return 0

@@ -1,0 +1,43 @@
+"""``masd pipeline submit``."""
+
+import argparse
+
+from masd.cli.common import REFUSED_OR_DRIFT, needs, settings_from
+from masd.cli.pipeline.options import add_cluster, add_places, cluster_of
+
+
+def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    submit = actions.add_parser("submit", help="run a pipeline on a cluster")
+    submit.add_argument("pipeline", choices=["training", "monitoring"], nargs="?", default="training")
+    add_places(submit)
+    submit.add_argument("--log", metavar="LOG", help="for monitoring: the inference log, as its tasks see it")
+    add_cluster(submit, required=True)
+    submit.add_argument("--wait", action="store_true", help="until the run has ended, then tell its verdicts")
+    submit.add_argument("--timeout", default="1d", metavar="TIME", help="how long to wait (default 1d)")
+    submit.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    with needs("pipelines"):
+        from pipelines.cluster.submit import EXPERIMENT, follow, require, upload
+        from pipelines.local.process import say_on_stderr
+        from pipelines.schedule import seconds
+
+    timeout_s = seconds(options.timeout)
+    cluster, arguments = cluster_of(options)
+    ids, name = upload(cluster, options.pipeline, settings_from(options), say_on_stderr)
+    run_id = cluster.start(ids, name, EXPERIMENT, arguments)
+    print(f"run: {run_id}\npage: {cluster.page(run_id)}", flush=True)
+    if not options.wait:
+        return 0
+    found = follow(cluster, run_id, options.machines, options.registry, say_on_stderr, timeout_s=timeout_s)
+    if found is None:
+        print("verdicts: in the audit trail of the run's registry; name one that can be read from here by --registry")
+        return 0
+    if options.pipeline == "training":
+        require(found, options.machines, options.registry, run_id)
+    if not found:
+        print("nothing was trained: the drift task's log and reports say what has drifted, and if it was held back")
+    for record in found:
+        print(f"{record['event']} {record['machine_type']} {record['version']}: {record['reason']}")
+    return REFUSED_OR_DRIFT if any(record["event"] == "refuse" for record in found) else 0

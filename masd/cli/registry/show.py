@@ -1,0 +1,33 @@
+"""``masd registry show``."""
+
+import argparse
+
+from masd.cli.registry.options import Actions, check_known, open_registry
+from masd.files import json_text
+
+
+def add_command(actions: Actions) -> None:
+    actions.add("show", "versions and audit trail of one machine", as_json=True).set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    registry = open_registry(options)
+    check_known(registry, options.machine)
+    for version in registry.versions(options.machine):
+        manifest = registry.manifest(options.machine, version)
+        if options.json:
+            about = {"created": manifest.created, "code_version": manifest.code_version, "metrics": manifest.metrics}
+            print(json_text({"version": version, **about}))
+            continue
+        hmean = manifest.metrics.get("hmean")
+        quality = f"  hmean {hmean:.3f}" if isinstance(hmean, float) else ""
+        print(f"version {version}  {manifest.created}  code {manifest.code_version}{quality}")
+    for record in registry.audit(options.machine):
+        if options.json:
+            print(json_text(record))
+            continue
+        print(
+            f"{record['time']}  {record['event']}  {record['previous'] or '-'} -> {record['version']}  "
+            f"{record['actor']}  {record['reason']}" + (f" (run {record['run']})" if record["run"] else "")
+        )
+    return 0

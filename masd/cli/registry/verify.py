@@ -1,0 +1,21 @@
+"""``masd registry verify``."""
+
+import argparse
+import sys
+
+from masd.cli.registry.options import Actions, open_registry
+from masd.registry.verify import verify
+
+
+def add_command(actions: Actions) -> None:
+    actions.add("verify", "hash every file, check every pointer and record", machine=False).set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    registry = open_registry(options)
+    problems = verify(registry)
+    for problem in problems:
+        print(f"masd: {problem}", file=sys.stderr)
+    versions = sum(len(registry.versions(machine)) for machine in registry.machines())
+    print(f"{versions} versions of {len(registry.machines())} machines checked, {len(problems)} problems")
+    return 1 if problems else 0

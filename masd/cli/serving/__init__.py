@@ -1,0 +1,1 @@
+"""Commands that keep running: ``serve`` and ``agent``."""

@@ -1,0 +1,37 @@
+"""``masd agent``."""
+
+import argparse
+from pathlib import Path
+
+from masd.cli.common import needs
+from masd.cli.numbers import port
+from masd.cli.serving.following import add_following, following
+from masd.registry.registry import Registry
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    agent = commands.add_parser("agent", help="keep a TorchServe that already runs at the versions in production")
+    agent.add_argument("--registry", required=True, metavar="URL", help="follow what is in production there")
+    agent.add_argument("--model-store", type=Path, required=True, metavar="DIR", help="TorchServe's model store")
+    agent.add_argument("--management-url", default="http://127.0.0.1:8081", metavar="URL")
+    agent.add_argument("--inference-url", default="http://127.0.0.1:8080", metavar="URL")
+    agent.add_argument("--probe-host", default="127.0.0.1", help="address of GET /ready")
+    agent.add_argument("--probe-port", type=port, default=8083, help="port of GET /ready (default 8083)")
+    add_following(agent)
+    agent.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    with needs("serving"):
+        from serving.sidecar import run_agent
+
+    run_agent(
+        Registry.open(options.registry),
+        options.model_store,
+        management_url=options.management_url,
+        inference_url=options.inference_url,
+        probe_host=options.probe_host,
+        probe_port=options.probe_port,
+        **following(options),
+    )
+    return 0

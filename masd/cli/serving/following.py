@@ -1,0 +1,37 @@
+"""Options of what follows a registry and keeps an inference log: the server and the agent."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from masd.cli.numbers import seconds
+from masd.errors import MasdError
+from masd.storage.opening import folder_of
+
+
+def add_following(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--poll", type=seconds, default=10.0, metavar="SECONDS", help="between looks at the registry")
+    command.add_argument("--log", metavar="URL", help="keep the inference log there: a folder or s3://bucket/prefix")
+    command.add_argument(
+        "--log-spool", type=Path, metavar="DIR", help="where records wait on this machine (default: spool in --log)"
+    )
+
+
+def following(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_following` has asked for, as the server and the agent take it."""
+    return {"poll_seconds": options.poll, "log_url": options.log, "log_folder": _spool(options)}
+
+
+def _spool(options: argparse.Namespace) -> Path | None:
+    """Where the workers write: the folder of the log itself has room for it, a bucket has not."""
+    if options.log_spool is not None and options.log is None:
+        raise MasdError("--log-spool needs --log, the place to which records are brought from there")
+    if options.log is None:
+        return None
+    if options.log_spool is not None:
+        return Path(options.log_spool)
+    if options.log.startswith("s3://"):
+        raise MasdError(
+            f"--log {options.log} needs --log-spool DIR: a folder where records wait until the bucket has them"
+        )
+    return folder_of(options.log) / "spool"

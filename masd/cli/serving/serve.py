@@ -1,0 +1,62 @@
+"""``masd serve``."""
+
+import argparse
+from pathlib import Path
+
+from masd.cli.common import needs
+from masd.cli.numbers import port
+from masd.cli.serving.following import add_following, following
+from masd.errors import MasdError
+from masd.registry.registry import Registry
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser("serve", help="serve models with TorchServe on this machine, in the foreground")
+    source = serve.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--registry", metavar="URL", help="serve what is in production there: a folder or s3://bucket/prefix"
+    )
+    source.add_argument("--bundle", type=Path, nargs="+", action="extend", metavar="BUNDLE")
+    serve.add_argument("--host", default="127.0.0.1", help="for requests; others than loopback need --auth static")
+    serve.add_argument("--port", type=port, default=8080, help="for requests (default 8080)")
+    serve.add_argument("--management-port", type=port, default=8081, help="on loopback (default 8081)")
+    serve.add_argument("--metrics-port", type=port, default=8082, help="Prometheus, on loopback (default 8082)")
+    serve.add_argument(
+        "--grpc-port", type=port, help="requests over gRPC, on loopback (default 7070, or any where that is taken)"
+    )
+    serve.add_argument(
+        "--auth",
+        choices=("none", "static", "token"),
+        default="none",
+        help="static: one token, from MASD_TOKEN or the file in MASD_TOKEN_FILE; token: TorchServe's own keys",
+    )
+    add_following(serve)
+    serve.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    with needs("serving"):
+        from serving.server import serve
+
+    registry = Registry.open(options.registry) if options.registry else None
+    serve(
+        options.bundle if registry is None else _in_production(registry),
+        host=options.host,
+        port=options.port,
+        management_port=options.management_port,
+        metrics_port=options.metrics_port,
+        grpc_port=options.grpc_port,
+        auth=options.auth,
+        registry=registry,
+        **following(options),
+    )
+    return 0
+
+
+def _in_production(registry: Registry) -> list[Path]:
+    bundles = [registry.fetch(machine, version) for machine, version in registry.in_production().items()]
+    if not bundles:
+        raise MasdError(
+            f"{registry.url}: nothing is in production; promote a version with masd registry promote, or use --bundle"
+        )
+    return bundles
