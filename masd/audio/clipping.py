@@ -71,7 +71,7 @@ class _Side:
         if largest == self.extreme:
             self._runs(block)
         elif self._open:
-            self._close(self._open, self._steep or self._falls(float(block[0])))
+            self._close(self._open, self._steep or bool(self._falls(float(block[0]))))
             self._open = 0
         self._last = float(block[-1])
 
@@ -82,7 +82,7 @@ class _Side:
         edges = np.diff(np.concatenate([[0], block == self.extreme, [0]]).astype(np.int8))
         starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
         if self._open and starts[0] > 0:
-            self._close(self._open, self._steep or self._falls(float(block[0])))
+            self._close(self._open, self._steep or bool(self._falls(float(block[0]))))
             self._open = 0
         before = block[np.maximum(starts - 1, 0)].astype(np.float64)
         after = block[np.minimum(ends, len(block) - 1)].astype(np.float64)

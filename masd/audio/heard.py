@@ -158,4 +158,5 @@ def _dbfs(power: float) -> float:
 
 
 def _power(dbfs: float) -> float:
-    return 10.0 ** (dbfs / 10.0)
+    power: float = 10.0 ** (dbfs / 10.0)
+    return power

@@ -43,7 +43,7 @@ class Blocks:
         """JSON-ready: the total of ``off``, and the longest of its stretches in order of time."""
         longest = sorted(sorted(self.off, key=lambda span: span[0] - span[1])[:LONG_SEGMENTS])
         return asdict(self) | {
-            "off_s": round(sum(end - start for start, end in self.off), 3),
+            "off_s": round(sum((end - start for start, end in self.off), 0.0), 3),
             "off": [{"start_s": round(start, 3), "end_s": round(end, 3)} for start, end in longest],
         }
 

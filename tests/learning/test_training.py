@@ -263,7 +263,8 @@ def test_calibration_clips_are_kept_from_the_network(tiny_features: Path, settin
 
 def test_how_many_clips_are_set_aside(fan: FeatureStore, settings: Settings) -> None:
     assert len(calibration_rows(fan, settings)) == 0  # 12 source clips: the network needs them all
-    many = replace(fan, clips=pd.concat([fan.clips] * 10, ignore_index=True))
+    clips = pd.concat([fan.clips] * 10, ignore_index=True)
+    many = replace(fan, clips=clips.assign(recording=range(len(clips))))
     for share, expected in ((0.0, 0), (0.01, 5), (0.1, 12), (0.5, 60)):
         assert len(calibration_rows(many, with_training(settings, calibration_share=share))) == expected
     other_seed = settings.model_copy(update={"seed": 1})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from masd.cli.alarms import acknowledge, show
 from masd.cli.alarms.options import add_places, recipients_of, sentence_of
 from masd.cli.common import REFUSED_OR_DRIFT, names
-from masd.cli.numbers import rate
+from masd.cli.numbers import rate, seconds
 from masd.errors import MasdError, one_line
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     alarms.add_argument("--webhook", metavar="URL", help="gets CloudEvents, signed with MASD_WEBHOOK_SECRET")
     alarms.add_argument("--alertmanager", metavar="URL", help="such as http://localhost:9093")
     alarms.add_argument(
-        "--every", type=float, metavar="SECONDS", help="go on until stopped, with a step every so often"
+        "--every", type=seconds, metavar="SECONDS", help="go on until stopped, with a step every so often"
     )
     alarms.add_argument("--json", action="store_true", help="one JSON object per event")
     alarms.set_defaults(run=lambda options: _alarms(alarms, options))
