@@ -262,7 +262,7 @@ def real_scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
     from masd.bundle.bundle import load_bundle
     from masd.config import Settings
     from masd.data.folders import read_machine
-    from masd.evaluation.evaluate import score_clips
+    from masd.evaluation.scoring import score_recordings
     from masd.lifecycle import steps
 
     settings = Settings.load(None, OVERRIDES)
@@ -272,7 +272,7 @@ def real_scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
         steps.train(folder / "features", [machine], settings, folder / "network", device="cpu")
         steps.fit_detectors(folder / "features", machine, folder / "network", settings, folder / "bundle")
         scorer = load_bundle(folder / "bundle").scorer
-        results, _ = score_clips(scorer, read_machine(data / machine, settings.data).split("test"))
+        results = list(score_recordings(scorer, read_machine(data / machine, settings.data).split("test")))
         trained = pd.read_parquet(folder / "bundle" / "reference.parquet")["score"].dropna().to_numpy()
     scores = np.array([result.score for _, result in results])
     faulty = np.array([clip.condition == "anomaly" for clip, _ in results])

@@ -44,13 +44,14 @@ def calibrated_bundle(bundle: Path, found: Commissioning, out: Path) -> None:
             shutil.copyfile(bundle / name, staged / name)
         arrays = {name: array for name, array in load_file(bundle / DETECTORS).items() if not _is_calibration(name)}
         arrays[f"{system}.threshold"] = np.array(found.threshold)
+        arrays.pop(f"{system}.calibration", None)  # of the threshold that training gave
         for domain, scores in found.scores.items():
             arrays[f"{PREFIX}{domain or ALL}"] = np.array(scores)
         arrays[ABOUT] = np.array([found.asked, float(found.block)])
         save_file(arrays, staged / DETECTORS)
         files = {**manifest.files, DETECTORS: sha256(staged / DETECTORS)}
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        write_manifest(staged, replace(manifest, created=created, files=files))
+        write_manifest(staged, replace(manifest, created=created, files=files, calibration={}))
 
 
 def calibration_of(bundle: Path) -> Calibrated:

@@ -24,7 +24,10 @@ class Calibration:
         self._all = sorted(score for values in self._own.values() for score in values)
         self.most = most
         if len(self._all) < LEAST:
-            raise MasdError(f"{len(self._all)} normal scores to compare with: alarms need at least {LEAST}")
+            raise MasdError(
+                f"{len(self._all)} normal scores to compare with: alarms need at least {LEAST}; calibrate the version "
+                "by what was heard (masd registry calibrate)"
+            )
         if not np.isfinite(self._all).all():
             raise MasdError("a normal score to compare with is not a finite number")
 

@@ -93,8 +93,9 @@ def test_a_calibrated_version_has_the_same_detectors_and_another_threshold(regis
     system = before.scorer.system
     assert after.scorer.detectors.thresholds[system] == found.threshold == clips["score"].max()
     old, new = before.scorer.detectors.tensors(), after.scorer.detectors.tensors()
-    assert old.keys() == new.keys()
-    assert [name for name in old if not np.array_equal(old[name], new[name])] == [f"{system}.threshold"]
+    assert old.keys() - new.keys() == {f"{system}.calibration"} and new.keys() <= old.keys()
+    assert [name for name in new if not np.array_equal(old[name], new[name])] == [f"{system}.threshold"]
+    assert after.manifest.calibration == {}
     kept = calibration_of(after.folder)
     assert (kept.asked, kept.block) == (1e-4, found.block) and kept.scores == {"source": clips["score"].tolist()}
     record = registry.audit("fan", "register")[-1]
