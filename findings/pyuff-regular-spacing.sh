@@ -23,11 +23,13 @@ time = np.arange(1024) / RATE
 
 
 def read_back(name: str, **spacing: int) -> dict:
-    signal = pyuff.prepare_58(
-        func_type=1, rsp_node=1, rsp_dir=1, ref_node=1, ref_dir=1, ordinate_spec_data_type=12, abscissa_spec_data_type=17,
-        x=time, data=np.sin(2 * np.pi * 1000 * time), abscissa_inc=1 / RATE, abscissa_min=0.0, binary=0, **spacing,
-    )
-    pyuff.UFF(name).write_sets(signal, mode="overwrite")
+    signal = {
+        **{"type": 58, "func_type": 1, "rsp_node": 1, "rsp_dir": 1, "ref_node": 1, "ref_dir": 1, "id1": "", "id2": ""},
+        **{"id3": "", "id4": "", "id5": "", "orddenom_spec_data_type": 0, "abscissa_min": 0.0, "abscissa_inc": 1 / RATE},
+        **{"x": time, "data": np.sin(2 * np.pi * 1000 * time)},
+        **spacing,
+    }
+    pyuff.UFF(name).write_sets([signal], "overwrite")
     return pyuff.UFF(name).read_sets(0)
 
 

@@ -96,8 +96,9 @@ class DataSettings(_Section):
     max_unreadable_share: float = Field(0.01, ge=0.0, le=1.0)
     group_by: str | tuple[str, ...] = "auto"
     """What tells the recordings that training clips were cut from: attributes by name, ``pattern:REGULAR_EXPRESSION``
-    on the file name, whose one group they share, ``none``, or ``auto``: all attributes, where their combinations are
-    many and of few clips each. Clips that share sound are of one recording in any case.
+    on the file name, whose one group they share, ``similarity`` of their mean spectra, ``none``, or ``auto``: all
+    attributes, where their combinations are many and of few clips each. Clips that share sound are of one recording in
+    any case.
     """
 
     @field_validator("group_by")

@@ -7,11 +7,12 @@ from pathlib import PurePath
 import numpy as np
 import pandas as pd
 
-from masd.arrays import Integers, Mask
+from masd.arrays import Array, Integers, Mask
 from masd.config import DataSettings
 from masd.data.clips import NO_ATTRIBUTE
 from masd.data.copies import Overlap, connected, copies, find_overlaps
 from masd.data.names import split_attributes
+from masd.data.similarity import similar
 from masd.data.waveform_print import WaveformPrint
 from masd.errors import MasdError
 
@@ -19,11 +20,14 @@ LOSSY_SUFFIXES = frozenset({".mp2", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".a
 NAMED = 3
 """Copies that a message names."""
 
-PATTERN = "pattern:"
+PATTERN, SIMILARITY = "pattern:", "similarity"
 
 
-def add_recordings(clips: pd.DataFrame, prints: Sequence[WaveformPrint], settings: DataSettings) -> pd.DataFrame:
-    """The clip table with three columns more; ``prints`` are those of its rows.
+def add_recordings(
+    clips: pd.DataFrame, prints: Sequence[WaveformPrint], settings: DataSettings, spectra: Sequence[Array] = ()
+) -> pd.DataFrame:
+    """The clip table with three columns more; ``prints`` are those of its rows, and so are ``spectra``
+    (:func:`~masd.data.similarity.half_spectra`), which only ``data.group_by=similarity`` needs.
 
     ``copy_of`` names the training or supplemental clip that a training or supplemental clip is a copy of, and that
     counts instead of it. ``recording`` numbers the recordings that training clips come from: those of
@@ -46,7 +50,7 @@ def add_recordings(clips: pd.DataFrame, prints: Sequence[WaveformPrint], setting
             test, other = sorted((overlap.first, overlap.second), key=lambda row: not is_test[row])
             in_training[test] = names[other]
     clips = clips.assign(copy_of=copy_of, in_training=in_training)
-    return clips.assign(recording=_recordings(clips, within, settings))
+    return clips.assign(recording=_recordings(clips, within, settings, spectra))
 
 
 def copies_note(clips: pd.DataFrame) -> str | None:
@@ -94,8 +98,10 @@ def _preferred(clips: pd.DataFrame) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def _recordings(clips: pd.DataFrame, overlaps: Sequence[Overlap], settings: DataSettings) -> Integers:
-    keys = group_keys(clips, settings.group_by)
+def _recordings(
+    clips: pd.DataFrame, overlaps: Sequence[Overlap], settings: DataSettings, spectra: Sequence[Array]
+) -> Integers:
+    keys = group_keys(clips, settings.group_by, spectra)
     first_of: dict[Hashable, int] = {}
     pairs = [(overlap.first, overlap.second) for overlap in overlaps]
     for row, key in enumerate(keys):
@@ -104,7 +110,9 @@ def _recordings(clips: pd.DataFrame, overlaps: Sequence[Overlap], settings: Data
     return connected(len(clips), pairs)
 
 
-def group_keys(clips: pd.DataFrame, group_by: str | tuple[str, ...]) -> list[Hashable | None]:
+def group_keys(
+    clips: pd.DataFrame, group_by: str | tuple[str, ...], spectra: Sequence[Array] = ()
+) -> list[Hashable | None]:
     """What clips of one recording have in common, by row; None for a clip that is a recording of its own, or a copy.
 
     :raises MasdError: ``group_by`` names an attribute, or is a pattern, that no training clip has.
@@ -112,6 +120,8 @@ def group_keys(clips: pd.DataFrame, group_by: str | tuple[str, ...]) -> list[Has
     training = ((clips["split"] == "train") & (clips["kind"] == "noisy") & (clips["copy_of"] == "")).to_numpy()
     if group_by == "none":
         keys: list[Hashable | None] = [None] * len(clips)
+    elif group_by == SIMILARITY:
+        keys = similar(spectra, list(clips["domain"]), training)
     elif isinstance(group_by, str) and group_by.startswith(PATTERN):
         keys = _by_pattern(clips["name"], group_by.removeprefix(PATTERN))
     elif group_by == "auto":
@@ -119,7 +129,7 @@ def group_keys(clips: pd.DataFrame, group_by: str | tuple[str, ...]) -> list[Has
     else:
         keys = _by_attributes(list(clips["attributes"]), (group_by,) if isinstance(group_by, str) else group_by)
     keys = [key if is_training else None for key, is_training in zip(keys, training, strict=True)]
-    if group_by not in ("none", "auto") and not any(key is not None for key in keys):
+    if group_by not in ("none", "auto", SIMILARITY) and not any(key is not None for key in keys):
         known = sorted({name for text in clips["attributes"][training] for name in split_attributes(text)})
         raise MasdError(
             f"data.group_by={group_by!r} fits none of the {training.sum()} training clips; their attributes are: "

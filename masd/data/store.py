@@ -22,7 +22,8 @@ from masd.data.check.content import HeardClip, content_findings, heard_of
 from masd.data.check.findings import Finding, of_level
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
-from masd.data.recordings import add_recordings, copies_note
+from masd.data.recordings import SIMILARITY, add_recordings, copies_note
+from masd.data.similarity import half_spectra
 from masd.data.waveform_print import WaveformPrint
 from masd.errors import MasdError
 from masd.files import replacing_folder
@@ -136,6 +137,7 @@ def build_store(
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
     rows: list[dict[str, Any]] = []
     prints: list[WaveformPrint] = []
+    spectra: list[Array] = []
     facts: list[HeardClip] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
@@ -161,6 +163,8 @@ def build_store(
                 if plain is not None:
                     plain.append(unfiltered(recording.samples))
                 prints.append(WaveformPrint.of(recording.samples, settings.audio.sample_rate))
+                if settings.data.group_by == SIMILARITY:
+                    spectra.append(half_spectra(recording.samples))
                 if clip.split != "test":
                     about_clip = f"{clip.split}/{clip.name}/{clip.domain}/{clip.kind}/{clip.attributes}\0"
                     digest.update(about_clip.encode() + hashlib.sha256(content).digest())
@@ -169,7 +173,7 @@ def build_store(
         clips = pd.DataFrame(rows)
         if clips.empty or not ((clips["split"] == "train") & (clips["kind"] == "noisy")).any():
             raise MasdError(f"{data.folder / 'train'}: no readable training clips; first problem: {skipped[0]}")
-        clips = add_recordings(clips, prints, settings.data)
+        clips = add_recordings(clips, prints, settings.data, spectra)
         if note := copies_note(clips):
             log.warning("%s: %s", data.machine_type, note)
         findings = content_findings(facts, audio, data.layout)

@@ -68,6 +68,11 @@ class Scorer:
             raise AudioError("silent", f"{source if isinstance(source, Path) else 'the audio'}: silent, {level}")
         return recording
 
+    def is_of_another_rate(self, sample_rate_in: int) -> bool:
+        """Whether :meth:`frames` of a clip of this rate are more than its log-mel."""
+        below_hz = self.trained_on.alike_below_hz(sample_rate_in, self.settings.audio.sample_rate)
+        return self.expected is not None and below_hz is not None
+
     def frames(self, recording: Recording) -> Array:
         """Log-mel frames ``[T, n_mels]`` of a clip, with bands that cannot be compared with the training clips' as
         these lead one to expect.

@@ -37,23 +37,24 @@ def score_stored(
 ) -> pd.DataFrame:
     """Scores of ``rows`` of a store that :func:`fits`: their ``name`` and a column per system.
 
-    A recording so long that it is scored in blocks is decoded once more, from ``files`` (paths by clip name): its
-    blocks are cut from samples.
+    Recordings that the scorer treats in their own way are decoded once more, from ``files`` (paths by clip name): those
+    so long that they are scored in blocks, and those of a sample rate that it was not trained on.
 
     :raises AudioError: such a file is no longer what it was.
     """
     about = store.clips.iloc[rows]
     is_long = (about["duration_s"] > long_from(scorer.clip_seconds)).to_numpy()
+    special = is_long | [scorer.is_of_another_rate(int(rate)) for rate in about["sample_rate_in"]]
     scores = np.full((len(rows), len(ALL_SYSTEMS)), np.nan)
     done = 0
-    for batch in _batches(np.flatnonzero(~is_long)):
+    for batch in _batches(np.flatnonzero(~special)):
         features = scorer.extract.rows(store, rows[batch])
         results = scorer.detectors.score_clips(features, ALL_SYSTEMS)
         scores[batch] = [[result[name].score for name in ALL_SYSTEMS] for result in results]
         done += len(batch)
         if progress:
             progress(done, len(rows), "clips")
-    for number in map(int, np.flatnonzero(is_long)):
+    for number in map(int, np.flatnonzero(special)):
         recording = scorer.decode(files[str(about["name"].iat[number])])
         systems = scorer.score([recording], all_systems=True)[0].systems
         scores[number] = [systems[name] for name in ALL_SYSTEMS]

@@ -109,6 +109,38 @@ def test_a_condition_that_is_recorded_often_is_no_recording(tmp_path: Path) -> N
     assert len(set(stored(write(tmp_path / "pump", dcase(often)), tmp_path / "s", "auto").clips["recording"])) == 12
 
 
+def coloured(seed: int, place: int) -> np.ndarray:
+    """Noise through what a place and a microphone make of it, of one and a half seconds."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(3 * RATE // 2))
+    curve = np.random.default_rng(1000 + place).normal(scale=3.0, size=12)
+    shape = np.interp(np.linspace(0, 11, len(spectrum)), np.arange(12), curve)
+    sound: np.ndarray = 0.01 * np.fft.irfft(spectrum * 10 ** (shape / 20))
+    return sound
+
+
+def test_clips_of_one_recording_are_found_by_similarity(tmp_path: Path) -> None:
+    """Five recordings, four cuts of each that share no sound; and a sixth of which there is one cut."""
+    clips = {f"train/{place}_{cut}.wav": coloured(10 * place + cut, place) for place in range(5) for cut in range(4)}
+    folder = write(tmp_path / "pump", clips | {"train/6_0.wav": coloured(99, 6)})
+    recording = by_name(stored(folder, tmp_path / "store", "similarity"), "recording")
+    for place in range(5):
+        assert len({recording[f"{place}_{cut}.wav"] for cut in range(4)}) == 1
+    assert len(set(recording.values())) == 6
+    assert len(set(by_name(stored(folder, tmp_path / "plain", "none"), "recording").values())) == 21
+
+
+def test_similarity_finds_the_recordings_that_names_tell(recordings: Path, tmp_path: Path) -> None:
+    """bldcmotor: motor and speed tell the recording."""
+    folder = recordings / "bldcmotor"
+    found = stored(folder, tmp_path / "similar", "similarity").clips
+    named = stored(folder, tmp_path / "named", ["motor", "rpm"]).clips
+    training = (named["split"] == "train").to_numpy()
+    pairs = {
+        tuple(sorted(pair)) for pair in zip(found["recording"][training], named["recording"][training], strict=True)
+    }
+    assert len(pairs) == named["recording"][training].nunique() == found["recording"][training].nunique()
+
+
 @pytest.mark.parametrize("group_by", ["speed", ["motor", "speed"], r"pattern:car_(\d)"])
 def test_what_fits_no_clip_is_refused_and_the_attributes_are_named(tmp_path: Path, group_by: object) -> None:
     folder = write(tmp_path / "pump", dcase(GRID))

@@ -289,7 +289,7 @@ class TestDetectors:
         self, options: dict[str, Any]
     ) -> None:
         detectors, _ = fit_detectors(*machine(200, 40), DetectionSettings(**options), seed=0)
-        fresh = [clip(5000 + n) for n in range(150)] + [clip(6000 + n, centre=2.0) for n in range(30)]
+        fresh = [clip(5000 + n) for n in range(90)] + [clip(6000 + n, centre=2.0) for n in range(90)]
         for name in ALL_SYSTEMS:
             alarms = np.mean([detectors.score(c)[name].score > detectors.thresholds[name] for c in fresh])
             assert alarms == pytest.approx(0.1, abs=0.08), name

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given, settings
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 from masd.audio import AudioError, LongRecording, Recording, decode
 from masd.audio.decode import decode_or_stream
 from masd.bundle.bundle import load_bundle
-from masd.data.clips import Clip
 from masd.detection.result import LONG_SEGMENTS, Segment
 from masd.detection.scorer import Scorer
 from masd.detection.streaming import cut, excerpt, long_from, peaks
@@ -221,11 +221,13 @@ def test_a_fault_of_a_second_is_found_in_minutes_and_the_answer_stays_short(scor
 def test_the_report_shows_the_worst_block_of_a_long_test_clip(scorer: Scorer, tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     path.write_bytes(encode(np.concatenate([noise(30.0), 3 * noise(3.0), noise(30.0)])))
-    clip = Clip(path, "test", "long.wav", condition="anomaly")
     result = scorer.score([scorer.decode(path)])[0]
     assert result.blocks is not None
     usual = UsualResidual.fit([scorer.extract.residual(scorer.log_mel(noise(3.0)))])
-    (example, *_) = choose_examples(scorer, [(clip, result)], usual)
+    scores = pd.DataFrame(
+        [{"name": "long.wav", "domain": "source", "condition": "anomaly", scorer.system: result.score}]
+    )
+    (example, *_) = choose_examples(scorer, scores, {"long.wav": path}, usual)
     assert example.start_s == result.blocks.worst_start_s
     assert example.audio_wav is not None and len(example.audio_wav) == 44 + 2 * int(BLOCK_S * RATE)
     assert all(example.start_s <= part.start_s < example.start_s + BLOCK_S for part in example.segments)

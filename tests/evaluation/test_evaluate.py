@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
+import soxr
 from areas_by_hand import mcclish, pairs_won
 
 from masd.bundle.bundle import load_bundle
@@ -326,3 +328,19 @@ def test_plain_folders_are_evaluated_without_domains(
     assert of(metrics, "knn-feature")["auc_source"] is not None
     assert of(metrics, "knn-feature")["auc_target"] is None
     assert read_machine(folder, tiny_settings.data).machine_type == "fan"
+
+
+def test_clips_of_another_rate_are_scored_as_the_endpoint_scores_them(
+    tiny_bundle: Path, variant: Callable[[Rename], Path], tmp_path: Path
+) -> None:
+    """Their upper bands are not what the log-mel store holds."""
+    data = variant(lambda name: name)
+    clip = sorted((data / "fan" / "test").iterdir())[3]
+    samples, rate = soundfile.read(clip, dtype="float32")
+    soundfile.write(clip, soxr.resample(samples, rate, 3 * rate), 3 * rate)
+    run(tiny_bundle, data, tmp_path / "out")
+    scorer = load_bundle(tiny_bundle).scorer
+    assert scorer.is_of_another_rate(3 * rate) and not scorer.is_of_another_rate(rate)
+    expected = scorer.score([scorer.decode(clip)], all_systems=True)[0].systems
+    scores = pd.read_parquet(tmp_path / "out" / "scores.parquet").set_index("name").loc[clip.name]
+    assert {name: scores[name] for name in ALL_SYSTEMS} == pytest.approx(expected, rel=1e-5)

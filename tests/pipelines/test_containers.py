@@ -104,7 +104,9 @@ def test_without_an_engine_one_line_says_so_and_nothing_is_written(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     with pytest.raises(MasdError, match=r"^no Docker engine answers at unix://.*nobody\.sock: start one"):
         check_engine("masd/pipeline:0")
-    (tmp_path / "data" / "fan" / "train").mkdir(parents=True)
+    for name in ("train/a.wav", "train/b.wav", "train/c.wav", "test/normal/d.wav", "test/anomaly/e.wav"):
+        (tmp_path / "data" / "fan" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "fan" / name).write_bytes(b"not looked into")
     with pytest.raises(MasdError, match="no Docker engine answers"):
         run_training(tmp_path / "data", [], Settings(), tmp_path / "out", runner="docker")
     assert not (tmp_path / "out").exists()

@@ -52,7 +52,7 @@ def test_a_log_without_a_step_is_refused(tmp_path: Path) -> None:
 
 def test_one_machine_takes_its_steps_one_after_the_other() -> None:
     assert simulate(1, STEPS, Cluster(overhead_s=0.0)).seconds == ALONE
-    assert simulate(1, STEPS, Cluster(overhead_s=7.0)).seconds == ALONE + 7 * 7.0
+    assert simulate(1, STEPS, Cluster(overhead_s=7.0)).seconds == ALONE + 8 * 7.0
 
 
 def test_with_room_for_all_a_fleet_takes_as_long_as_one_machine() -> None:
@@ -64,9 +64,9 @@ def test_one_machine_at_a_time() -> None:
 
 
 def test_where_gpus_are_short_they_never_rest_between_first_and_last() -> None:
-    """By hand: two short steps before the first training, three behind the last one."""
+    """By hand: two short steps before the first training, five behind the last one."""
     result = simulate(40, STEPS, Cluster(gpus=4, cpu_slots=40, overhead_s=0.0))
-    assert result.seconds == 23.0 + 10 * 100.0 + 46.0
+    assert result.seconds == 23.0 + 10 * 100.0 + 56.0
     assert result.gpu_hours == pytest.approx(40 * 100.0 / 3600)
 
 

@@ -133,8 +133,9 @@ def _schedule(tmp_path: Path, *when: str) -> list[str]:
 @pytest.mark.slow
 def test_a_watched_folder_starts_a_run_and_two_watchers_start_one(tmp_path: Path) -> None:
     """Two real processes, kfp.local for real, steps that only leave traces (see stubs)."""
-    (tmp_path / "data" / "fan" / "train").mkdir(parents=True)
-    (tmp_path / "data" / "fan" / "train" / "a.wav").write_bytes(b"not heard by the stubs")
+    for name in ("train/a.wav", "train/b.wav", "train/c.wav", "test/normal/d.wav", "test/anomaly/e.wav"):
+        (tmp_path / "data" / "fan" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "fan" / name).write_bytes(b"not heard by the stubs")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(STUBS), str(Path.cwd())])}
     code = (
         "import sys; from masd.cli.main import main; from pipelines import schedule;"

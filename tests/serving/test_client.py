@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-import serving.client
 from masd.errors import MasdError
-from serving.client import AsyncScoringClient, ScoringClient, ScoringError
+from serving.client import AsyncScoringClient, ScoringClient, ScoringError, rest
 
 Reply = tuple[int, dict[str, Any] | None]
 
@@ -84,7 +83,7 @@ def _asyncio(
 @pytest.fixture(params=[_blocking, _asyncio], ids=["blocking", "asyncio"])
 def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Call:
     """One call of either client; pauses are a hundredth of what they are."""
-    monkeypatch.setattr(serving.client, "FIRST_PAUSE_SECONDS", 0.002)
+    monkeypatch.setattr(rest, "FIRST_PAUSE_SECONDS", 0.002)
     return request.param  # type: ignore[no-any-return]
 
 

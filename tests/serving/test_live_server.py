@@ -109,7 +109,8 @@ def test_one_bad_clip_among_good_ones_spoils_only_its_own_answer(server: Running
         (b"{", "application/json", 400, "undecodable"),
         (b"\xff", "text/plain", 400, "undecodable"),
         (b'{"instances": 1}', "application/json", 422, "invalid_parameters"),
-        (b"a=b", "application/x-www-form-urlencoded", 400, "empty"),
+        (b"threshold=1.5", "application/x-www-form-urlencoded", 400, "empty"),
+        (b"a=b", "application/x-www-form-urlencoded", 400, "undecodable"),  # no form of ours: taken for audio
     ],
 )
 def test_errors(server: RunningServer, body: bytes, content_type: str, status: int, error: str) -> None:
@@ -150,7 +151,7 @@ def test_listens_on_loopback_only_and_takes_no_models_from_outside(server: Runni
         for process in psutil.Process().children(recursive=True)
         if "java" in process.name()
     ]
-    port = int(server.url.rpartition(":")[2])
+    port = int(server.management_url.rpartition(":")[2])
     (own,) = [found for found in doors if port in [door.port for door in found]]  # other tests have servers too
     assert len(own) == 5
     assert {door.ip.removeprefix("::ffff:") for door in own} == {"127.0.0.1"}

@@ -4,7 +4,6 @@ import argparse
 import sys
 
 from masd.cli.registry.options import Actions, open_registry
-from masd.registry.verify import verify
 
 
 def add_command(actions: Actions) -> None:
@@ -12,6 +11,8 @@ def add_command(actions: Actions) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from masd.registry.verify import verify
+
     registry = open_registry(options)
     problems = verify(registry)
     for problem in problems:

@@ -5,16 +5,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from masd.arrays import Array
 from masd.audio import AudioError, decode
-from masd.config import AudioSettings, Settings
+from masd.config import AudioSettings, DataSettings, Settings
 from masd.data.channels import settled
 from masd.data.check.content import HeardClip, content_findings, heard_of
 from masd.data.check.findings import Finding, counted, some
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
-from masd.data.recordings import add_recordings, heard_in_training_note
+from masd.data.recordings import SIMILARITY, add_recordings, heard_in_training_note
+from masd.data.similarity import half_spectra
 from masd.data.waveform_print import WaveformPrint
 from masd.progress import Progress
 
@@ -46,13 +49,15 @@ def scan(data: MachineData, settings: Settings, progress: Progress | None = None
     audio = settled(settings.audio, data)
     heard: list[HeardClip] = []
     prints: list[WaveformPrint] = []
+    spectra: list[Array] = []
     unreadable: dict[str, str] = {}
-    for number, (clip, found) in enumerate(_decoded(data.clips, audio), start=1):
+    for number, (clip, found) in enumerate(_decoded(data.clips, audio, settings.data), start=1):
         if isinstance(found, str):
             unreadable[clip.path.relative_to(data.folder).as_posix()] = found
         else:
             heard.append(found[0])
             prints.append(found[1])
+            spectra.append(found[2])
         if progress:
             progress(number, len(data.clips), data.machine_type)
     findings = [*_unreadable(unreadable, len(data.clips)), *content_findings(heard, audio, data.layout)]
@@ -60,7 +65,9 @@ def scan(data: MachineData, settings: Settings, progress: Progress | None = None
     if not sounding:
         return Scan(audio, tuple(heard), unreadable, {}, (), 0, tuple(findings))
     rows = [vars(heard[n].clip) | vars(heard[n].heard) for n in sounding]
-    table = add_recordings(pd.DataFrame(rows), [prints[n] for n in sounding], settings.data)
+    table = add_recordings(
+        pd.DataFrame(rows), [prints[n] for n in sounding], settings.data, [spectra[n] for n in sounding]
+    )
     copies = table[table["copy_of"] != ""]
     training = table[(table["split"] == "train") & (table["kind"] == "noisy")]
     sizes = training["recording"].value_counts().tolist()
@@ -73,16 +80,18 @@ def scan(data: MachineData, settings: Settings, progress: Progress | None = None
 
 
 def _decoded(
-    clips: Sequence[Clip], audio: AudioSettings
-) -> Iterator[tuple[Clip, tuple[HeardClip, WaveformPrint] | str]]:
+    clips: Sequence[Clip], audio: AudioSettings, settings: DataSettings
+) -> Iterator[tuple[Clip, tuple[HeardClip, WaveformPrint, Array] | str]]:
     """Clips in their order, each with what is heard in it or why it cannot be read."""
 
-    def listen(clip: Clip) -> tuple[HeardClip, WaveformPrint] | str:
+    def listen(clip: Clip) -> tuple[HeardClip, WaveformPrint, Array] | str:
         try:
             recording = decode(clip.path, sample_rate=audio.sample_rate, channel=audio.channel_heard)
         except AudioError as error:
             return str(error).removeprefix(f"{clip.path}: ")
-        return HeardClip(clip, heard_of(recording)), WaveformPrint.of(recording.samples, audio.sample_rate)
+        wanted = settings.group_by == SIMILARITY
+        spectra = half_spectra(recording.samples) if wanted else np.empty((2, 0), np.float32)
+        return HeardClip(clip, heard_of(recording)), WaveformPrint.of(recording.samples, audio.sample_rate), spectra
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(clips), AT_ONCE):
