@@ -34,8 +34,9 @@ def score_stored(
     rows: Integers,
     files: Mapping[str, Path],
     progress: Progress | None = None,
+    systems: Sequence[SystemName] = ALL_SYSTEMS,
 ) -> pd.DataFrame:
-    """Scores of ``rows`` of a store that :func:`fits`: their ``name`` and a column per system.
+    """Scores of ``rows`` of a store that :func:`fits`: their ``name`` and a column per system of ``systems``.
 
     Recordings that the scorer treats in their own way are decoded once more, from ``files`` (paths by clip name): those
     so long that they are scored in blocks, and those of a sample rate that it was not trained on.
@@ -45,24 +46,24 @@ def score_stored(
     about = store.clips.iloc[rows]
     is_long = (about["duration_s"] > long_from(scorer.clip_seconds)).to_numpy()
     special = is_long | [scorer.is_of_another_rate(int(rate)) for rate in about["sample_rate_in"]]
-    scores = np.full((len(rows), len(ALL_SYSTEMS)), np.nan)
+    scores = np.full((len(rows), len(systems)), np.nan)
     done = 0
     for batch in _batches(np.flatnonzero(~special)):
         features = scorer.extract.rows(store, rows[batch])
-        results = scorer.detectors.score_clips(features, ALL_SYSTEMS)
-        scores[batch] = [[result[name].score for name in ALL_SYSTEMS] for result in results]
+        results = scorer.detectors.score_clips(features, systems)
+        scores[batch] = [[result[name].score for name in systems] for result in results]
         done += len(batch)
         if progress:
             progress(done, len(rows), "clips")
     for number in map(int, np.flatnonzero(special)):
         recording = scorer.decode(files[str(about["name"].iat[number])])
-        systems = scorer.score([recording], all_systems=True)[0].systems
-        scores[number] = [systems[name] for name in ALL_SYSTEMS]
+        found = scorer.score([recording], all_systems=True)[0].systems
+        scores[number] = [found[name] for name in systems]
         done += 1
         if progress:
             progress(done, len(rows), "clips")
     names = about["name"].reset_index(drop=True)
-    return pd.concat([names, pd.DataFrame(scores, columns=list(ALL_SYSTEMS))], axis=1)
+    return pd.concat([names, pd.DataFrame(scores, columns=list(systems))], axis=1)
 
 
 def score_recordings(scorer: Scorer, clips: Sequence[Clip]) -> Iterator[tuple[Clip, ClipScore]]:
@@ -85,17 +86,17 @@ def score_recordings(scorer: Scorer, clips: Sequence[Clip]) -> Iterator[tuple[Cl
         yield from zip(readable, scorer.score(recordings), strict=True)
 
 
-def scores_by_name(scorer: Scorer, store: FeatureStore, clips: Sequence[Clip], system: SystemName) -> dict[str, float]:
-    """One system's score of each test clip, from the store where that holds what the scorer would hear, otherwise from
-    the recordings.
+def scores_by_name(scorer: Scorer, store: FeatureStore, clips: Sequence[Clip]) -> dict[str, float]:
+    """The served system's score of each test clip, from the store where that holds what the scorer would hear,
+    otherwise from the recordings.
 
     :raises MasdError: see :func:`score_recordings`.
     """
     if not fits(scorer, store):
         return {clip.name: result.score for clip, result in score_recordings(scorer, clips)}
     files = {clip.name: clip.path for clip in clips}
-    scores = score_stored(scorer, store, store.rows(split="test"), files)
-    return dict(zip(scores["name"], scores[system], strict=True))
+    scores = score_stored(scorer, store, store.rows(split="test"), files, systems=[scorer.system])
+    return dict(zip(scores["name"], scores[scorer.system], strict=True))
 
 
 def _batches(numbers: Integers) -> Iterator[Integers]:

@@ -250,7 +250,7 @@ def _champion(bundle: Path, store: "FeatureStore", folder: Path) -> tuple["Conte
 
     scorer = load_bundle(bundle).scorer
     clips = read_machine(folder, scorer.settings.data).split("test")
-    scores = scores_by_name(scorer, store, clips, scorer.system)
+    scores = scores_by_name(scorer, store, clips)
     paths = {clip.name: clip.path for clip in clips}
 
     def recording(name: str) -> bytes:
