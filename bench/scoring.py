@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from bench.model import BenchModel
 from bench.timing import by_turns, line
-from masd.audio import LogMel, Recording
+from masd.audio import Recording
+from masd.audio.log_mel import LogMel
 from masd.bundle.bundle import load_bundle
 from masd.detection.controls.baseline import BaselineAutoEncoder, frame_vectors
 from masd.detection.scorer import Scorer

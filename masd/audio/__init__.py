@@ -1,16 +1,17 @@
-"""Decode, filter, log-mel frames and windows: everything between a recording and the network's input."""
+"""Decode, filter, log-mel frames and windows: everything between a recording and the network's input.
+
+:class:`masd.audio.log_mel.LogMel` is not named here: it needs torch, which whoever only decodes waits for in vain.
+"""
 
 from masd.audio.content import Encoded
 from masd.audio.decode import AudioError, LongRecording, Recording, decode, decode_or_stream
 from masd.audio.heard import Heard, Loudness
-from masd.audio.log_mel import LogMel
 from masd.audio.windows import cut_windows, frame_runs, pad_by_repetition, window_spans, window_starts
 
 __all__ = [
     "AudioError",
     "Encoded",
     "Heard",
-    "LogMel",
     "LongRecording",
     "Loudness",
     "Recording",

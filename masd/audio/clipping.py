@@ -78,8 +78,9 @@ class _Side:
         return self._counted + (self._open if self._open >= RUN and self._steep else 0)
 
     def _runs(self, block: Array) -> None:
-        edges = np.diff(np.concatenate([[0], block == self.extreme, [0]]).astype(np.int8))
-        starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+        places = np.flatnonzero(block == self.extreme)
+        gaps = np.flatnonzero(np.diff(places) > 1)
+        starts, ends = places[[0, *(gaps + 1)]], places[[*gaps, -1]] + 1
         if self._open and starts[0] > 0:
             self._close(self._open, self._steep or bool(self._falls(float(block[0]))))
             self._open = 0

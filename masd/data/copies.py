@@ -145,7 +145,7 @@ def _matches(vectors: Array, clip: Integers) -> Iterator[tuple[Integers, Integer
     rows = max(CELLS // len(vectors), 1)
     for start in range(0, len(vectors), rows):
         products = vectors[start : start + rows] @ vectors[start:].T
-        first, second = np.nonzero(products >= ALIKE)
+        first, second = np.divmod(np.flatnonzero(products >= ALIKE), len(vectors) - start)
         different = clip[start + first] < clip[start + second]
         first, second = first[different], second[different]
         if len(first) > MOST_MATCHES:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Array, Integers
-from masd.audio import AudioError, LogMel, Recording, decode
+from masd.audio import AudioError, Recording, decode
+from masd.audio.log_mel import LogMel
 from masd.audio.signals import Signals
 from masd.config import AudioSettings, Settings
 from masd.data.channels import settled

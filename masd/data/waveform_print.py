@@ -96,8 +96,9 @@ def _whitened_band(samples: Array, sample_rate: int, lowest: float, highest: flo
     whitened = scipy.fft.ifft(edges * band / np.sqrt(strength), length)[:count]
     # the band begins at a frequency of the transform, which differs with the clip's length: turned to begin at lowest
     offset = first * sample_rate / padded - lowest
-    turned: Complex = (whitened * np.exp(2j * np.pi * offset / rate * np.arange(count))).astype(np.complex64)
-    return turned
+    if offset:
+        whitened = whitened * np.exp(2j * np.pi * offset / rate * np.arange(count))
+    return np.asarray(whitened, np.complex64)
 
 
 def _levelled(band: Complex, rate: float) -> Complex:
@@ -112,9 +113,9 @@ def _levelled(band: Complex, rate: float) -> Complex:
 def _is_silent(samples: Array, sample_rate: int, count: int, rate: float) -> Mask:
     """Where the clip itself is next to silent, ``[count]``."""
     power = np.square(np.diff(samples, append=samples[-1:]))  # of steps: a constant offset is no sound
-    local = uniform_filter1d(power, int(LEVEL_S * sample_rate) + 1)
-    places = np.minimum(np.arange(count) * (sample_rate / rate), len(samples) - 1).astype(np.int64)
-    silent: Mask = local[places] < SILENT**2 * power.mean()
+    starts = np.minimum(np.arange(count) * (sample_rate / rate), len(samples) - 1).astype(np.int64)
+    local = uniform_filter1d(np.add.reduceat(power, starts), int(LEVEL_S * rate) + 1)
+    silent: Mask = local < SILENT**2 * power.mean() * (sample_rate / rate)
     return silent
 
 

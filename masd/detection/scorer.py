@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from masd.arrays import Array
-from masd.audio import AudioError, Encoded, Heard, LogMel, LongRecording, Recording, decode_or_stream
+from masd.audio import AudioError, Encoded, Heard, LongRecording, Recording, decode_or_stream
+from masd.audio.log_mel import LogMel
 from masd.audio.signals import Signals
 from masd.config import ALL_SYSTEMS, Settings, SystemName
 from masd.detection.detectors import Detectors, SystemScores

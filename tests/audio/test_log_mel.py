@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from masd.audio import LogMel
-from masd.audio.log_mel import FLOOR, OCTAVES_HZ, octave_levels_db, spectral_centroid_hz
+from masd.audio.log_mel import FLOOR, OCTAVES_HZ, LogMel, octave_levels_db, spectral_centroid_hz
 from masd.config import AudioSettings
 
 RATE = 16_000

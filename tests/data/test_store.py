@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 import masd.data.store
-from masd.audio import LogMel, decode
+from masd.audio import decode
+from masd.audio.log_mel import LogMel
 from masd.config import Settings
 from masd.data.folders import read_machine
 from masd.data.store import FORMAT, FeatureStore, build_store

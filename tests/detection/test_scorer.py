@@ -19,7 +19,8 @@ from safetensors.numpy import load_file
 from scipy.signal import resample
 from sklearn.neighbors import LocalOutlierFactor
 
-from masd.audio import AudioError, LogMel
+from masd.audio import AudioError
+from masd.audio.log_mel import LogMel
 from masd.bundle.bundle import load_bundle
 from masd.config import ALL_SYSTEMS, REPORT_SYSTEMS, ReportSystemName, Settings, SystemName
 from masd.detection.result import ClipScore

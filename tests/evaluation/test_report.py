@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from html_page import CONTROLS, Page
 
-from masd.audio import LogMel
+from masd.audio.log_mel import LogMel
 from masd.config import ALL_SYSTEMS, AudioSettings
 from masd.detection.result import Segment
 from masd.evaluation.embedding_map import EmbeddingMap

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from masd.arrays import Array
 from masd.audio import AudioError, decode
@@ -93,7 +94,8 @@ def _decoded(
         spectra = half_spectra(recording.samples) if wanted else np.empty((2, 0), np.float32)
         return HeardClip(clip, heard_of(recording)), WaveformPrint.of(recording.samples, audio.sample_rate), spectra
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    # a clip per processor: libraries that share one clip among them spend more on waiting for each other
+    with threadpool_limits(1), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(clips), AT_ONCE):
             part = clips[start : start + AT_ONCE]
             yield from zip(part, pool.map(listen, part), strict=True)
