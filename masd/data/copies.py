@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.arrays import Array, Integers
-from masd.data.waveform_print import WaveformPrint
+from masd.data.prints import Prints
 
 Complex = npt.NDArray[np.complex64]
 
@@ -25,10 +25,13 @@ LEAST_OVERLAP_S = 0.4
 MOST_LAGS = 16
 """For a pair of clips: one that holds another three times has three."""
 
-CELLS = 1 << 24
-"""Of the table of all anchors against all that are compared at a time, and of waveforms."""
+ROWS, COLUMNS = 1024, 4096
+"""Of the table of all anchors against all that are compared at a time."""
 
-MOST_MATCHES = 1 << 20
+PAIRS_AT_ONCE = 4096
+"""Pairs of anchors whose surroundings are in memory together."""
+
+MOST_MATCHES = 1 << 18
 """In one such table: strictly periodic sounds match everywhere, and a part is as good as all."""
 
 WHOLE = 0.9
@@ -49,39 +52,37 @@ class Overlap:
     second_share: float
 
 
-def find_overlaps(prints: Sequence[WaveformPrint]) -> list[Overlap]:
+def find_overlaps(prints: Prints) -> list[Overlap]:
     """All pairs of clips, ``first < second``, that share :data:`LEAST_OVERLAP_S` of sound or more.
 
     Clips without any sound are all the same, and count as such.
     """
-    silent = [number for number, one in enumerate(prints) if len(one.samples) == 0]
+    silent = [number for number, length in enumerate(prints.lengths) if length == 0]
     found = [Overlap(silent[0], other, 0.0, 1.0, 1.0, 1.0) for other in silent[1:]]
-    sounding = [number for number, one in enumerate(prints) if len(one.anchors)]
-    if len(sounding) > 1:
-        for (first, second), lags in _candidates([prints[number] for number in sounding]):
-            pair = sounding[first], sounding[second]
-            found += [
-                Overlap(*pair, lag / prints[pair[0]].rate, *compared)
-                for lag in lags
-                if (compared := _compare(prints[pair[0]], prints[pair[1]], lag)) is not None
-            ]
+    for (first, second), lags in _candidates(prints):
+        one, other = prints.samples(first), prints.samples(second)
+        found += [
+            Overlap(first, second, lag / prints.rate, *compared)
+            for lag in lags
+            if (compared := _compare(one, other, lag, prints.rate)) is not None
+        ]
     return found
 
 
-def covered_share(prints: Sequence[WaveformPrint], overlaps: Sequence[Overlap], clip: int, other: int) -> float:
+def covered_share(prints: Prints, overlaps: Sequence[Overlap], clip: int, other: int) -> float:
     """Share of the sound of ``clip`` that is in ``other``, at any of their ``overlaps``."""
-    if len(prints[clip].samples) == 0:
-        return float(len(prints[other].samples) == 0)
-    power = np.square(prints[clip].samples.astype(np.float32)).sum(axis=1)
+    if prints.lengths[clip] == 0:
+        return float(prints.lengths[other] == 0)
+    power = np.square(np.abs(prints.samples(clip)))
     covered = np.zeros(len(power), np.bool_)
     for overlap in overlaps:
         if {overlap.first, overlap.second} == {clip, other}:
-            lag = round((overlap.lag_s if overlap.first == clip else -overlap.lag_s) * prints[clip].rate)
-            covered[max(lag, 0) : max(len(prints[other].samples) + lag, 0)] = True
+            lag = round((overlap.lag_s if overlap.first == clip else -overlap.lag_s) * prints.rate)
+            covered[max(lag, 0) : max(prints.lengths[other] + lag, 0)] = True
     return float(power[covered].sum() / max(power.sum(), 1e-9))
 
 
-def copies(prints: Sequence[WaveformPrint], overlaps: Sequence[Overlap], order: Sequence[int]) -> dict[int, int]:
+def copies(prints: Prints, overlaps: Sequence[Overlap], order: Sequence[int]) -> dict[int, int]:
     """Clip -> the clip it is a copy of, for all whose sound is in another to :data:`WHOLE`.
 
     Of clips that are copies of each other the first in ``order`` is the one that the others are copies of.
@@ -121,12 +122,12 @@ def connected(count: int, pairs: Sequence[tuple[int, int]]) -> Integers:
     return np.array([root(one) for one in range(count)], np.int64)
 
 
-def _candidates(prints: Sequence[WaveformPrint]) -> Iterator[tuple[tuple[int, int], list[int]]]:
+def _candidates(prints: Prints) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Pairs of clips with the lags, in samples, at which an anchor of both and what is near it are alike."""
-    vectors = np.concatenate([one.vectors for one in prints])
-    clip = np.repeat(np.arange(len(prints)), [len(one.anchors) for one in prints])
-    place = np.concatenate([one.anchors for one in prints])
-    first, second = (np.concatenate(side) for side in zip(*_matches(vectors, clip), strict=True))
+    if len(prints) < 2:
+        return
+    clip, place, vectors = prints.anchors()
+    first, second = (np.concatenate(side) for side in zip(_NO_MATCHES, *_matches(vectors, clip), strict=True))
     alike = _correlation_near(prints, clip, place, first, second)
     good = alike >= ALIKE
     first, second, alike = first[good], second[good], alike[good]
@@ -140,46 +141,43 @@ def _candidates(prints: Sequence[WaveformPrint]) -> Iterator[tuple[tuple[int, in
     yield from pairs.items()
 
 
-def _matches(vectors: Array, clip: Integers) -> Iterator[tuple[Integers, Integers]]:
+_NO_MATCHES = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def _matches(vectors: npt.NDArray[np.float16], clip: Integers) -> Iterator[tuple[Integers, Integers]]:
     """Anchors of different clips, the first of the earlier clip, whose vectors are alike."""
-    rows = max(CELLS // len(vectors), 1)
-    for start in range(0, len(vectors), rows):
-        products = vectors[start : start + rows] @ vectors[start:].T
-        first, second = np.divmod(np.flatnonzero(products >= ALIKE), len(vectors) - start)
-        different = clip[start + first] < clip[start + second]
-        first, second = first[different], second[different]
-        if len(first) > MOST_MATCHES:
-            best = np.argpartition(-products[first, second], MOST_MATCHES)[:MOST_MATCHES]
-            first, second = first[best], second[best]
-        yield start + first, start + second
+    for start in range(0, len(vectors), ROWS):
+        rows = vectors[start : start + ROWS].astype(np.float32)
+        for begin in range(start, len(vectors), COLUMNS):
+            columns = vectors[begin : begin + COLUMNS].astype(np.float32)
+            products = (rows @ columns.T).ravel()
+            found = np.flatnonzero(products >= ALIKE)
+            first, second = np.divmod(found, len(columns))
+            different = clip[start + first] < clip[begin + second]
+            first, second, found = first[different], second[different], found[different]
+            if len(found) > MOST_MATCHES:
+                best = np.argpartition(-products[found], MOST_MATCHES)[:MOST_MATCHES]
+                first, second = first[best], second[best]
+            yield start + first, begin + second
 
 
-def _correlation_near(
-    prints: Sequence[WaveformPrint], clip: Integers, place: Integers, first: Integers, second: Integers
-) -> Array:
+def _correlation_near(prints: Prints, clip: Integers, place: Integers, first: Integers, second: Integers) -> Array:
     """Magnitude of the correlation of two clips' waveforms around their anchors ``first`` and ``second`` ``[m]``."""
-    half = int(NEAR_S * prints[0].rate)
-    gap = np.zeros((half, 2), np.int8)
-    joined = np.concatenate([part for one in prints for part in (gap, one.samples)] + [gap])
-    starts = np.cumsum([half] + [len(one.samples) + half for one in prints])[:-1]
-    at = starts[clip] + place
-    around = np.arange(-half, half + 1)
+    half = int(NEAR_S * prints.rate)
     out = np.zeros(len(first), np.float32)
-    chunk = CELLS // (8 * len(around))
-    for start in range(0, len(first), chunk):
-        part = slice(start, start + chunk)
-        one, other = (_complex(joined[at[side[part]][:, None] + around]) for side in (first, second))
+    for start in range(0, len(first), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        one, other = (prints.around(clip[side[part]], place[side[part]], half) for side in (first, second))
         both = np.abs(np.einsum("mt,mt->m", one.conj(), other))
         power = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
         out[part] = both / np.maximum(power, 1e-9)
     return out
 
 
-def _compare(first: WaveformPrint, second: WaveformPrint, lag: int) -> tuple[float, float, float] | None:
+def _compare(one: Complex, other: Complex, lag: int, rate: float) -> tuple[float, float, float] | None:
     """Correlation over the overlap, and each clip's share in it; None where they are not alike there."""
-    one, other = _complex(first.samples), _complex(second.samples)
     start, end = max(0, lag), min(len(one), len(other) + lag)
-    if end - start < LEAST_OVERLAP_S * first.rate:
+    if end - start < LEAST_OVERLAP_S * rate:
         return None
     best, shares = 0.0, (0.0, 0.0)
     for shift in (lag - 1, lag, lag + 1):  # the maximum lies between two samples
@@ -191,8 +189,4 @@ def _compare(first: WaveformPrint, second: WaveformPrint, lag: int) -> tuple[flo
             best = correlation
             shares = powers[0] / float(np.vdot(one, one).real), powers[1] / float(np.vdot(other, other).real)
     sounding = min(shares[0] * len(one), shares[1] * len(other))  # what is silent cannot be compared
-    return (best, *shares) if best >= ALIKE and sounding >= LEAST_OVERLAP_S * first.rate / 2 else None
-
-
-def _complex(parts: npt.NDArray[np.int8]) -> Complex:
-    return np.ascontiguousarray(parts, np.float32).view(np.complex64)[..., 0]
+    return (best, *shares) if best >= ALIKE and sounding >= LEAST_OVERLAP_S * rate / 2 else None

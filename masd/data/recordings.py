@@ -12,8 +12,8 @@ from masd.config import DataSettings
 from masd.data.clips import NO_ATTRIBUTE
 from masd.data.copies import Overlap, connected, copies, find_overlaps
 from masd.data.names import split_attributes
+from masd.data.prints import Prints
 from masd.data.similarity import similar
-from masd.data.waveform_print import WaveformPrint
 from masd.errors import MasdError
 
 LOSSY_SUFFIXES = frozenset({".mp2", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma"})
@@ -24,7 +24,7 @@ PATTERN, SIMILARITY = "pattern:", "similarity"
 
 
 def add_recordings(
-    clips: pd.DataFrame, prints: Sequence[WaveformPrint], settings: DataSettings, spectra: Sequence[Array] = ()
+    clips: pd.DataFrame, prints: Prints, settings: DataSettings, spectra: Sequence[Array] = ()
 ) -> pd.DataFrame:
     """The clip table with three columns more; ``prints`` are those of its rows, and so are ``spectra``
     (:func:`~masd.data.similarity.half_spectra`), which only ``data.group_by=similarity`` needs.

@@ -23,6 +23,7 @@ from masd.data.check.content import HeardClip, content_findings, heard_of
 from masd.data.check.findings import Finding, of_level
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
+from masd.data.prints import Prints
 from masd.data.recordings import SIMILARITY, add_recordings, copies_note
 from masd.data.similarity import half_spectra
 from masd.data.waveform_print import WaveformPrint
@@ -137,7 +138,7 @@ def build_store(
     log_mel, unfiltered = LogMel(audio, cutoff), LogMel(audio, 0.0)
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
     rows: list[dict[str, Any]] = []
-    prints: list[WaveformPrint] = []
+    prints = Prints()
     spectra: list[Array] = []
     facts: list[HeardClip] = []
     skipped: list[str] = []
@@ -163,7 +164,7 @@ def build_store(
                 heard.append(frames)
                 if plain is not None:
                     plain.append(unfiltered(recording.samples))
-                prints.append(WaveformPrint.of(recording.samples, settings.audio.sample_rate))
+                prints.add(WaveformPrint.of(recording.samples, settings.audio.sample_rate))
                 if settings.data.group_by == SIMILARITY:
                     spectra.append(half_spectra(recording.samples))
                 if clip.split != "test":

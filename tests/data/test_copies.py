@@ -11,6 +11,7 @@ import soxr
 
 from masd.audio import decode
 from masd.data.copies import Overlap, connected, copies, covered_share, find_overlaps
+from masd.data.prints import Prints
 from masd.data.waveform_print import WaveformPrint
 
 RATE = 16_000
@@ -30,8 +31,11 @@ def machine(seed: int, seconds: float = 3.0) -> Samples:
     return np.asarray(0.03 * sound, np.float32)
 
 
-def prints(clips: list[Samples]) -> list[WaveformPrint]:
-    return [WaveformPrint.of(clip, RATE) for clip in clips]
+def prints(clips: list[Samples], rate: int = RATE) -> Prints:
+    found = Prints()
+    for clip in clips:
+        found.add(WaveformPrint.of(clip, rate))
+    return found
 
 
 def through(container: str, subtype: str, rate: int = RATE) -> Callable[[Samples], Samples]:
@@ -108,10 +112,10 @@ def test_most_overlaps_of_half_a_second_are_found() -> None:
 
 
 def test_a_part_is_a_copy_of_the_whole_but_not_the_other_way_round() -> None:
-    part, whole = prints([machine(0)[8_000:30_000], machine(0)])
-    overlaps = find_overlaps([part, whole])
-    assert copies([part, whole], overlaps, [1, 0]) == {0: 1}
-    assert copies([part, whole], overlaps, [0, 1]) == {}
+    part_and_whole = prints([machine(0)[8_000:30_000], machine(0)])
+    overlaps = find_overlaps(part_and_whole)
+    assert copies(part_and_whole, overlaps, [1, 0]) == {0: 1}
+    assert copies(part_and_whole, overlaps, [0, 1]) == {}
 
 
 def test_recordings_of_one_machine_are_no_copies() -> None:
@@ -140,7 +144,7 @@ def test_clips_of_any_length_have_a_print(samples: int) -> None:
 @pytest.mark.parametrize("rate", [1_000, 4_000, 44_100])
 def test_any_rate_of_the_model(rate: int) -> None:
     slow = [np.asarray(noise(8 * rate + n)[n:], np.float32) for n in (0, 1234)]
-    (overlap,) = find_overlaps([WaveformPrint.of(clip, rate) for clip in slow])
+    (overlap,) = find_overlaps(prints(slow, rate))
     assert overlap.lag_s == pytest.approx(1234 / rate, abs=0.002)
 
 

@@ -17,6 +17,7 @@ from masd.data.check.content import HeardClip, content_findings, heard_of
 from masd.data.check.findings import Finding, counted, some
 from masd.data.clips import Clip
 from masd.data.folders import MachineData
+from masd.data.prints import Prints
 from masd.data.recordings import SIMILARITY, add_recordings, heard_in_training_note
 from masd.data.similarity import half_spectra
 from masd.data.waveform_print import WaveformPrint
@@ -49,7 +50,8 @@ def scan(data: MachineData, settings: Settings, progress: Progress | None = None
     """
     audio = settled(settings.audio, data)
     heard: list[HeardClip] = []
-    prints: list[WaveformPrint] = []
+    prints = Prints()
+    sounding: list[HeardClip] = []
     spectra: list[Array] = []
     unreadable: dict[str, str] = {}
     for number, (clip, found) in enumerate(_decoded(data.clips, audio, settings.data), start=1):
@@ -57,18 +59,17 @@ def scan(data: MachineData, settings: Settings, progress: Progress | None = None
             unreadable[clip.path.relative_to(data.folder).as_posix()] = found
         else:
             heard.append(found[0])
-            prints.append(found[1])
-            spectra.append(found[2])
+            if not found[0].heard.silent:  # silent ones are no copies
+                sounding.append(found[0])
+                prints.add(found[1])
+                spectra.append(found[2])
         if progress:
             progress(number, len(data.clips), data.machine_type)
     findings = [*_unreadable(unreadable, len(data.clips)), *content_findings(heard, audio, data.layout)]
-    sounding = [number for number, one in enumerate(heard) if not one.heard.silent]  # silent ones are no copies
     if not sounding:
         return Scan(audio, tuple(heard), unreadable, {}, (), 0, tuple(findings))
-    rows = [vars(heard[n].clip) | vars(heard[n].heard) for n in sounding]
-    table = add_recordings(
-        pd.DataFrame(rows), [prints[n] for n in sounding], settings.data, [spectra[n] for n in sounding]
-    )
+    rows = [vars(one.clip) | vars(one.heard) for one in sounding]
+    table = add_recordings(pd.DataFrame(rows), prints, settings.data, spectra)
     copies = table[table["copy_of"] != ""]
     training = table[(table["split"] == "train") & (table["kind"] == "noisy")]
     sizes = training["recording"].value_counts().tolist()

@@ -1,0 +1,71 @@
+"""The waveform prints of a data set's clips, most of them on disk: a thousand clips of ten seconds are 80 MB."""
+
+import mmap
+import tempfile
+
+import numpy as np
+import numpy.typing as npt
+
+from masd.arrays import Integers
+from masd.data.waveform_print import WaveformPrint
+
+MARGIN = 2048
+"""Zeros written around each clip, so that whoever looks around an anchor never meets another clip."""
+
+
+class Prints:
+    """Prints of clips in the order in which they are added.
+
+    Anchors and what is around them are kept in memory, as half-precision numbers; the waveforms are in a temporary
+    file without a name, and only those that are looked at are read.
+    """
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self.lengths: list[int] = []
+        self._anchors: list[Integers] = []
+        self._vectors: list[npt.NDArray[np.float16]] = []
+        self._starts: list[int] = []
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed, and so removed, with this object
+        self._file.write(bytes(2 * MARGIN))
+        self._end = MARGIN
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def add(self, one: WaveformPrint) -> None:
+        self.rate = one.rate
+        self.lengths.append(len(one.samples))
+        self._anchors.append(one.anchors)
+        self._vectors.append(one.vectors.astype(np.float16))
+        self._starts.append(self._end)
+        self._file.write(one.samples.tobytes() + bytes(2 * MARGIN))
+        self._end += len(one.samples) + MARGIN
+
+    def anchors(self) -> tuple[Integers, Integers, npt.NDArray[np.float16]]:
+        """Of all clips: the clip ``[k]``, the place in it ``[k]`` and the vector ``[k, d]`` of each anchor."""
+        clip = np.repeat(np.arange(len(self)), [len(places) for places in self._anchors])
+        return clip, np.concatenate(self._anchors), np.concatenate(self._vectors)
+
+    def samples(self, clip: int) -> npt.NDArray[np.complex64]:
+        """The complex amplitude of a clip ``[n]``."""
+        self._file.flush()
+        wanted = np.empty((self.lengths[clip], 2), np.int8)
+        self._file.seek(2 * self._starts[clip])
+        self._file.readinto(wanted.data)
+        self._file.seek(0, 2)
+        return _complex(wanted)
+
+    def around(self, clip: Integers, place: Integers, half: int) -> npt.NDArray[np.complex64]:
+        """What is within ``half`` samples of places ``[m]`` in clips ``[m]``: ``[m, 2 half + 1]``, zero outside."""
+        self._file.flush()
+        offsets = np.arange(-min(half, MARGIN), min(half, MARGIN) + 1)
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            joined = np.frombuffer(mapped, np.int8).reshape(-1, 2)
+            found = joined[(np.asarray(self._starts)[clip] + place)[:, None] + offsets]
+            del joined  # or the map cannot be closed
+        return _complex(found)
+
+
+def _complex(parts: npt.NDArray[np.int8]) -> npt.NDArray[np.complex64]:
+    return np.ascontiguousarray(parts, np.float32).view(np.complex64)[..., 0]
