@@ -91,7 +91,6 @@ def soak(model: BenchModel, clips: int) -> bool:
         happened: list[str] = []
         ended = threading.Event()
         with running_server(
-            [registry.fetch(MACHINE, "1")],
             log_folder=root / "spool",
             log_url=str(root / "log"),
             registry=registry,

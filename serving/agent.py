@@ -1,228 +1,146 @@
 """The model agent: keeps one TorchServe at the versions that the registry's production pointers name.
 
-It asks TorchServe what is loaded, so it may start, end and start again at any time. A new version is fetched and
-verified, loaded beside the one that serves, scores a clip, and only then becomes the default; the one before stays
-loaded, so that a rollback is a matter of one request. Whatever fails, what serves goes on serving.
+It asks TorchServe what is loaded, so it may start, end and start again at any time. One loop reads the pointers; each
+machine has a loop of its own (:mod:`serving.follower`), so what hangs or fails at one machine keeps no other waiting.
 """
 
-import shutil
 import sys
 import threading
-import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any
 
-from masd.errors import MasdError
-from masd.files import replacing_file
-from masd.registry.registry import Registry
-from serving.archive import archive, is_archive_of
-from serving.client import ScoringClient
-from serving.torchserve.management import Loaded, Management
-from serving.torchserve.readiness import probe_clip
-from serving.worker.inference_log import PROBE_PREFIX
+from masd.errors import MasdError, one_line
+from masd.storage.protocol import StoreError
+from serving.background import Loop, Loops
+from serving.follower import Follower, Plant
 
-LOAD_SECONDS = 180.0
-PROBE_SECONDS = 30.0
-POLL_SECONDS = 0.5
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 3600.0
-
-
-class WorkerLog(Protocol):
-    """Where the workers of a TorchServe say why they do not load."""
-
-    def forget_failures(self) -> None:
-        """Look only at what is said from now on."""
-
-    def load_failure(self) -> str | None:
-        """The reason, in one line, or None."""
-
-
-@dataclass
-class MachineStatus:
-    """Of one machine: the version its pointer names, the one that serves, and what keeps them apart."""
-
-    wanted: str
-    serving: str | None = None
-    problem: str | None = None
-    served: bool = False
-    tries: int = 0
-    retry_at: float = 0.0
-
-    def move(self, wanted: str) -> None:
-        """The pointer names another version now, which gets a try of its own at once."""
-        if wanted != self.wanted:
-            self.wanted, self.problem, self.tries, self.retry_at = wanted, None, 0, 0.0
+STEP_SECONDS = 2.0
+"""Between two looks at what TorchServe has loaded for a machine."""
 
 
 class ModelAgent:
-    """Follows ``registry`` for the TorchServe behind ``management``, whose model store is the folder ``store``."""
+    """Follows the registry of ``plant``; every loop that it starts is one of ``loops``."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        management: Management,
-        inference: ScoringClient,
-        store: Path,
-        *,
-        worker_log: WorkerLog | None = None,
-    ) -> None:
-        """:param worker_log: ends the wait for a model that does not load before time is up."""
-        self._registry = registry
-        self._management = management
-        self._inference = inference
-        self._store = store
-        self._worker_log = worker_log
-        self._stop = threading.Event()
-        self._machines: dict[str, MachineStatus] = {}
-        self._scored: set[tuple[str, str]] = set()
+    def __init__(self, plant: Plant, loops: Loops) -> None:
+        self._plant = plant
+        self._loops = loops
+        self._machines: dict[str, Follower] = {}
+        self._running: dict[str, Loop] = {}
+        self._unreadable: dict[str, str] = {}
         self._registry_problem = "not asked yet"
-        self._was_ready = False
+        self._begun = False
+        self._starting = threading.Lock()
+
+    @property
+    def machines(self) -> dict[str, Follower]:
+        """All machines that have had a production pointer since the start."""
+        return dict(self._machines)
+
+    @property
+    def serving(self) -> dict[str, str]:
+        """Machine -> the version that serves it, of those that are served."""
+        return {name: machine.serving for name, machine in sorted(self.machines.items()) if machine.serving}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Machine -> why the version that it should have does not serve."""
+        problems = {name: machine.problem for name, machine in self.machines.items() if machine.problem}
+        return {**self._unreadable, **problems}
 
     @property
     def ready(self) -> bool:
-        """Whether every machine in production has a version that serves, after it scored a clip.
+        """Whether something serves, and every machine does that ever has, after it scored a clip.
 
-        One bad promotion must not take every replica out of service. So a machine that serves an older version,
-        because the newest does not load, is ready; and once all were ready, a new machine counts from when it serves.
+        One bad promotion or one machine that cannot be loaded must not take a replica out of service: a machine counts
+        from when a version has served it, and one that serves an older version than it should is served.
         """
-        counted = [machine for machine in self._machines.values() if machine.served or not self._was_ready]
+        counted = [machine for machine in self.machines.values() if machine.served]
         return bool(counted) and all(machine.serving is not None for machine in counted)
+
+    @property
+    def settled(self) -> bool:
+        """Whether each machine serves its version or has said why it does not."""
+        return all(machine.settled for machine in self.machines.values())
 
     def status(self) -> dict[str, Any]:
         """For people: what serves, what should, and why not."""
-        machines = {
-            name: {"wanted": machine.wanted, "serving": machine.serving, "problem": machine.problem}
-            for name, machine in sorted(self._machines.items())
-        }
+        machines = {name: machine.status() for name, machine in sorted(self.machines.items())}
+        for name, problem in self._unreadable.items():
+            machines.setdefault(name, {"wanted": None, "serving": None, "problem": problem})
         return {"ready": self.ready, "models": machines, "registry": self._registry_problem or "read"}
 
-    def run(self, seconds: float, stop: threading.Event) -> None:
-        """Take a step every ``seconds`` until ``stop`` is set, which ends a step that waits too."""
-        self._stop = stop
-        while not self._stop.is_set():
-            self.step()
-            self._stop.wait(seconds)
+    def loop(self, seconds: float) -> Loop:
+        """The loop that reads the pointers every ``seconds`` and wakes the machines whose pointer has moved."""
+        return Loop("registry", self.look, seconds)
+
+    def begin(self) -> None:
+        """TorchServe is there: give each machine its loop, and from now on each that is new."""
+        self._begun = True
+        self._start([])
+
+    def look(self) -> None:
+        """Read the pointers, once.
+
+        :raises MasdError: the registry cannot be read; what is loaded goes on serving.
+        """
+        moved = self._read()
+        if self._begun:
+            self._start(moved)
 
     def step(self) -> None:
-        """Read the pointers and bring each machine to its version; says each new problem in one line."""
+        """Read the pointers and bring each machine to its version, one after the other, in this thread."""
+        with suppress(MasdError):
+            self._read()
+        for machine in self.machines.values():
+            machine.step()
+
+    def stop(self) -> None:
+        """End every wait and every loop; does not wait for the steps that are being taken."""
+        for machine in self.machines.values():
+            machine.stop()
+        for loop in list(self._running.values()):
+            loop.stop(0.0)
+
+    def _start(self, moved: list[str]) -> None:
+        with self._starting:
+            for name in self.machines.keys() - self._running.keys():
+                self._running[name] = self._loops.start(Loop(name, self._machines[name].step, STEP_SECONDS))
+        for name in moved:
+            self._running[name].wake()
+
+    def _read(self) -> list[str]:
+        """Ask the registry; the machines whose pointer has moved."""
+        moved = []
         try:
-            for machine in self._registry.machines():
-                version = self._registry.channel(machine, "production")
-                if version is not None:
-                    self._machines.setdefault(machine, MachineStatus(version)).move(version)
-            self._registry_problem = ""
-        except (MasdError, OSError) as error:
-            if self._registry_problem != str(error):
-                self._say(f"registry: {error}; what is loaded goes on serving")
-            self._registry_problem = str(error)
-        for machine, status in list(self._machines.items()):
-            if self._stop.is_set():
-                return
-            self._follow(machine, status)
-            status.served = status.served or status.serving is not None
-        self._was_ready = self._was_ready or self.ready
+            for name in self._plant.registry.machines():
+                if self._read_pointer(name):
+                    moved.append(name)
+        except Exception as error:
+            self._registry_problem = one_line(error) or type(error).__name__
+            loaded = "; what is loaded goes on serving" if self._begun else ""
+            raise MasdError(f"{self._registry_problem}{loaded}") from error
+        self._registry_problem = ""
+        return moved
 
-    def _follow(self, machine: str, status: MachineStatus) -> None:
+    def _read_pointer(self, name: str) -> bool:
+        """Whether the pointer of a machine has moved. What only this one's reading meets is said, and no other's.
+
+        :raises StoreError: the store cannot be reached.
+        """
+        problem = ""
+        moved = False
         try:
-            loaded = self._management.loaded(machine)
-            self._scored -= {key for key in self._scored if key[0] == machine and key[1] not in loaded}
-            status.serving = self._serving(machine, loaded)
-        except (MasdError, OSError) as error:
-            if status.problem is not None:  # not the first time: a server under load may be late once
-                status.serving = None
-            self._tell(machine, status, str(error))
-            return
-        if status.serving == status.wanted:
-            status.problem, status.tries = None, 0
-        elif time.monotonic() >= status.retry_at:
-            self._upgrade(machine, status, loaded)
-
-    def _upgrade(self, machine: str, status: MachineStatus, loaded: dict[str, Loaded]) -> None:
-        try:
-            self._deploy(machine, status.wanted, loaded)
-        except (MasdError, OSError) as error:
-            self._tell(machine, status, str(error))
-            status.retry_at = time.monotonic() + min(FIRST_RETRY_SECONDS * 2.0**status.tries, LONGEST_RETRY_SECONDS)
-            status.tries += 1
-            return
-        self._say(
-            f"{machine}: version {status.wanted} serves" + (f", after {status.serving}" if status.serving else "")
-        )
-        status.serving, status.problem, status.tries = status.wanted, None, 0
-
-    def _tell(self, machine: str, status: MachineStatus, problem: str) -> None:
-        """Say a problem, unless it is the one that was said last or only part of being stopped."""
-        if problem != status.problem and not self._stop.is_set():
-            now = f"version {status.serving} goes on serving" if status.serving else "nothing serves it"
-            self._say(f"{machine}: version {status.wanted} is not served: {problem}; {now}")
-        status.problem = problem
-
-    def _serving(self, machine: str, loaded: dict[str, Loaded]) -> str | None:
-        """The default version, if it has a worker and has scored a clip."""
-        default = next((entry for entry in loaded.values() if entry.default), None)
-        if default is None or not default.ready:
-            return None
-        self._probe(machine, default.version)
-        return default.version
-
-    def _deploy(self, machine: str, version: str, loaded: dict[str, Loaded]) -> None:
-        serving = next((entry.version for entry in loaded.values() if entry.default), None)
-        try:
-            if version not in loaded:
-                self._management.register(self._archive(machine, version))
-            self._wait_for_worker(machine, version)
-            self._probe(machine, version)
-            self._management.set_default(machine, version)
-        except (MasdError, OSError):
-            self._unload(machine, version)
+            version = self._plant.registry.channel(name, "production")
+            if version is not None:
+                moved = self._machines.setdefault(name, Follower(name, self._plant)).move(version)
+        except StoreError:
             raise
-        for other in set(loaded) - {version, serving}:
-            self._unload(machine, other)
-
-    def _archive(self, machine: str, version: str) -> str:
-        """Put the verified archive into the model store; its name there."""
-        bundle = self._registry.fetch(machine, version)
-        name = f"{machine}-{version}.mar"
-        ready = bundle / f"{machine}.mar"
-        if is_archive_of(ready, bundle):
-            with replacing_file(self._store / name) as staged:
-                shutil.copyfile(ready, staged)
+        except Exception as error:  # a damaged pointer, a folder that is no machine's
+            problem = f"{type(error).__name__}: {error}" if not isinstance(error, MasdError) else str(error)
+        if problem and problem != self._unreadable.get(name):
+            print(f"masd agent: {name}: {problem}; what is loaded goes on serving", file=sys.stderr, flush=True)
+        if problem:
+            self._unreadable[name] = problem
         else:
-            archive(bundle, self._store / name)
-        return name
-
-    def _wait_for_worker(self, machine: str, version: str) -> None:
-        if self._worker_log is not None:
-            self._worker_log.forget_failures()
-        deadline = time.monotonic() + LOAD_SECONDS
-        while not self._stop.is_set():
-            entry = self._management.loaded(machine).get(version)
-            if entry is not None and entry.ready:
-                return
-            if self._worker_log is not None and (reason := self._worker_log.load_failure()):
-                raise MasdError(f"it does not load: {reason}")
-            if time.monotonic() > deadline:
-                raise MasdError(f"it has no worker after {LOAD_SECONDS:g} s")
-            self._stop.wait(POLL_SECONDS)
-        raise MasdError("stopped")
-
-    def _probe(self, machine: str, version: str) -> None:
-        """Have the version score a clip, once."""
-        if (machine, version) in self._scored:
-            return
-        answer = self._inference.score(machine, probe_clip(), request_id=PROBE_PREFIX, version=version)
-        if answer["model_version"] != version:
-            raise MasdError(f"version {version} answers as version {answer['model_version']}")
-        self._scored.add((machine, version))
-
-    def _unload(self, machine: str, version: str) -> None:
-        self._scored.discard((machine, version))
-        try:
-            self._management.unregister(machine, version)
-            (self._store / f"{machine}-{version}.mar").unlink(missing_ok=True)
-        except (MasdError, OSError) as error:
-            self._say(f"{machine}: version {version} cannot be unloaded: {error}")
-
-    def _say(self, line: str) -> None:
-        print(f"masd agent: {line}", file=sys.stderr, flush=True)
+            self._unreadable.pop(name, None)
+        return moved

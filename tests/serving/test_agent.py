@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from raw_http import call, management_key
 
 from masd.bundle.bundle import load_bundle
 from masd.config import Settings
@@ -77,9 +78,8 @@ def plant(
     plant = Plant(registry, bundles, folder / "log")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASD_TOKEN", TOKEN)
-        patch.setattr("serving.agent.FIRST_RETRY_SECONDS", 5.0)
+        patch.setattr("serving.follower.FIRST_RETRY_SECONDS", 5.0)
         with running_server(
-            [registry.fetch(MACHINE, "1")],
             host="0.0.0.0",
             auth="static",
             registry=registry,
@@ -193,7 +193,7 @@ def test_a_broken_version_never_becomes_default_and_is_said_once(
     said = [line for line in capsys.readouterr().err.splitlines() if "is not served" in line]
     assert len(said) == len(set(said)) == 3
     assert all("version 1 goes on serving" in line for line in said)
-    loaded = httpx.get(f"{plant.server.management_url}/models/{MACHINE}/all", trust_env=False).json()
+    loaded = call(plant.server.management_url, "GET", f"/models/{MACHINE}/all", headers=management_key(plant.server)).items
     assert {entry["modelVersion"] for entry in loaded} <= {"1", "2"}
 
 
@@ -287,7 +287,7 @@ def test_a_killed_worker_loses_no_record_of_an_answered_clip(plant: Plant, wav: 
     with ThreadPoolExecutor(3) as pool:
         callers = [pool.submit(call, first) for first in range(3)]
         _wait(lambda: len(answered) >= 20)
-        (model,) = httpx.get(f"{plant.server.management_url}/models/{MACHINE}", trust_env=False).json()
+        (model,) = call(plant.server.management_url, "GET", f"/models/{MACHINE}", headers=management_key(plant.server)).items
         psutil.Process(model["workers"][0]["pid"]).send_signal(signal.SIGKILL)
         at_kill = len(answered)
         _wait(lambda: len(answered) >= at_kill + 20)

@@ -20,6 +20,8 @@ from typing import Any
 import psutil
 import pytest
 
+from raw_http import call, management_key
+
 from masd.bundle.bundle import load_bundle
 from masd.errors import MasdError
 from masd.files import sha256
@@ -155,9 +157,9 @@ def test_listens_on_loopback_only_and_takes_no_models_from_outside(server: Runni
     (own,) = [found for found in doors if port in [door.port for door in found]]  # other tests have servers too
     assert len(own) == 5
     assert {door.ip.removeprefix("::ffff:") for door in own} == {"127.0.0.1"}
-    connection = http.client.HTTPConnection(server.management_url.removeprefix("http://"))
-    connection.request("POST", f"/models?url={_machine(server)}.mar")
-    assert connection.getresponse().status == 405
+    path = f"/models?url={_machine(server)}.mar"
+    assert call(server.management_url, "POST", path).status == 400  # no key
+    assert call(server.management_url, "POST", path, headers=management_key(server)).status == 405
 
 
 @contextmanager

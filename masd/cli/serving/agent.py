@@ -5,7 +5,7 @@ from pathlib import Path
 
 from masd.cli.common import needs
 from masd.cli.numbers import port
-from masd.cli.serving.following import add_following, following
+from masd.cli.serving.following import add_following, end_at_sigterm, following
 from masd.registry.registry import Registry
 
 
@@ -22,6 +22,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _run(options: argparse.Namespace) -> int:
+    end_at_sigterm()
     with needs("serving"):
         from serving.sidecar import run_agent
 

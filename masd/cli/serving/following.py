@@ -1,6 +1,9 @@
 """Options of what follows a registry and keeps an inference log: the server and the agent."""
 
 import argparse
+import signal
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,12 @@ def add_following(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--log-spool", type=Path, metavar="DIR", help="where records wait on this machine (default: spool in --log)"
     )
+
+
+def end_at_sigterm() -> None:
+    """End at SIGTERM from now on, until something else is done with it: process 1 of a container ignores it else."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
 
 def following(options: argparse.Namespace) -> dict[str, Any]:
