@@ -6,7 +6,6 @@ machine has a loop of its own (:mod:`serving.follower`), so what hangs or fails 
 
 import sys
 import threading
-from contextlib import suppress
 from typing import Any
 
 from masd.errors import MasdError, one_line
@@ -19,9 +18,11 @@ STEP_SECONDS = 2.0
 
 
 class ModelAgent:
-    """Follows the registry of ``plant``; every loop that it starts is one of ``loops``."""
+    """Follows the registry of ``plant``, looked at every ``seconds``; every loop that it starts is one of ``loops``."""
 
-    def __init__(self, plant: Plant, loops: Loops) -> None:
+    def __init__(self, plant: Plant, loops: Loops, seconds: float = 10.0) -> None:
+        self.pointers = Loop("registry", self.look, seconds)
+        """Reads the pointers, and wakes the machines whose pointer has moved."""
         self._plant = plant
         self._loops = loops
         self._machines: dict[str, Follower] = {}
@@ -69,10 +70,6 @@ class ModelAgent:
             machines.setdefault(name, {"wanted": None, "serving": None, "problem": problem})
         return {"ready": self.ready, "models": machines, "registry": self._registry_problem or "read"}
 
-    def loop(self, seconds: float) -> Loop:
-        """The loop that reads the pointers every ``seconds`` and wakes the machines whose pointer has moved."""
-        return Loop("registry", self.look, seconds)
-
     def begin(self) -> None:
         """TorchServe is there: give each machine its loop, and from now on each that is new."""
         self._begun = True
@@ -89,8 +86,7 @@ class ModelAgent:
 
     def step(self) -> None:
         """Read the pointers and bring each machine to its version, one after the other, in this thread."""
-        with suppress(MasdError):
-            self._read()
+        self.pointers.take()
         for machine in self.machines.values():
             machine.step()
 
@@ -117,7 +113,7 @@ class ModelAgent:
                     moved.append(name)
         except Exception as error:
             self._registry_problem = one_line(error) or type(error).__name__
-            loaded = "; what is loaded goes on serving" if self._begun else ""
+            loaded = "; what is loaded goes on serving" if self._machines else ""
             raise MasdError(f"{self._registry_problem}{loaded}") from error
         self._registry_problem = ""
         return moved

@@ -103,7 +103,7 @@ class Follower:
                 continue
             break
         self.served = self.served or self.serving is not None
-        for version in sorted(self._spare - {self.serving, self.wanted}):
+        for version in sorted(self._spare - {self.serving}):
             self._unload(version)
 
     def _follow(self, wanted: str) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,7 +61,8 @@ TOKEN_MINUTES = 60
 class RunningServer:
     """A server that is ready: its addresses, and ``models`` (machine type -> version) as they were then.
 
-    ``not_served`` are those that could not be loaded, and why. ``key_file`` has TorchServe's keys.
+    ``not_served`` are those that could not be loaded, and why. ``key_file`` has TorchServe's keys, ``management`` uses
+    them.
     """
 
     url: str
@@ -70,6 +71,7 @@ class RunningServer:
     grpc_address: str
     models: dict[str, str]
     torchserve: TorchServe
+    management: Management
     key_file: Path
     health: Health
     not_served: dict[str, str] = field(default_factory=dict)
@@ -160,11 +162,13 @@ def running_server(
             first = ScoringClient(addresses.url, LOAD_PROBE_SECONDS, token=keys.inference, retries=0)
             running.callback(first.close)
             plant = Plant(registry, management, first, folder / "models")
-            agent = ModelAgent(plant, health.loops)
+            agent = ModelAgent(plant, health.loops, poll_seconds)
             running.callback(agent.stop)
-            pointers = running.enter_context(in_background(agent.loop(poll_seconds), health.loops, LOOP_SECONDS))
-            _wait_for_pointers(agent, pointers, registry.url, stop)
-        access = Access(registry is not None, TOKEN_MINUTES) if auth == "token" else Access(registry is not None)
+            running.enter_context(in_background(agent.pointers, health.loops, LOOP_SECONDS))
+            _wait_for_pointers(agent, registry.url, stop)
+        access = Access(model_api=registry is not None)
+        if auth == "token":
+            access = replace(access, key_minutes=TOKEN_MINUTES)
         torchserve = health.torchserve = TorchServe(folder, addresses, list(models), max_bytes, log_folder, access)
         running.callback(torchserve.stop)
 
@@ -201,6 +205,7 @@ def running_server(
             addresses.grpc_address,
             fleet.serving,
             torchserve,
+            management,
             keys.path,
             health,
             fleet.problems,
@@ -223,13 +228,13 @@ class Fleet(Protocol):
         """Whether each is in one of them."""
 
 
-def _wait_for_pointers(agent: ModelAgent, pointers: Loop, url: str, stop: threading.Event) -> None:
+def _wait_for_pointers(agent: ModelAgent, url: str, stop: threading.Event) -> None:
     """:raises MasdError: the registry cannot be read, or nothing is in production there."""
-    while pointers.last_success is None and not pointers.problem:
+    while agent.pointers.last_success is None and not agent.pointers.problem:
         if stop.wait(POLL_SECONDS):
             raise StoppedError("stopped before it was ready")
-    if pointers.problem:
-        raise MasdError(pointers.problem)
+    if agent.pointers.last_success is None:
+        raise MasdError(agent.pointers.problem)
     if not agent.machines:
         reasons = "; ".join(f"{name}: {problem}" for name, problem in agent.problems.items())
         raise MasdError(

@@ -52,14 +52,14 @@ def run_agent(
         probing = ScoringClient(inference_url, PROBE_SECONDS, retries=0)
         for opened in (management, client, probing):
             running.callback(opened.close)
-        agent = ModelAgent(Plant(registry, management, client, model_store), health.loops)
+        agent = ModelAgent(Plant(registry, management, client, model_store), health.loops, poll_seconds)
         health.agent = agent
         health.watch = Watch(management, probing, lambda: agent.serving, health.loops)
         running.enter_context(listening(Front(health.status), probe_host, probe_port, "--probe-port"))
         if log_url is not None and log_folder is not None:
             shipping = LogShipper(log_folder, open_store(log_url)).loop()
             health.shipping = running.enter_context(in_background(shipping, health.loops, FINAL_SECONDS))
-        running.enter_context(in_background(agent.loop(poll_seconds), health.loops, LOOP_SECONDS))
+        running.enter_context(in_background(agent.pointers, health.loops, LOOP_SECONDS))
         running.enter_context(in_background(health.watch.loop(), health.loops, LOOP_SECONDS))
         running.callback(health.stop)
         agent.begin()

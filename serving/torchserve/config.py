@@ -134,12 +134,13 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may do what. TorchServe asks for its keys at every door in any case.
+    """Who may do what: ``model_api`` lets the management API load models; a key lasts ``key_minutes``.
 
-    ``model_api`` lets the management API load models; ``key_minutes`` is how long a key lasts.
+    Without ``tokens`` any process of this machine may do what it likes there: for measurements only.
     """
 
     model_api: bool = False
+    tokens: bool = True
     key_minutes: int = 10 * 365 * 24 * 60
 
 
@@ -234,7 +235,7 @@ def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_b
         "enable_envvars_config": "false",
         "enable_model_api": str(access.model_api).lower(),
         # Any process of this machine reaches loopback addresses: without a key it may do nothing there
-        "disable_token_authorization": "false",
+        "disable_token_authorization": str(not access.tokens).lower(),
         "token_expiration_min": access.key_minutes,
         "install_py_dep_per_model": "false",
         "blacklist_env_vars": HIDDEN_VARIABLES,

@@ -19,7 +19,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from raw_http import call, management_key
 
 from masd.bundle.bundle import load_bundle
 from masd.config import Settings
@@ -193,8 +192,7 @@ def test_a_broken_version_never_becomes_default_and_is_said_once(
     said = [line for line in capsys.readouterr().err.splitlines() if "is not served" in line]
     assert len(said) == len(set(said)) == 3
     assert all("version 1 goes on serving" in line for line in said)
-    loaded = call(plant.server.management_url, "GET", f"/models/{MACHINE}/all", headers=management_key(plant.server)).items
-    assert {entry["modelVersion"] for entry in loaded} <= {"1", "2"}
+    assert plant.server.management.loaded(MACHINE).keys() <= {"1", "2"}
 
 
 def _doors(process: psutil.Process) -> set[tuple[str, int]]:
@@ -287,8 +285,8 @@ def test_a_killed_worker_loses_no_record_of_an_answered_clip(plant: Plant, wav: 
     with ThreadPoolExecutor(3) as pool:
         callers = [pool.submit(call, first) for first in range(3)]
         _wait(lambda: len(answered) >= 20)
-        (model,) = call(plant.server.management_url, "GET", f"/models/{MACHINE}", headers=management_key(plant.server)).items
-        psutil.Process(model["workers"][0]["pid"]).send_signal(signal.SIGKILL)
+        (entry,) = (entry for entry in plant.server.management.loaded(MACHINE).values() if entry.default)
+        psutil.Process(entry.pids[0]).send_signal(signal.SIGKILL)
         at_kill = len(answered)
         _wait(lambda: len(answered) >= at_kill + 20)
         stop.set()

@@ -19,7 +19,6 @@ from typing import Any
 
 import psutil
 import pytest
-
 from raw_http import call, management_key
 
 from masd.bundle.bundle import load_bundle

@@ -25,7 +25,7 @@ def _torchserve(folder: Path) -> Iterator[Addresses]:
     """One with an empty model store."""
     (folder / "models").mkdir(parents=True)
     addresses = Addresses.claim("127.0.0.1", 0, 0, 0)
-    server = TorchServe(folder, addresses, [], 10_000_000, None, Access(model_api=True))
+    server = TorchServe(folder, addresses, [], 10_000_000, None, Access(model_api=True, tokens=False))
     try:
         yield addresses
     finally:

@@ -29,13 +29,6 @@ class Answer:
         return value if isinstance(value, dict) else None
 
 
-    @property
-    def items(self) -> list[Any]:
-        """The body as a JSON list."""
-        found: list[Any] = json.loads(self.body)
-        return found
-
-
 def call(url: str, method: str, path: str, body: Any = b"", headers: Headers | None = None) -> Answer:
     """One request on a connection of its own."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=120)
