@@ -5,10 +5,13 @@ import io
 import os
 import re
 import signal
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +21,10 @@ import pytest
 import soundfile
 from raw_http import Answer, call, form_of, machine_of, post, post_json, workers
 
+from serving.front import relay, traffic
 from serving.front.auth import StaticToken
 from serving.front.proxy import Front, listening
+from serving.front.relay import relaying
 from serving.server import MAX_REQUEST_BYTES, RunningServer, running_server
 
 pytestmark = pytest.mark.slow
@@ -74,11 +79,50 @@ def _in_token_mode(at: Any) -> Answer:
         return post(server, at.wav())
 
 
-def _front(at: Any, path: str, headers: dict[str, str], *, alive: bool = True, body: bytes = b"") -> Answer:
+def _front(
+    at: Any, path: str, headers: dict[str, str], *, alive: bool = True, body: bytes = b"", method: str = "POST"
+) -> Answer:
     inference = at.server.url if alive else "http://127.0.0.1:9"
     front = Front(lambda: {"ready": True}, StaticToken(SECRET), inference, "", max_bytes=1_000)
     with listening(front, "127.0.0.1", 0) as url:
-        return call(url, "POST", path.format(machine_of(at.server)), body, headers)
+        return call(url, method, path.format(machine_of(at.server)), body, headers)
+
+
+@contextmanager
+def _relay_to_nobody(*, most: int = 2, **times: float) -> Iterator[str]:
+    """A relay before a listener that answers nothing, with limits that a test reaches."""
+    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        patch.setattr(relay, "Traffic", partial(traffic.Traffic, most))
+        for name, seconds in times.items():
+            patch.setattr(traffic, name, seconds)
+        with relaying(f"http://127.0.0.1:{silent.getsockname()[1]}", "127.0.0.1", 0, drain_seconds=0.1) as url:
+            yield url
+
+
+def _one_more_than_are_let_in(at: Any) -> Answer:
+    with ThreadPoolExecutor(2) as pool, _relay_to_nobody() as url:
+        for _ in range(2):
+            pool.submit(call, url, "POST", "/predictions/fan", at.wav())
+        time.sleep(0.5)
+        return call(url, "POST", "/predictions/fan", at.wav())
+
+
+def _never_answered(at: Any) -> Answer:
+    with _relay_to_nobody(USUAL_SECONDS=0.2) as url:
+        return call(url, "POST", "/predictions/fan", at.wav())
+
+
+def _half_sent(at: Any) -> Answer:
+    with _relay_to_nobody(BODY_SECONDS=0.2) as url:
+        return call(url, "POST", "/predictions/fan", b"half", {"Content-Length": "8"})
+
+
+def _asked_at_the_end(at: Any) -> Answer:
+    with ThreadPoolExecutor(1) as pool:
+        with _relay_to_nobody() as url:
+            waiting = pool.submit(call, url, "POST", "/predictions/fan", at.wav())
+            time.sleep(0.5)
+        return waiting.result()
 
 
 KNOWN = {"Authorization": f"Bearer {SECRET}"}
@@ -156,6 +200,11 @@ CASES: dict[Row, list[Case]] = {
         lambda at: _front(at, "/predictions/{}", {}),
         lambda at: _front(at, "/predictions/{}", {"Authorization": "Bearer another"}),
     ],
+    (408, "too_slow", False): [_half_sent],
+    (503, "busy", False): [_one_more_than_are_let_in],
+    (503, "no_answer", False): [_never_answered],
+    (503, "stopping", False): [_asked_at_the_end],
+    (405, "method_not_allowed", True): [lambda at: _front(at, "/predictions/{}", KNOWN, method="PATCH")],
     (404, "not_found", True): [lambda at: _front(at, "/models/{}", KNOWN)],
     (413, "too_large", True): [lambda at: _front(at, "/predictions/{}", KNOWN, body=bytes(1_001))],
     (503, "not_ready", True): [lambda at: _front(at, "/predictions/{}", KNOWN, alive=False)],

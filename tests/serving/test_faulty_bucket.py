@@ -1,5 +1,7 @@
 """The agent and the log shipper behind a bucket whose proxy misbehaves: they survive it, say it, and lose nothing."""
 
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -96,3 +98,20 @@ def test_a_rollback_after_a_bucket_misbehaved_is_followed(
         assert time.monotonic() - begin < 15
         assert agent.status()["registry"] == "read"
         agent.stop()
+
+
+@pytest.mark.parametrize("command", ["serve", "agent"])
+def test_sigterm_while_a_bucket_says_nothing_ends_it(
+    command: str, proxy: FaultyProxy, s3_url: str, tmp_path: Path
+) -> None:
+    """A handler ends it, and not the signal's default: process 1 of a container has no default."""
+    proxy.mode = "nothing"
+    store = ["--model-store", str(tmp_path), "--probe-port", "0"] if command == "agent" else ["--port", "0"]
+    arguments = [sys.executable, "-m", "masd.cli.main", command, "--registry", s3_url, *store]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        _wait(lambda: proxy.asked > 0 or process.poll() is not None, 60.0)
+        begin = time.monotonic()
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+        assert process.returncode == 0, said
+        assert time.monotonic() - begin < 10
