@@ -61,7 +61,7 @@ class Traffic:
     def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
         self.stopping = False
         """Nothing new is let in."""
-        self.refused: Counter[str] = Counter()
+        self.refused = Counter({refusal.error: 0 for refusal in (BUSY, NO_ANSWER, NOT_READY, SLOW, STOPPING)})
         """Refusals by their ``error``."""
         self._most = most
         self._in_flight: Counter[str] = Counter()

@@ -136,8 +136,12 @@ def test_metrics_of_the_server_itself_are_prometheus_text() -> None:
         'masd_loop_last_success_seconds{Loop="registry"} 12.5',
         'masd_probe_last_answer_seconds{ModelName="fan"} 11.0',
         'masd_refused_total{Reason="busy"} 1',
+        *(
+            f'masd_refused_total{{Reason="{reason}"}} 0'
+            for reason in ("no_answer", "not_ready", "stopping", "too_slow")
+        ),
     ]
-    assert status_metrics({"ready": True}, Traffic()) == ""
+    assert "masd_model_behind" not in status_metrics({"ready": True}, Traffic())
 
 
 def test_other_methods_are_refused_and_head_is_a_probe_too(url: str) -> None:
