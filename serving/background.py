@@ -1,5 +1,6 @@
 """What runs beside a server and ends with it: loops that survive what they meet, and signals that ask for the end."""
 
+import os
 import signal
 import sys
 import threading
@@ -124,9 +125,16 @@ def in_background(loop: Loop, loops: Loops, seconds: float) -> Iterator[Loop]:
 
 @contextmanager
 def set_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set ``stop`` inside the block; outside the main thread signals cannot be caught."""
+    """SIGTERM and SIGINT set ``stop`` inside the block; outside the main thread signals cannot be caught.
+
+    After one of them the process ends with the block: nothing is left to do by then, and what Python does at its end,
+    taking libraries apart, takes seconds on a busy machine.
+    """
+    signalled = False
 
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal signalled
+        signalled = True
         stop.set()
 
     if threading.current_thread() is not threading.main_thread():
@@ -136,6 +144,10 @@ def set_by_signals(stop: threading.Event) -> Iterator[None]:
         for number in (signal.SIGTERM, signal.SIGINT):
             handlers.callback(signal.signal, number, signal.signal(number, handle))
         yield
+    if signalled:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _told(error: Exception) -> str:

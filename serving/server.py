@@ -96,7 +96,7 @@ def serve(bundles: Sequence[Path], *, stop: threading.Event | None = None, **opt
                     if not server.torchserve.running:
                         raise MasdError("TorchServe ended by itself: its last words are on standard error")
         except StoppedError:
-            return
+            pass  # as it was asked to
 
 
 @contextmanager

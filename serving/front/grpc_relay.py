@@ -11,6 +11,7 @@ from masd.errors import MasdError
 from serving.front.traffic import LONGEST_SECONDS, MOST_IN_FLIGHT
 
 SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/"
+STOP_SECONDS = 1.0
 CALLS = tuple(SERVICE + name for name in ("Predictions", "Ping"))
 
 
@@ -57,4 +58,4 @@ def relaying_grpc(address: str, listen_on: str, key: Callable[[], str], max_byte
         try:
             yield
         finally:
-            server.stop(None)
+            server.stop(None).wait(STOP_SECONDS)

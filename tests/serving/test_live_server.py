@@ -235,7 +235,7 @@ def test_a_bundle_whose_files_do_not_fit_never_becomes_ready_and_says_why(tiny_b
     (broken / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     begin = time.monotonic()
     with (
-        pytest.raises(MasdError, match=r"a model does not load: .*do not fit together"),
+        pytest.raises(MasdError, match=r"no model can be served: fan: it does not load: .*do not fit together"),
         running_server([broken]),
     ):
         pass
@@ -256,7 +256,7 @@ def test_an_archive_that_dies_without_a_word_ends_in_an_error_too(tiny_bundle: P
         check=True,
         stderr=subprocess.DEVNULL,
     )
-    with pytest.raises(MasdError, match=r"a model does not load: .*SyntaxError"), running_server([bundle]):
+    with pytest.raises(MasdError, match=r"no model can be served: fan: it does not load: SyntaxError"), running_server([bundle]):
         pass
 
 
