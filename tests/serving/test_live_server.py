@@ -239,7 +239,7 @@ def test_a_bundle_whose_files_do_not_fit_never_becomes_ready_and_says_why(tiny_b
         running_server([broken]),
     ):
         pass
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 100
 
 
 def test_an_archive_that_dies_without_a_word_ends_in_an_error_too(tiny_bundle: Path, tmp_path: Path) -> None:
