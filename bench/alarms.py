@@ -261,7 +261,7 @@ def real_scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
 
     from masd.bundle.bundle import load_bundle
     from masd.config import Settings
-    from masd.data.folders import read_machine
+    from masd.data.folders.machine import read_machine
     from masd.evaluation.scoring import score_recordings
     from masd.lifecycle import steps
 

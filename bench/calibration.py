@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from masd.config import Settings
-from masd.data.folders import list_machines, read_machine
+from masd.data.folders.machine import list_machines, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.detection.fused.detector import fit_fused
 from masd.detection.fused.views import Views, views_of

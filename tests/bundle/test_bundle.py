@@ -17,7 +17,7 @@ from masd.audio import Recording
 from masd.bundle.bundle import load_bundle
 from masd.bundle.manifest import FILES, REVISION, code_version, load_manifest, stamp
 from masd.config import Settings
-from masd.data.folders import read_machine
+from masd.data.folders.machine import read_machine
 from masd.data.machine_name import check_machine_name
 from masd.detection.detectors import Detectors
 from masd.detection.fused.views import Views

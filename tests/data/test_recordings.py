@@ -10,8 +10,8 @@ import soundfile
 
 from masd.bundle.bundle import load_bundle
 from masd.config import Settings
-from masd.data.folders import read_machine
-from masd.data.recordings import copies_note, heard_in_training_note
+from masd.data.folders.machine import read_machine
+from masd.data.recordings.table import copies_note, heard_in_training_note
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
 from masd.lifecycle import steps

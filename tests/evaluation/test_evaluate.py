@@ -17,7 +17,7 @@ from areas_by_hand import mcclish, pairs_won
 
 from masd.bundle.bundle import load_bundle
 from masd.config import ALL_SYSTEMS, Settings
-from masd.data.folders import read_machine
+from masd.data.folders.machine import read_machine
 from masd.data.store import FeatureStore
 from masd.detection.controls import CONTROLS, BaselineAutoEncoder
 from masd.detection.controls import scores as control_scores
