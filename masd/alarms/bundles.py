@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from masd.alarms.calibration import ALL
-from masd.alarms.commissioning import Commissioning
+from masd.alarms.commissioning.commission import Commissioning
 from masd.bundle.manifest import load_manifest, write_manifest
 from masd.config import Settings
 from masd.errors import MasdError

@@ -37,7 +37,7 @@ def _bet(rank: int, size: int) -> Floats:
 @dataclass(frozen=True)
 class Rule:
     """``clips``: at least so many, on average, from one false alarm to the next. ``block``: so many clips in a row are
-    taken as one (:func:`masd.alarms.blocks.block_length`).
+    taken as one (:func:`masd.alarms.commissioning.blocks.block_length`).
 
     :raises MasdError: fewer than 100 clips, or no block.
     """

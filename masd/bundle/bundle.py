@@ -18,9 +18,9 @@ from masd.bundle.manifest import FILES, Manifest, code_version, load_manifest, w
 from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.detection.detectors import Detectors
-from masd.detection.expected_bands import ExpectedBands
 from masd.detection.scorer import Scorer
-from masd.detection.warning_codes import TrainedOn
+from masd.detection.trained_on.expected_bands import ExpectedBands
+from masd.detection.trained_on.warning_codes import TrainedOn
 from masd.errors import MasdError, one_line
 from masd.evaluation.residuals import UsualResidual
 from masd.files import json_text, replacing_folder, sha256

@@ -159,7 +159,7 @@ def thresholds(data: Path, machine: str, settings: Settings, out: Path) -> dict[
     steps.train(out / "features", [machine], settings, out / "network", device="cpu")
     steps.fit_detectors(out / "features", machine, out / "network", settings, out / "bundle")
     detectors = load_bundle(out / "bundle").scorer.detectors
-    typical = {name: float(values[0]) for name, values in detectors.fused.typical.items()}
+    typical = {name: float(values[0]) for name, values in detectors.systems["fused"].typical.items()}
     return {**detectors.thresholds, **typical}
 
 
