@@ -11,7 +11,7 @@ from masd.alarms.calibration import Calibration
 from masd.alarms.events import Event, Kind
 from masd.alarms.evidence import SHIFTS, advance, bets, level, total
 from masd.arrays import Floats
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 State = Literal["normal", "watch", "alarm"]
 
@@ -217,5 +217,5 @@ class Monitor:
             new._block, new._rise_since = content["block"], content["rise_since"]
             new._waiting = [Clip(*clip) for clip in content["waiting"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise MasdError(f"not the state of a machine's alarms ({' '.join(str(error).split())[:160]})") from error
+            raise MasdError(f"not the state of a machine's alarms ({one_line(error, 160)})") from error
         return new

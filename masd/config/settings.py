@@ -283,5 +283,5 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _short(value: object) -> str:
-    text = " ".join(repr(value).split())
+    text = one_line(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."

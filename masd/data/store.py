@@ -28,7 +28,7 @@ from masd.data.recordings.prints import Prints
 from masd.data.recordings.similarity import half_spectra
 from masd.data.recordings.table import add_recordings, copies_note
 from masd.data.recordings.waveform_print import WaveformPrint
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import replacing_folder
 from masd.progress import Progress
 
@@ -84,7 +84,7 @@ class FeatureStore:
                 ),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MasdError(f"{folder}: not a log-mel store ({' '.join(str(error).split())[:160]})") from error
+            raise MasdError(f"{folder}: not a log-mel store ({one_line(error, 160)})") from error
 
     def without_high_pass(self) -> Self:
         """The same clips with frames that were not filtered, which is what the controls are defined on."""
