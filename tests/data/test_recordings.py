@@ -71,6 +71,18 @@ def test_copies_count_once_and_are_named(tmp_path: Path, caplog: pytest.LogCaptu
     assert heard is not None and heard.startswith("1 test clip shares sound") and "x.wav = c.wav" in heard
 
 
+def test_of_copies_the_one_whose_codec_keeps_every_sample_counts(tmp_path: Path) -> None:
+    """Both are ``.wav``: only the decoder knows that the first was compressed."""
+    folder = write(tmp_path / "pump", {f"train/{name}.wav": sound(n) for n, name in enumerate("bcd")})
+    soundfile.write(folder / "train" / "a.wav", sound(0), RATE, subtype="ULAW")
+    assert by_name(stored(folder, tmp_path / "store"), "copy_of") == {
+        "a.wav": "b.wav",
+        "b.wav": "",
+        "c.wav": "",
+        "d.wav": "",
+    }
+
+
 def test_a_folder_without_copies_has_nothing_to_say(tmp_path: Path) -> None:
     store = stored(write(tmp_path / "pump", {f"train/{n}.wav": sound(n) for n in range(4)}), tmp_path / "store")
     assert copies_note(store.clips) is None and heard_in_training_note(store.clips) is None
