@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 from masd.errors import MasdError, one_line
+from masd.registry.registry import Registry
 from masd.storage.protocol import StoreError
 from serving.background import Loop, Loops
 from serving.follower import Follower, Plant
@@ -67,7 +68,8 @@ class ModelAgent:
         """For people: what serves, what should, and why not."""
         machines = {name: machine.status() for name, machine in sorted(self.machines.items())}
         for name, problem in self._unreadable.items():
-            machines.setdefault(name, {"wanted": None, "serving": None, "problem": problem})
+            known = machines.setdefault(name, {"wanted": None, "serving": None, "problem": None})
+            known["problem"] = known["problem"] or problem
         return {"ready": self.ready, "models": machines, "registry": self._registry_problem or "read"}
 
     def begin(self) -> None:
@@ -106,37 +108,37 @@ class ModelAgent:
 
     def _read(self) -> list[str]:
         """Ask the registry; the machines whose pointer has moved."""
-        moved = []
         try:
-            for name in self._plant.registry.machines():
-                if self._read_pointer(name):
-                    moved.append(name)
+            production, problems = _look(self._plant.registry)
         except Exception as error:
             self._registry_problem = one_line(error) or type(error).__name__
             loaded = "; what is loaded goes on serving" if self._machines else ""
             raise MasdError(f"{self._registry_problem}{loaded}") from error
         self._registry_problem = ""
-        return moved
+        for name in sorted(problems.keys() - self._unreadable.keys()):
+            print(f"masd agent: {name}: {problems[name]}", file=sys.stderr, flush=True)
+        self._unreadable = problems
+        return [
+            name
+            for name, version in production.items()
+            if self._machines.setdefault(name, Follower(name, self._plant)).move(version)
+        ]
 
-    def _read_pointer(self, name: str) -> bool:
-        """Whether the pointer of a machine has moved. What only this one's reading meets is said, and no other's.
 
-        :raises StoreError: the store cannot be reached.
-        """
-        problem = ""
-        moved = False
+def _look(registry: Registry) -> tuple[dict[str, str], dict[str, str]]:
+    """The version in production by machine, and by machine why its pointer cannot be read, which stops no other.
+
+    :raises StoreError: the store cannot be reached.
+    """
+    production, problems = dict[str, str](), dict[str, str]()
+    for name in registry.machines():
         try:
-            version = self._plant.registry.channel(name, "production")
-            if version is not None:
-                moved = self._machines.setdefault(name, Follower(name, self._plant)).move(version)
+            version = registry.channel(name, "production")
         except StoreError:
             raise
         except Exception as error:  # a damaged pointer, a folder that is no machine's
-            problem = f"{type(error).__name__}: {error}" if not isinstance(error, MasdError) else str(error)
-        if problem and problem != self._unreadable.get(name):
-            print(f"masd agent: {name}: {problem}; what is loaded goes on serving", file=sys.stderr, flush=True)
-        if problem:
-            self._unreadable[name] = problem
-        else:
-            self._unreadable.pop(name, None)
-        return moved
+            problems[name] = str(error) if isinstance(error, MasdError) else f"{type(error).__name__}: {error}"
+            continue
+        if version is not None:
+            production[name] = version
+    return production, problems

@@ -256,7 +256,8 @@ def test_an_archive_that_dies_without_a_word_ends_in_an_error_too(tiny_bundle: P
         check=True,
         stderr=subprocess.DEVNULL,
     )
-    with pytest.raises(MasdError, match=r"no model can be served: fan: it does not load: SyntaxError"), running_server([bundle]):
+    reason = "no model can be served: fan: it does not load: SyntaxError"
+    with pytest.raises(MasdError, match=reason), running_server([bundle]):
         pass
 
 
