@@ -102,7 +102,6 @@ class Follower:
             except MovedOnError:
                 continue
             break
-        self.served = self.served or self.serving is not None
         for version in sorted(self._spare - {self.serving}):
             self._unload(version)
 
@@ -110,7 +109,9 @@ class Follower:
         try:
             loaded = self._plant.management.loaded(self.machine)
             self._scored &= loaded.keys()
-            self.serving = self._find_serving(loaded)
+            found = self._find_serving(loaded)
+            self.served = self.served or found is not None
+            self.serving = found
             self._late = False
         except MovedOnError:
             raise
@@ -138,6 +139,7 @@ class Follower:
             self.settled = True
             return
         self._say(f"version {wanted} serves" + (f", after {self.serving}" if self.serving else ""))
+        self.served = True
         self.serving, self.problem, self._tries, self.settled = wanted, None, 0, True
 
     def _tell(self, wanted: str, error: Exception) -> None:
