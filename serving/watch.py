@@ -32,6 +32,9 @@ BUSY_SECONDS = 600.0
 IDLE_CPU_SECONDS = 0.02
 """Less than this, between a probe and its time limit, uses who does nothing."""
 
+UNANSWERED_FAILURES = 2
+"""Probes in a row without an answer before those who do nothing are ended: once may be a busy machine's."""
+
 WRONG_FAILURES = 3
 """Probes in a row that are answered by an error before the workers are ended."""
 
@@ -105,7 +108,8 @@ class Probe:
                 self._answered_at = time.monotonic()
                 watch.replace(self.machine, default)
         elif error.status is None:
-            watch.end(_idle(loaded, used) or list(default.pids))
+            if self._failures >= UNANSWERED_FAILURES:
+                watch.end(_idle(loaded, used) or list(default.pids))
         elif error.status == UNAVAILABLE:  # TorchServe starts another worker, but gives up after some minutes
             if not default.pids and self._failures % STARTING_FAILURES == 0:
                 watch.replace(self.machine, default)
