@@ -101,8 +101,8 @@ class Loops:
 
     def start(self, loop: Loop) -> Loop:
         """Start a loop and keep it among them."""
-        self._loops[loop.name] = loop
         loop.start()
+        self._loops[loop.name] = loop
         return loop
 
     def status(self) -> dict[str, dict[str, Any]]:

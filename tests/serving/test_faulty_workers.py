@@ -72,7 +72,8 @@ def _pids(server: RunningServer, machine: str) -> tuple[int, ...]:
 def test_it_serves_what_loads_and_names_what_does_not(server: RunningServer, wav: Callable[..., bytes]) -> None:
     assert server.models == {"bearing": "1", "fan": "1"}
     assert "unreadable pointer" in server.not_served["pump"]
-    assert server.health.status()["ready"]
+    status = server.health.status()
+    assert status["ready"], status
     for machine in server.models:
         assert _score(server, machine, wav())[0] == 200
 
