@@ -156,11 +156,10 @@ def running_server(
         keys = KeyFile(folder / KEY_FILE, addresses.management_url)
         management = Management(addresses.management_url, keys.management)
         client = ScoringClient(addresses.url, PROBE_SECONDS, token=keys.inference, retries=0)
-        running.callback(client.close)
-        running.callback(management.close)
+        first = ScoringClient(addresses.url, LOAD_PROBE_SECONDS, token=keys.inference, retries=0)
+        for opened in (client, first, management):
+            running.callback(opened.close)
         if registry is not None:
-            first = ScoringClient(addresses.url, LOAD_PROBE_SECONDS, token=keys.inference, retries=0)
-            running.callback(first.close)
             plant = Plant(registry, management, first, folder / "models")
             agent = ModelAgent(plant, health.loops, poll_seconds)
             running.callback(agent.stop)
@@ -191,7 +190,7 @@ def running_server(
             health.agent = fleet = agent
             agent.begin()
         else:
-            fleet = Bundles(models, torchserve, management, client)
+            fleet = Bundles(models, torchserve, management, first)
             running.enter_context(in_background(Loop("bundles", fleet.step, POLL_SECONDS), health.loops, LOOP_SECONDS))
         _wait_until_served(fleet, torchserve, begin + seconds, seconds, stop)
         health.watch = Watch(management, client, lambda: fleet.serving, health.loops, torchserve.end_worker)

@@ -13,7 +13,7 @@ from serving.follower import Plant
 from serving.front.proxy import Front, listening
 from serving.health import Health
 from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
-from serving.torchserve.management import Management
+from serving.torchserve.management import KeyFile, Management
 from serving.watch import PROBE_SECONDS, Watch
 
 LOOP_SECONDS = 0.2
@@ -29,6 +29,7 @@ def run_agent(
     *,
     management_url: str,
     inference_url: str,
+    key_file: Path | None = None,
     probe_host: str = "127.0.0.1",
     probe_port: int = 0,
     poll_seconds: float = 10.0,
@@ -39,7 +40,7 @@ def run_agent(
     """Follow the production pointers until SIGTERM, SIGINT or ``stop``.
 
     ``model_store`` is a folder that TorchServe reads too; its model API has to be enabled. ``GET /ready`` at the probe
-    address answers 200 while every machine in production has a version that has scored a clip.
+    address answers 200 while every machine that is served answers. ``key_file`` has TorchServe's keys, where it asks.
 
     :raises MasdError: a port or an address that cannot be used, or a folder of the log that cannot be written.
     """
@@ -47,9 +48,11 @@ def run_agent(
     stop, health = stop or threading.Event(), Health(Loops(), started=True)
     with ExitStack() as running:
         running.enter_context(set_by_signals(stop))
-        management = Management(management_url)
-        client = ScoringClient(inference_url, LOAD_PROBE_SECONDS, retries=0)
-        probing = ScoringClient(inference_url, PROBE_SECONDS, retries=0)
+        keys = KeyFile(key_file, management_url) if key_file is not None else None
+        management = Management(management_url, keys.management if keys else None)
+        key = keys.inference if keys else None
+        client = ScoringClient(inference_url, LOAD_PROBE_SECONDS, token=key, retries=0)
+        probing = ScoringClient(inference_url, PROBE_SECONDS, token=key, retries=0)
         for opened in (management, client, probing):
             running.callback(opened.close)
         agent = ModelAgent(Plant(registry, management, client, model_store), health.loops, poll_seconds)

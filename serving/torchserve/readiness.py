@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from masd.errors import MasdError
-from serving.client import ScoringClient
+from serving.client import ScoringClient, ScoringError
 from serving.torchserve.management import Management, ManagementError
 from serving.torchserve.process import TorchServe
 from serving.worker.inference_log import PROBE_PREFIX
@@ -67,7 +67,12 @@ class Bundles:
             raise MasdError("TorchServe did not take the archive: standard error says why")
         if not any(entry.ready for entry in loaded.values()):
             return
-        answer = self._client.score(machine, probe_clip(), request_id=PROBE_PREFIX)["model_version"]
+        try:
+            answer = self._client.score(machine, probe_clip(), request_id=PROBE_PREFIX)["model_version"]
+        except ScoringError as error:
+            if error.status is None:  # late, on a busy machine: it is asked again
+                return
+            raise
         if answer != version:
             raise MasdError(f"it answers as version {answer}, not {version}")
         self.problems.pop(machine, None)

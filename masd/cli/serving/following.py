@@ -4,6 +4,8 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,17 @@ def add_following(command: argparse.ArgumentParser) -> None:
     )
 
 
-def end_at_sigterm() -> None:
-    """End at SIGTERM from now on, until something else is done with it: process 1 of a container ignores it else."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """End at SIGTERM in the block, until something else is done with it: process 1 of a container ignores it else."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def following(options: argparse.Namespace) -> dict[str, Any]:

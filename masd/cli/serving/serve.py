@@ -5,7 +5,7 @@ from pathlib import Path
 
 from masd.cli.common import needs
 from masd.cli.numbers import port, seconds
-from masd.cli.serving.following import add_following, end_at_sigterm, following
+from masd.cli.serving.following import add_following, ended_by_sigterm, following
 from masd.registry.registry import Registry
 
 
@@ -47,21 +47,21 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _run(options: argparse.Namespace) -> int:
-    end_at_sigterm()
-    with needs("serving"):
-        from serving.server import serve
+    with ended_by_sigterm():
+        with needs("serving"):
+            from serving.server import serve
 
-    serve(
-        options.bundle or [],
-        host=options.host,
-        port=options.port,
-        management_port=options.management_port,
-        metrics_port=options.metrics_port,
-        grpc_port=options.grpc_port,
-        auth=options.auth,
-        registry=Registry.open(options.registry) if options.registry else None,
-        startup_seconds=options.startup_seconds,
-        drain_seconds=options.drain_seconds,
-        **following(options),
-    )
+        serve(
+            options.bundle or [],
+            host=options.host,
+            port=options.port,
+            management_port=options.management_port,
+            metrics_port=options.metrics_port,
+            grpc_port=options.grpc_port,
+            auth=options.auth,
+            registry=Registry.open(options.registry) if options.registry else None,
+            startup_seconds=options.startup_seconds,
+            drain_seconds=options.drain_seconds,
+            **following(options),
+        )
     return 0
