@@ -16,22 +16,22 @@ from masd.config import Settings
 from masd.errors import MasdError
 from masd.registry.registry import Registry
 from masd.storage.opening import open_store
-from serving.agent import ModelAgent
+from serving.agent.follower import LOAD_SECONDS, Plant
+from serving.agent.model_agent import ModelAgent
 from serving.archive import archive, is_archive_of
 from serving.background import Loop, Loops, in_background, set_by_signals
 from serving.client import ScoringClient
-from serving.follower import LOAD_SECONDS, Plant
 from serving.front.auth import Auth, StaticToken
 from serving.front.grpc_relay import relaying_grpc
 from serving.front.proxy import Front, listening
 from serving.front.relay import relaying
-from serving.health import Health
+from serving.health.status import Health
+from serving.health.watch import PROBE_SECONDS, Watch
 from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
 from serving.torchserve.config import KEY_FILE, LOOPBACK, Access, Addresses, share_of_workers
 from serving.torchserve.management import KeyFile, Management
 from serving.torchserve.process import TorchServe
 from serving.torchserve.readiness import POLL_SECONDS, Bundles, StoppedError, check_running, wait_until_listening
-from serving.watch import PROBE_SECONDS, Watch
 
 LOOPBACK_NAMES = (LOOPBACK, "localhost")
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from masd.registry.registry import Registry
 from masd.storage.opening import open_store
-from serving.agent import ModelAgent
+from serving.agent.follower import Plant
+from serving.agent.model_agent import ModelAgent
 from serving.background import Loops, in_background, set_by_signals
 from serving.client import ScoringClient
-from serving.follower import Plant
 from serving.front.proxy import Front, listening
-from serving.health import Health
+from serving.health.status import Health
+from serving.health.watch import PROBE_SECONDS, Watch
 from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
 from serving.torchserve.management import KeyFile, Management
-from serving.watch import PROBE_SECONDS, Watch
 
 LOOP_SECONDS = 0.2
 """For the step that a loop is taking, at the end."""

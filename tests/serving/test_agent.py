@@ -77,7 +77,7 @@ def plant(
     plant = Plant(registry, bundles, folder / "log")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASD_TOKEN", TOKEN)
-        patch.setattr("serving.follower.FIRST_RETRY_SECONDS", 5.0)
+        patch.setattr("serving.agent.follower.FIRST_RETRY_SECONDS", 5.0)
         with running_server(
             host="0.0.0.0",
             auth="static",

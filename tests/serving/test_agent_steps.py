@@ -10,11 +10,11 @@ from fake_bundle import write_fake_bundle
 from played_torchserve import Played
 from s3_gateway import S3Gateway
 
-import serving.follower
+import serving.agent.follower
 from masd.registry.registry import Registry
-from serving.agent import ModelAgent
+from serving.agent.follower import Plant
+from serving.agent.model_agent import ModelAgent
 from serving.background import Loops
-from serving.follower import Plant
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def agent(registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelAgent:
-    monkeypatch.setattr(serving.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
     return _agent(registry, played, tmp_path)
 
 
@@ -71,7 +71,7 @@ def test_a_broken_version_is_tried_again_later_and_later_and_said_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(serving.follower.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(serving.agent.follower.time, "monotonic", lambda: now[0])
     _promoted(registry, tmp_path)
     agent.step()
     played.broken = {("fan", "2")}
@@ -187,7 +187,7 @@ def test_whatever_one_machine_raises_is_its_own(
 def test_a_version_that_hangs_keeps_no_other_machine_and_no_way_back_waiting(
     registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
     loops = Loops()
     agent = ModelAgent(Plant(registry, played, played, tmp_path / "store"), loops, seconds=0.1)  # type: ignore[arg-type]
     for machine in ("fan", "pump"):
@@ -217,7 +217,7 @@ def test_a_version_that_hangs_keeps_no_other_machine_and_no_way_back_waiting(
 def test_workers_are_divided_again_when_a_machine_comes_and_what_only_waits_has_one(
     registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
     plant = Plant(registry, played, played, tmp_path / "store")  # type: ignore[arg-type]
     agent = ModelAgent(plant, Loops())
     plant.share = lambda: max(1, 6 // len(agent.machines))
@@ -243,7 +243,7 @@ def _wait(what: Callable[[], bool], seconds: float = 30.0) -> None:
 def test_follows_a_registry_in_a_bucket_which_may_be_away(
     s3_url: str, s3_gateway: S3Gateway, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
     monkeypatch.setattr("masd.storage.s3.RETRIES", 0)
     registry = Registry.open(s3_url)
     agent = _agent(registry, played, tmp_path)

@@ -16,13 +16,13 @@ from faulty_proxy import FaultyProxy, Mode, faulty_proxy
 from played_torchserve import Played
 from s3_gateway import S3Gateway
 
-import serving.follower
+import serving.agent.follower
 from masd.registry.registry import Registry
 from masd.storage.opening import open_store
 from masd.storage.protocol import ObjectStore
-from serving.agent import ModelAgent
+from serving.agent.follower import Plant
+from serving.agent.model_agent import ModelAgent
 from serving.background import Loop, Loops, in_background
-from serving.follower import Plant
 from serving.log_shipper import LogShipper
 from serving.worker.inference_log import InferenceLog
 
@@ -77,7 +77,7 @@ def test_records_of_the_time_in_which_a_bucket_misbehaves_arrive_once(
 def test_a_rollback_after_a_bucket_misbehaved_is_followed(
     mode: Mode, proxy: FaultyProxy, s3_gateway: S3Gateway, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
     registry, loops, played = Registry.open(s3_url), Loops(), Played()
     for _ in range(2):
         version = registry.register(write_fake_bundle(tmp_path / f"{time.time_ns()}"), metrics={})

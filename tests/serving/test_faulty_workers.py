@@ -15,8 +15,8 @@ from raw_http import call
 from masd.config import Settings
 from masd.lifecycle import steps
 from masd.registry.registry import Registry
-from serving import watch
 from serving.front import traffic
+from serving.health import watch
 from serving.server import RunningServer, running_server
 
 pytestmark = pytest.mark.slow

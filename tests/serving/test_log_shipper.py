@@ -25,7 +25,7 @@ from masd.storage.opening import open_store
 from masd.storage.protocol import StoreError
 from serving import log_shipper
 from serving.background import Loops
-from serving.health import Health
+from serving.health.status import Health
 from serving.log_shipper import LogShipper, check_writable
 from serving.worker.inference_log import InferenceLog
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from played_torchserve import Played
 
-from serving import watch
 from serving.background import Loops
 from serving.client import ScoringError
+from serving.health import watch
+from serving.health.watch import Probe, Watch
 from serving.torchserve.management import Loaded
-from serving.watch import Probe, Watch
 
 SLEEPS, WORKS = "import time; time.sleep(60)", "while True: pass"
 

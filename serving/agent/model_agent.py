@@ -1,7 +1,7 @@
 """The model agent: keeps one TorchServe at the versions that the registry's production pointers name.
 
 It asks TorchServe what is loaded, so it may start, end and start again at any time. One loop reads the pointers; each
-machine has a loop of its own (:mod:`serving.follower`), so what hangs or fails at one machine keeps no other waiting.
+machine has a loop of its own (:mod:`serving.agent.follower`), so what hangs or fails at one machine keeps no other waiting.
 """
 
 import sys
@@ -11,8 +11,8 @@ from typing import Any
 from masd.errors import MasdError, one_line
 from masd.registry.registry import Registry
 from masd.storage.protocol import StoreError
+from serving.agent.follower import Follower, Plant
 from serving.background import Loop, Loops
-from serving.follower import Follower, Plant
 
 STEP_SECONDS = 2.0
 """Between two looks at what TorchServe has loaded for a machine."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serving.background import Loop, Loops
-from serving.watch import Watch
+from serving.health.watch import Watch
 
 
 class Source(Protocol):
