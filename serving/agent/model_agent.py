@@ -1,7 +1,7 @@
 """The model agent: keeps one TorchServe at the versions that the registry's production pointers name.
 
 It asks TorchServe what is loaded, so it may start, end and start again at any time. One loop reads the pointers; each
-machine has a loop of its own (:mod:`serving.agent.follower`), so what hangs or fails at one machine keeps no other waiting.
+machine has a loop of its own (:mod:`serving.agent.follower`), so what hangs or fails at one keeps no other waiting.
 """
 
 import sys

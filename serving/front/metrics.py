@@ -9,7 +9,7 @@ Sample = tuple[dict[str, str], float]
 
 
 def status_metrics(status: dict[str, Any], traffic: Traffic) -> str:
-    """Of :meth:`serving.health.status.Health.status` and of the front's own traffic; a metric without a sample is left out."""
+    """Of the server's :meth:`status` and the front's own traffic; a metric without a sample is left out."""
     models: dict[str, Any] = status.get("models", {})
     behind = [
         ({"ModelName": name, "ModelVersion": model["serving"] or ""}, int(model["serving"] != model["wanted"]))
