@@ -144,6 +144,8 @@ def running_server(
     check_writable(log_folder, log_url)
     store = open_store(log_url) if log_url is not None else None
     addresses = Addresses.claim(host, port, management_port, metrics_port, grpc_port)
+    if auth == "token":  # nobody stands before its gRPC: callers have the key
+        addresses = replace(addresses, inner_grpc_port=addresses.grpc_port)
     stop, begin, health = stop or threading.Event(), time.monotonic(), Health(Loops())
     with ExitStack() as running:
         work = running.enter_context(tempfile.TemporaryDirectory(prefix="masd-serve-", ignore_cleanup_errors=True))
