@@ -50,8 +50,18 @@ def _encode(samples: np.ndarray, rate: int = 16_000, subtype: str = "PCM_16") ->
     return buffer.getvalue()
 
 
+def _wait_for_the_probe(server: RunningServer) -> None:
+    """The first one, of a server that has just started: it would take one of the two places."""
+    deadline = time.monotonic() + 60
+    watch = server.health.watch
+    while watch is None or not any(probe["last_answer"] for probe in watch.status().values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def _while_asleep(at: Any) -> tuple[Answer, Answer]:
     """What the clip is told that the worker never answers, and one that finds the queue (of two) full."""
+    _wait_for_the_probe(at.faulty)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(post, at.faulty, b"sleep")
         time.sleep(0.5)
