@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -77,6 +78,7 @@ def plant(tiny_bundle: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@pytest.mark.slow
 def test_the_commands_run_in_their_order(
     plant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,11 +86,14 @@ def test_the_commands_run_in_their_order(
     ran = [command for command in COMMANDS if _name(command) not in ENDS]
     for command in ran:
         if command[0] == "simulate":
-            command = [*command[:1], "simulated", "--train", "4", "--test", "4", "--seconds", "2"]
+            command = [command[0], "simulated", "--machines", "fan", "--train", "4", "--test", "4", "--seconds", "2"]
         code = main(command)
         out, err = capsys.readouterr()
-        assert code == 0, (command, out, err[-1000:])
+        expected = 0
+        if command[0] == "drift" and json.loads((plant / "drift/fan/verdict.json").read_text())["verdict"] == "drift":
+            expected = 3  # as the page says
+        assert code == expected, (command, out, err[-1000:])
     for name in ("results/fan/report.html", "compiled", "drift", "check.html", "simulated/fan"):
         assert (plant / name).exists(), name
-    channels = [record["event"] for record in Registry.open(plant / "run" / "registry").audit("fan")]
-    assert channels[-2:] == ["promote", "rollback"]
+    events = [record["event"] for record in Registry.open(plant / "run" / "registry").audit("fan")]
+    assert events[-2:] == ["promote", "rollback"]

@@ -54,14 +54,14 @@ class Plant:
 
     def status(self) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        return httpx.get(f"{self.server.url}/status", headers=headers, trust_env=False).json()  # type: ignore[no-any-return]
+        return httpx.get(f"{self.server.url}/status", headers=headers, trust_env=False).json()
 
     def wait_until(self, what: Callable[[dict[str, Any]], bool], seconds: float = 120.0) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while not what(machine := self.status()["models"][MACHINE]):
             assert time.monotonic() < deadline, machine
             time.sleep(0.2)
-        return machine  # type: ignore[no-any-return]
+        return machine
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_upgrade_and_rollback_under_load_fail_no_request_and_give_no_wrong_score
     plant: Plant, wav: Callable[..., bytes]
 ) -> None:
     clips = [wav(seconds=2.0, seed=seed) for seed in range(4)]
-    expected = {}
+    expected: dict[tuple[int, str], float] = {}
     for version, bundle in plant.bundles.items():
         scorer = load_bundle(bundle).scorer
         scores = scorer.score([scorer.decode(clip) for clip in clips])
