@@ -34,7 +34,7 @@ def agent(registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytes
 
 
 def _agent(registry: Registry, played: Played, tmp_path: Path) -> ModelAgent:
-    return ModelAgent(Plant(registry, played, played, tmp_path / "store"), Loops())  # type: ignore[arg-type]
+    return ModelAgent(Plant(registry, played, played, tmp_path / "store"), Loops())
 
 
 def _promoted(registry: Registry, tmp_path: Path, machine: str = "fan") -> str:
@@ -189,7 +189,7 @@ def test_a_version_that_hangs_keeps_no_other_machine_and_no_way_back_waiting(
 ) -> None:
     monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
     loops = Loops()
-    agent = ModelAgent(Plant(registry, played, played, tmp_path / "store"), loops, seconds=0.1)  # type: ignore[arg-type]
+    agent = ModelAgent(Plant(registry, played, played, tmp_path / "store"), loops, seconds=0.1)
     for machine in ("fan", "pump"):
         _promoted(registry, tmp_path, machine)
     try:
@@ -218,7 +218,7 @@ def test_workers_are_divided_again_when_a_machine_comes_and_what_only_waits_has_
     registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
-    plant = Plant(registry, played, played, tmp_path / "store")  # type: ignore[arg-type]
+    plant = Plant(registry, played, played, tmp_path / "store")
     agent = ModelAgent(plant, Loops())
     plant.share = lambda: max(1, 6 // len(agent.machines))
     _promoted(registry, tmp_path)

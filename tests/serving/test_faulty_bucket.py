@@ -82,7 +82,7 @@ def test_a_rollback_after_a_bucket_misbehaved_is_followed(
     for _ in range(2):
         version = registry.register(write_fake_bundle(tmp_path / f"{time.time_ns()}"), metrics={})
         registry.promote("fan", version, reason="test")
-    agent = ModelAgent(Plant(registry, played, played, tmp_path / "store"), loops, seconds=0.2)  # type: ignore[arg-type]
+    agent = ModelAgent(Plant(registry, played, played, tmp_path / "store"), loops, seconds=0.2)
     with in_background(agent.pointers, loops, 3.0):
         agent.begin()
         _wait(lambda: agent.serving == {"fan": "2"})

@@ -23,7 +23,6 @@ from masd.errors import MasdError
 from masd.storage.folder import FolderStore
 from masd.storage.opening import open_store
 from masd.storage.protocol import StoreError
-from serving import log_shipper
 from serving.background import Loops
 from serving.health.status import Health
 from serving.log_shipper import LogShipper, check_writable
@@ -56,7 +55,7 @@ def test_folders_are_tried_before_a_server_starts(tmp_path: Path, monkeypatch: p
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         tempfile.mkdtemp(dir=dir)
 
-    monkeypatch.setattr(log_shipper.tempfile, "TemporaryFile", lambda dir: nullcontext(refuse(dir)))
+    monkeypatch.setattr("serving.log_shipper.tempfile.TemporaryFile", lambda dir: nullcontext(refuse(dir)))
     with pytest.raises(MasdError, match=rf"{log} cannot be written: Permission denied; let user {os.geteuid()} write"):
         check_writable(spool, str(log))
 

@@ -55,7 +55,7 @@ def _probe(workers: list[Workers], *sources: str, sees: bool = True) -> tuple[Wo
     workers.append(group)
     time.sleep(0.5)
     end = group.ended.append if sees else None
-    looking = Watch(group, group, lambda: {"fan": "1"}, Loops(), end)  # type: ignore[arg-type]
+    looking = Watch(group, group, lambda: {"fan": "1"}, Loops(), end)
     probe = Probe("fan", looking)
     looking._probes["fan"] = probe
     probe.loop.take()

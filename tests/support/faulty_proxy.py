@@ -15,7 +15,7 @@ HTML = b"<html><head><title>Sign in</title></head><body>Please sign in to the ne
 
 
 class FaultyProxy:
-    """Hands requests on to ``endpoint`` while its ``mode`` is "through". Otherwise it answers
+    """Hands requests on to ``endpoint`` while its ``mode`` is "through", and otherwise misbehaves.
 
     * "html": 200 and a page, as the sign-in page of a network does, whatever was asked;
     * "unavailable": 503 without a body;
