@@ -3,26 +3,24 @@
 import json
 import statistics
 import tempfile
-import threading
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import psutil
 
 from bench.load import Load, drive
 from bench.model import MACHINE, BenchModel
 from bench.scoring import processes
+from masd.errors import MasdError
 from serving.archive import MODEL_CONFIG
-from serving.client import ScoringClient
 from serving.server import running_server
 from serving.torchserve.config import Access, Addresses, cores
 from serving.torchserve.management import Management
 from serving.torchserve.process import TorchServe
-from serving.torchserve.readiness import wait_until_ready
 
 CLIENTS = (1, 8, 32)
 ROUNDS = 3
@@ -75,7 +73,7 @@ def measure_serving(model: BenchModel) -> None:
                 for url, name, seen in ((server.url, MACHINE, served), (no_op_url, NOTHING, nothing)):
                     path = f"/predictions/{name}"
                     seen[clients].rounds.append(drive(url, path, lambda _: audio, clients, seconds=SECONDS))
-        memory = worker_memory(server.management_url, MACHINE)
+        memory = worker_memory(server.management, MACHINE)
     print(f"TorchServe, clips of 10 s ({len(audio) / 1e3:.0f} kB), {len(memory)} workers, {cores()} cores:")
     print(f"  {'':24} {'p50':>8} {'p95':>8} {'p99':>8}  ms   clips/s")
     for clients in CLIENTS:
@@ -112,20 +110,28 @@ def no_op_server(folder: Path) -> Iterator[str]:
         manifest = {"createdOn": "", "runtime": "python", "model": about, "archiverVersion": "0.12.0"}
         mar.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
     addresses = Addresses.claim("127.0.0.1", 0, 0, 0)
-    server = TorchServe(folder, addresses, [NOTHING], MAX_BYTES, None, Access())
+    server = TorchServe(folder, addresses, [NOTHING], MAX_BYTES, None, Access(tokens=False))
     management = Management(addresses.management_url)
     try:
-        with ScoringClient(addresses.url) as client:
-            wait_until_ready(server, management, client, {NOTHING: "1.0"}, 60.0, threading.Event())
+        _wait_for_worker(management)
         yield addresses.url
     finally:
         management.close()
         server.stop()
 
 
-def worker_memory(management_url: str, machine: str) -> dict[int, int]:
+def _wait_for_worker(management: Management, seconds: float = 60.0) -> None:
+    """Return once the no-op model has one."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(MasdError):  # not listening yet
+            if any(version.ready for version in management.loaded(NOTHING).values()):
+                return
+        time.sleep(0.2)
+    raise MasdError(f"TorchServe has no worker after {seconds:g} s")
+
+
+def worker_memory(management: Management, machine: str) -> dict[int, int]:
     """Resident bytes of each worker that is ready, of all loaded versions, by process id."""
-    versions = httpx.get(f"{management_url}/models/{machine}/all", trust_env=False).json()
-    workers = [worker for version in versions for worker in version["workers"] if worker["status"] == "READY"]
-    pids = [int(worker["pid"]) for worker in workers]
+    pids = [pid for version in management.loaded(machine).values() for pid in version.pids]
     return {pid: psutil.Process(pid).memory_info().rss for pid in pids if pid > 0}

@@ -15,7 +15,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pandas as pd
 import psutil
 
@@ -24,6 +23,7 @@ from bench.model import MACHINE, BenchModel
 from bench.serving import worker_memory
 from masd.bundle.bundle import load_bundle
 from masd.config import Settings
+from masd.errors import MasdError
 from masd.lifecycle import steps
 from masd.registry.registry import Registry
 from serving.server import RunningServer, running_server
@@ -91,7 +91,6 @@ def soak(model: BenchModel, clips: int) -> bool:
         happened: list[str] = []
         ended = threading.Event()
         with running_server(
-            [registry.fetch(MACHINE, "1")],
             log_folder=root / "spool",
             log_url=str(root / "log"),
             registry=registry,
@@ -170,9 +169,9 @@ def _events(
         return "upgraded"
 
     def kill() -> str:
-        workers = httpx.get(f"{server.management_url}/models/{MACHINE}", trust_env=False).json()[0]["workers"]
-        os.kill(int(workers[0]["pid"]), signal.SIGKILL)
-        return f"killed worker {workers[0]['pid']}"
+        pid = next(pid for entry in server.management.loaded(MACHINE).values() if entry.default for pid in entry.pids)
+        os.kill(pid, signal.SIGKILL)
+        return f"killed worker {pid}"
 
     def roll_back() -> str:
         registry.rollback(MACHINE, reason="soak")
@@ -188,8 +187,8 @@ def _events(
 def _watch(server: RunningServer, memory: dict[int, list[int]], ended: threading.Event) -> None:
     while not ended.wait(WATCH_SECONDS):
         try:
-            measured = worker_memory(server.management_url, MACHINE)
-        except (httpx.HTTPError, LookupError, psutil.Error):
+            measured = worker_memory(server.management, MACHINE)
+        except (MasdError, LookupError, psutil.Error):
             continue  # a worker that has just ended
         for pid, size in measured.items():
             memory.setdefault(pid, []).append(size)

@@ -1,7 +1,8 @@
 """The workers' log files -> Parquet in a folder or a bucket: sealed by a rename, written, and only then removed.
 
 An object is named after the sealed file it was made from. Whenever this process is killed, the next one finds the
-file again and writes the same object with the same rows: none is lost, and none is there twice.
+file again and writes the same object with the same rows: none is lost, and none is there twice. A file is removed only
+after its object was read back: a proxy before a bucket may say 200 to a write that never came there.
 """
 
 import json
@@ -9,7 +10,6 @@ import os
 import secrets
 import sys
 import tempfile
-import threading
 import time
 from datetime import UTC, datetime
 from io import BytesIO
@@ -21,6 +21,7 @@ import pandas as pd
 from masd.errors import MasdError, one_line
 from masd.storage.opening import folder_of
 from masd.storage.protocol import ObjectStore, StoreError
+from serving.background import Loop
 from serving.worker.inference_log import locked
 
 SEALED = ".sealed"
@@ -69,37 +70,31 @@ class LogShipper:
         self._rotate_bytes = rotate_bytes
         self._rotate_seconds = rotate_seconds
         self._seen = {path.name: float("-inf") for path in folder.glob("*.jsonl")}
-        self._said = ""
 
-    @property
-    def problem(self) -> str:
-        """Why the store takes no records at present; empty where it does."""
-        return self._said
-
-    def run(self, stop: threading.Event) -> None:
-        """Ship until ``stop`` is set, and once more then."""
-        while not stop.wait(STEP_SECONDS):
-            self.step()
-        self.step(everything=True)
+    def loop(self) -> Loop:
+        """The loop that ships, and everything once more at its end."""
+        return Loop("inference log", self.step, STEP_SECONDS, last=lambda: self.step(everything=True))
 
     def step(self, *, everything: bool = False) -> None:
         """Seal what is due (or everything), and ship what is sealed.
 
-        A store or a disk that fails is said once on standard error, and tried again by the next step.
+        :raises MasdError: the store or the disk fails: what waits is tried again by the next step.
         """
+        unexpected: Exception | None = None
         try:
             self._seal(everything)
             for path in sorted(self._folder.glob(f"*{SEALED}")):
-                self._ship(path)
+                try:
+                    self._ship(path)
+                except (StoreError, OSError):
+                    raise
+                except Exception as error:  # of this file or this answer: the next may go well
+                    unexpected = error
         except (StoreError, OSError) as error:
-            reason = f"inference log: {error}; records wait in {self._folder}"
-            if reason != self._said:
-                print(f"masd: {reason}", file=sys.stderr, flush=True)
-            self._said = reason
-            return
-        if self._said:
-            print(f"masd: inference log: {self._store.url} takes records again", file=sys.stderr, flush=True)
-        self._said = ""
+            raise MasdError(f"{error}; records wait in {self._folder}") from error
+        if unexpected is not None:
+            told = f"{type(unexpected).__name__}: {one_line(unexpected, 160)}"
+            raise MasdError(f"{told}; records wait in {self._folder}") from unexpected
 
     def _seal(self, everything: bool) -> None:
         now = time.monotonic()
@@ -130,8 +125,14 @@ class LogShipper:
                 print(f"masd: inference log {kept}: no table of records ({reason})", file=sys.stderr, flush=True)
                 return
             day = f"{sealed_at[:4]}-{sealed_at[4:6]}-{sealed_at[6:8]}"
-            self._store.write(f"{machine}/{day}/{path.stem}.parquet", content.getvalue())
+            self._write(f"{machine}/{day}/{path.stem}.parquet", content.getvalue())
         path.unlink(missing_ok=True)
+
+    def _write(self, key: str, content: bytes) -> None:
+        """:raises StoreError: what the store holds then is not ``content``, whatever it has said."""
+        self._store.write(key, content)
+        if self._store.read(key) != content:
+            raise StoreError(f"{self._store.url}: {key} is not what was written there")
 
 
 def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -95,7 +95,6 @@ def test_from_the_first_training_to_a_rollback(
     assert models.channel(MACHINE, "production") == "1"
 
     server = running_server(
-        [models.fetch(MACHINE, "1")],
         registry=models,
         poll_seconds=0.5,
         log_folder=tmp_path / "spool",

@@ -5,18 +5,36 @@ all of its addresses are loopback addresses, and this small application is the o
 is answered before its body is read, and what it may reach is a short list.
 """
 
+import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import uvicorn
 
+from masd.errors import MasdError
 from masd.files import json_text
 from serving.front.auth import StaticToken
+from serving.front.connections import limited
 from serving.front.content_type import LOOKED_AT, is_multipart, known_type
+from serving.front.metrics import status_metrics
+from serving.front.traffic import (
+    NO_ANSWER,
+    NOT_READY,
+    RETRY_SECONDS,
+    SLOW,
+    STOPPING,
+    Refusal,
+    Room,
+    Traffic,
+    answer_seconds,
+    body_seconds,
+    machine_of,
+)
 from serving.torchserve.config import listen
 
 Message = MutableMapping[str, Any]
@@ -26,8 +44,10 @@ Send = Callable[[Message], Awaitable[None]]
 PASSED_ON = ("/predictions/", "/explanations/", "/v2/")
 PASSED_HEADERS = (b"content-type", b"content-length", b"accept", b"x-request-id")
 """Of a request. The token stays here: whatever TorchServe and the handler log, it is not among it."""
+ANY = (b"accept", b"x-request-id")
+"""Those of a request without a body."""
 
-ANSWER_SECONDS = 300.0
+METHODS = ("GET", "POST", "PUT")
 STOP_SECONDS = 1
 
 
@@ -38,8 +58,10 @@ class TooLargeError(Exception):
 class Front:
     """An ASGI application.
 
-    ``GET /ready`` is for probes, which have no token: 200 or 503, and nothing else to learn. ``GET /status`` and
-    ``GET /metrics`` and everything under ``PASSED_ON`` need the token. Without a token only ``/ready`` is answered.
+    ``GET /ready`` (or HEAD) is for probes, which have no token: 200 or 503, and nothing else to learn. ``GET /status``
+    and ``GET /metrics`` and everything under ``PASSED_ON`` need the token. Without a token only ``/ready`` is answered.
+
+    ``key`` is what TorchServe itself asks for.
     """
 
     def __init__(
@@ -49,14 +71,17 @@ class Front:
         inference_url: str = "",
         metrics_url: str = "",
         max_bytes: int = 0,
+        key: Callable[[], str] | None = None,
     ) -> None:
+        self.traffic = Traffic()
+        self._key = key
         self._status = status
         self._token = token
         self._inference_url = inference_url
         self._metrics_url = metrics_url
         self._max_bytes = max_bytes
         self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=5.0),
+            timeout=5.0,
             limits=httpx.Limits(max_connections=None),
             trust_env=False,
         )
@@ -66,11 +91,13 @@ class Front:
             return
         method, path = scope["method"], scope["path"]
         headers = dict(scope["headers"])
-        if (method, path) == ("GET", "/ready"):
+        if path == "/ready" and method in ("GET", "HEAD"):
             ready = bool(self._status()["ready"])
             await _reply(send, 200 if ready else 503, {"ready": ready})
         elif self._token is None or not self._token.matches(headers.get(b"authorization", b"")):
             await _error(send, 401, "unauthorized", "this needs the token: Authorization: Bearer ...")
+        elif method not in METHODS:
+            await _error(send, 405, "method_not_allowed", f"use {', '.join(METHODS)}")
         elif (method, path) == ("GET", "/status"):
             await _reply(send, 200, self._status())
         elif (method, path) == ("GET", "/metrics"):
@@ -79,34 +106,66 @@ class Front:
             await _error(send, 404, "not_found", "there are /predictions/, /explanations/, /v2/, /metrics and /status")
         elif int(headers.get(b"content-length", b"0") or 0) > self._max_bytes:
             await _error(send, 413, "too_large", f"the body is larger than {self._max_bytes} bytes")
+        elif refusal := self.traffic.refusal(machine := machine_of(path)):
+            await _refuse(send, refusal)
         else:
-            await self._pass_on(scope, receive, send, headers)
+            self.traffic.enter(machine)
+            try:
+                await self._pass_on(scope, receive, send, headers)
+            finally:
+                self.traffic.leave(machine)
 
     async def _pass_on(self, scope: Message, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
+        """Have TorchServe answer, in its time and before the end."""
+        asking = asyncio.ensure_future(self._ask(scope, receive, headers))
+        over = asyncio.ensure_future(self.traffic.over())
+        try:
+            await asyncio.wait({asking, over}, return_when=asyncio.FIRST_COMPLETED)
+            answer = asking.result() if asking.done() else STOPPING
+        finally:
+            asking.cancel()
+            over.cancel()
+        if isinstance(answer, Refusal):
+            await _refuse(send, self.traffic.refuse(answer))
+        else:
+            content_type = answer.headers.get("content-type", "application/json")
+            await _send(send, answer.status_code, content_type, answer.content)
+
+    async def _ask(self, scope: Message, receive: Receive, headers: dict[bytes, bytes]) -> httpx.Response | Refusal:
         url = httpx.URL(self._inference_url).copy_with(raw_path=scope["raw_path"] + _query(scope))
-        passed = {name: value for name, value in headers.items() if name in PASSED_HEADERS}
+        sends = scope["method"] in ("POST", "PUT")
+        length = int(headers[b"content-length"]) if headers.get(b"content-length") else None if sends else 0
+        passed = {name: value for name, value in headers.items() if name in PASSED_HEADERS and (sends or name in ANY)}
+        if self._key is not None:
+            passed[b"authorization"] = f"Bearer {self._key()}".encode()
         content: AsyncIterator[bytes] | bytes | None = None
         try:
-            if scope["method"] in ("POST", "PUT"):
-                content = self._body(receive)
+            if sends:
+                content = self._body(receive, body_seconds(length))
                 content_type, form = headers.get(b"content-type", b""), b""
-                if is_multipart(content_type) and 0 < int(headers.get(b"content-length", b"0")) <= LOOKED_AT:
+                if is_multipart(content_type) and length is not None and 0 < length <= LOOKED_AT:
                     content = form = b"".join([piece async for piece in content])
                 passed[b"content-type"] = known_type(content_type, form)
-            request = self._http.build_request(scope["method"], url, headers=list(passed.items()), content=content)
-            response = await self._http.send(request)
+            limit = httpx.Timeout(answer_seconds(length), connect=5.0)
+            request = self._http.build_request(
+                scope["method"], url, headers=list(passed.items()), content=content, timeout=limit
+            )
+            return await self._http.send(request)
         except TooLargeError:
-            await _error(send, 413, "too_large", f"the body is larger than {self._max_bytes} bytes")
-        except httpx.TransportError:
-            await _error(send, 503, "not_ready", "the server does not answer: try again")
-        else:
-            content_type = response.headers.get("content-type", "application/json")
-            await _send(send, response.status_code, content_type, response.content)
+            return Refusal(413, "too_large", f"the body is larger than {self._max_bytes} bytes")
+        except TimeoutError:
+            return SLOW
+        except httpx.ReadTimeout:
+            return NO_ANSWER
+        except (httpx.TransportError, MasdError):  # MasdError: TorchServe has written no key yet
+            return NOT_READY
 
-    async def _body(self, receive: Receive) -> AsyncIterator[bytes]:
+    async def _body(self, receive: Receive, seconds: float) -> AsyncIterator[bytes]:
+        """:raises TimeoutError: it does not come in this time."""
         size = 0
+        deadline = time.monotonic() + seconds
         while True:
-            message = await receive()
+            message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
             if message["type"] == "http.disconnect":
                 raise httpx.ReadError("the caller went away")
             size += len(message.get("body", b""))
@@ -120,28 +179,20 @@ class Front:
         try:
             response = await self._http.get(f"{self._metrics_url}/metrics")
         except httpx.TransportError:
-            await _error(send, 503, "not_ready", "the server does not answer: try again")
+            await _refuse(send, NOT_READY)
             return
-        text = response.text + agent_metrics(self._status())
+        text = response.text + status_metrics(self._status(), self.traffic)
         await _send(send, response.status_code, "text/plain; version=0.0.4; charset=utf-8", text.encode())
 
 
-def agent_metrics(status: dict[str, Any]) -> str:
-    """What the model agent knows, in Prometheus' text format; empty where nothing follows a registry."""
-    models: dict[str, Any] = status.get("models", {})
-    lines = [
-        "# HELP masd_model_behind 1 while another version serves than production names",
-        "# TYPE masd_model_behind gauge",
-    ]
-    for name, model in models.items():
-        behind = int(model["serving"] != model["wanted"])
-        lines.append(f'masd_model_behind{{ModelName="{name}",ModelVersion="{model["serving"] or ""}"}} {behind}')
-    return "\n".join(lines) + "\n" if models else ""
-
-
 @contextmanager
-def listening(front: Front, host: str, port: int, option: str = "--port") -> Iterator[str]:
+def listening(
+    front: Front, host: str, port: int, option: str = "--port", drain_seconds: float = 0.0, most: int | None = None
+) -> Iterator[str]:
     """Serve ``front`` in a thread of its own inside the block; yields its address.
+
+    At the end, what is being answered has ``drain_seconds`` to be answered; then it is refused. ``most`` connections
+    are open at a time.
 
     :raises MasdError: the port cannot be used.
     """
@@ -149,6 +200,7 @@ def listening(front: Front, host: str, port: int, option: str = "--port") -> Ite
         number = listen(listener, host, port, option)
         config = uvicorn.Config(
             front,
+            http=limited(Room(most)),
             lifespan="off",
             access_log=False,
             log_level="warning",
@@ -161,6 +213,7 @@ def listening(front: Front, host: str, port: int, option: str = "--port") -> Ite
         try:
             yield f"http://{host}:{number}"
         finally:
+            front.traffic.drain(drain_seconds)
             server.should_exit = True
             thread.join(STOP_SECONDS + 0.5)
 
@@ -173,12 +226,19 @@ async def _error(send: Send, code: int, error: str, detail: str) -> None:
     await _reply(send, code, {"code": code, "error": error, "detail": detail})
 
 
+async def _refuse(send: Send, refusal: Refusal) -> None:
+    retry = [(b"retry-after", str(RETRY_SECONDS).encode())] if refusal.code == 503 else []
+    await _send(send, refusal.code, "application/json", refusal.body(), retry)
+
+
 async def _reply(send: Send, status: int, body: dict[str, Any]) -> None:
     await _send(send, status, "application/json", json_text(body).encode())
 
 
-async def _send(send: Send, status: int, content_type: str, body: bytes) -> None:
-    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+async def _send(
+    send: Send, status: int, content_type: str, body: bytes, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *more]
     if status == 401:
         headers += [(b"www-authenticate", b"Bearer"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})

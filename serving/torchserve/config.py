@@ -61,6 +61,13 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Of a container's processor time: microseconds, or "max", in each period of microseconds (cgroup v2)."""
 
 
+STARTUP_SECONDS = 600
+"""TorchServe ends a worker that takes longer to load; its own limit of 120 is little on a busy machine."""
+
+UNREGISTER_SECONDS = 5
+"""Then it kills a worker that does not end when its version is unloaded."""
+
+
 @dataclass(frozen=True)
 class Addresses:
     """The ports on which one TorchServe listens, all of the loopback address."""
@@ -70,14 +77,16 @@ class Addresses:
     metrics_port: int
     grpc_port: int
     grpc_management_port: int
+    inner_grpc_port: int
 
     @classmethod
     def claim(
         cls, host: str, port: int, management_port: int, metrics_port: int, grpc_port: int | None = 0
     ) -> "Addresses":
-        """Check that the ports can be listened on (0 means any), and find one for inference and gRPC management each.
+        """Check that the ports can be listened on (0 means any), and find one for each that nobody chooses.
 
-        ``host`` and ``port`` are those of the listener before TorchServe: only checked here, together with the others.
+        ``host`` and ``port``, and ``grpc_port``, are those of the listeners before TorchServe: only checked here,
+        together with the others.
 
         TorchServe opens gRPC whether wanted or not, and on fixed ports, so that no second server could run: None means
         its usual port, or any where that is taken.
@@ -90,6 +99,7 @@ class Addresses:
             (LOOPBACK, metrics_port, "--metrics-port"),
             (LOOPBACK, _usual_or_any(GRPC_PORT) if grpc_port is None else grpc_port, "--grpc-port"),
             (LOOPBACK, 0, "gRPC management"),
+            (LOOPBACK, 0, "TorchServe's gRPC"),
             (LOOPBACK, 0, "inference"),
         ]
         with ExitStack() as held:  # all held at once, so that they differ
@@ -113,16 +123,29 @@ class Addresses:
 
     @property
     def grpc_address(self) -> str:
-        """Of the inference API over gRPC."""
+        """For callers over gRPC."""
         return f"{LOOPBACK}:{self.grpc_port}"
+
+    @property
+    def inner_grpc_address(self) -> str:
+        """Of TorchServe's inference API over gRPC."""
+        return f"{LOOPBACK}:{self.inner_grpc_port}"
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may do what: ``model_api`` lets the management API load models, ``tokens`` is TorchServe's own mode."""
+    """Who may do what: ``model_api`` lets the management API load models; a key lasts ``key_minutes``.
+
+    Without ``tokens`` any process of this machine may do what it likes there: for measurements only.
+    """
 
     model_api: bool = False
-    tokens: bool = False
+    tokens: bool = True
+    key_minutes: int = 10 * 365 * 24 * 60
+
+
+KEY_FILE = "key_file.json"
+"""In the working directory, which nobody else may enter: TorchServe writes its keys there."""
 
 
 def command(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int, access: Access) -> list[str]:
@@ -190,6 +213,11 @@ def cores() -> int:
     return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
 
 
+def share_of_workers(machines: int) -> int:
+    """Workers for each of so many machines: together as many as there are cores, and at least one each."""
+    return max(1, cores() // max(machines, 1))
+
+
 def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int, access: Access) -> str:
     values = {
         "inference_address": addresses.url,
@@ -198,7 +226,7 @@ def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_b
         "metrics_mode": "prometheus",
         "metrics_config": folder / METRICS_FILE,
         "grpc_inference_address": LOOPBACK,
-        "grpc_inference_port": addresses.grpc_port,
+        "grpc_inference_port": addresses.inner_grpc_port,
         "grpc_management_address": LOOPBACK,
         "grpc_management_port": addresses.grpc_management_port,
         "load_models": ",".join(f"{name}={name}.mar" for name in models),
@@ -206,13 +234,16 @@ def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_b
         "use_env_allowed_urls": "false",
         "enable_envvars_config": "false",
         "enable_model_api": str(access.model_api).lower(),
-        # Without tokens every address is a loopback address; a listener for others asks for the token in front
+        # Any process of this machine reaches loopback addresses: without a key it may do nothing there
         "disable_token_authorization": str(not access.tokens).lower(),
+        "token_expiration_min": access.key_minutes,
         "install_py_dep_per_model": "false",
         "blacklist_env_vars": HIDDEN_VARIABLES,
         "decode_input_request": "false",  # the handler reads bodies itself
         "max_request_size": max_bytes,
-        "default_workers_per_model": max(1, cores() // max(len(models), 1)),
+        "default_workers_per_model": share_of_workers(len(models)),
+        "default_startup_timeout": STARTUP_SECONDS,
+        "unregister_model_timeout": UNREGISTER_SECONDS,
         "number_of_gpu": 0,
         "disable_system_metrics": "true",
     }

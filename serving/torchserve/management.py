@@ -1,6 +1,7 @@
 """TorchServe's management API: which versions are loaded, load one, make it the default, unload it."""
 
 import json
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,9 @@ from masd.errors import MasdError
 from serving.client import Token, bearer
 
 ANSWER_SECONDS = 10.0
+REREAD_SECONDS = 1.0
+"""A key is asked for with every request; the file is looked at so often."""
+
 UNLOAD_SECONDS = 60.0
 """TorchServe answers only when the workers of the version have ended."""
 
@@ -23,19 +27,25 @@ class ManagementError(MasdError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """One version that TorchServe holds: whether requests without a version go to it, and whether a worker is up."""
+    """One version that TorchServe holds: whether requests without a version go to it, and whether a worker is up.
+
+    ``workers`` is how many it shall have, ``pids`` are the processes of those that are up.
+    """
 
     version: str
     default: bool
     ready: bool
+    workers: int = 1
+    pids: tuple[int, ...] = ()
 
 
 class KeyFile:
-    """The keys of TorchServe's token mode: it writes them to a file when it starts, and they end after an hour."""
+    """The keys of TorchServe's token mode, which it writes to a file when it starts."""
 
     def __init__(self, path: Path, management_url: str) -> None:
         self.path = path
         self._url = management_url
+        self._known: dict[str, tuple[str, float]] = {}
 
     def inference(self) -> str:
         """The current key for requests; one that has ended is renewed first, and everybody has to read the new one.
@@ -49,6 +59,13 @@ class KeyFile:
         return self._current("management")
 
     def _current(self, kind: Literal["inference", "management"]) -> str:
+        key, until = self._known.get(kind, ("", 0.0))
+        if time.monotonic() >= until:
+            key = self._read_current(kind)
+            self._known[kind] = (key, time.monotonic() + REREAD_SECONDS)
+        return key
+
+    def _read_current(self, kind: Literal["inference", "management"]) -> str:
         keys = self._read()
         if datetime.fromisoformat(keys[kind]["expiration time"]) <= datetime.now(UTC):
             renewing = Management(self._url, keys["API"]["key"])
@@ -83,16 +100,24 @@ class Management:
                 entry["modelVersion"],
                 entry["modelVersion"] == default.json()[0]["modelVersion"],
                 any(worker["status"] == "READY" for worker in entry["workers"]),
+                entry["minWorkers"],
+                tuple(worker["pid"] for worker in entry["workers"] if worker["status"] == "READY"),
             )
             for entry in self._call("GET", f"{path}/all").json()
         }
 
-    def register(self, file: str) -> None:
+    def register(self, file: str, workers: int | None = None) -> None:
         """Take the archive ``file`` of the model store and start its workers, without waiting for them.
 
-        Their number is the server's own, ``default_workers_per_model``.
+        None leaves their number to the server's ``default_workers_per_model``.
         """
-        self._call("POST", "/models", params={"url": file, "synchronous": "false"})
+        number = {} if workers is None else {"initial_workers": str(workers)}
+        self._call("POST", "/models", params={"url": file, "synchronous": "false", **number})
+
+    def scale(self, machine: str, version: str, workers: int) -> None:
+        """Have a version keep so many workers from now on; does not wait for them."""
+        number = {"min_worker": str(workers), "max_worker": str(workers)}
+        self._call("PUT", f"/models/{quote(machine)}/{quote(version)}", params=number)
 
     def set_default(self, machine: str, version: str) -> None:
         """Requests that name no version go to this one from now on; those already accepted keep their version."""

@@ -21,7 +21,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # found before t
 UNPACKED = re.compile(r"\S*/models/[0-9a-f]{32}/")
 """Where TorchServe unpacks an archive: another place each time, which says nothing to a reader."""
 
-TERMINATE_SECONDS = 3.0
+TERMINATE_SECONDS = 2.5
 KILL_SECONDS = 1.0
 """How long TorchServe may take to end by itself, then its workers: well within the ten seconds promised."""
 
@@ -43,7 +43,7 @@ class TorchServe:
         ``max_bytes`` limits a request; ``log`` is the folder the workers write the inference log to.
         """
         self._folder = folder
-        self._known_lines = 0
+        self._known_lines: dict[tuple[str, str], int] = {}
         self._java = subprocess.Popen(
             command(folder, addresses, models, max_bytes, access),
             cwd=folder,
@@ -59,22 +59,31 @@ class TorchServe:
         """Whether the server process is there; its workers may come and go."""
         return self._java.poll() is None
 
-    def forget_failures(self) -> None:
-        """Let :meth:`load_failure` look only at what is said from now on."""
-        self._known_lines = len(self._worker_log())
+    def forget_failures(self, machine: str, version: str) -> None:
+        """Let :meth:`load_failure` look only at what workers of this version say from now on."""
+        self._known_lines[machine, version] = len(self._worker_log(machine, version))
 
-    def load_failure(self) -> str | None:
-        """Why a model does not load, in one line from its worker; ``None`` as long as no worker gave up."""
-        log = self._worker_log()[self._known_lines :]
+    def load_failure(self, machine: str, version: str) -> str | None:
+        """Why a version does not load, in one line from its worker; ``None`` as long as no worker gave up."""
+        log = self._worker_log(machine, version)[self._known_lines.get((machine, version), 0) :]
         for line in log:
             if LOAD_FAILED in line:
                 return UNPACKED.sub("", line.split(LOAD_FAILED, 1)[1])
         died = sum("Backend worker process died." in line for line in log)
         return _last_error(log) if died > 1 else None  # once may be an accident, and TorchServe restarts it
 
-    def last_words(self) -> str:
-        """The last meaningful line of the workers' log."""
-        return _last_error(self._worker_log())
+    def end_worker(self, pid: int) -> None:
+        """Kill a worker that hangs: TorchServe tells its callers and starts another in its place.
+
+        A process that is no worker of this TorchServe is left alone.
+        """
+        with suppress(ProcessLookupError, PermissionError):
+            if pid != self._java.pid and os.getpgid(pid) == self._java.pid:
+                os.kill(pid, signal.SIGKILL)
+
+    def last_words(self, machine: str, version: str) -> str:
+        """The last meaningful line of a version's workers."""
+        return _last_error(self._worker_log(machine, version))
 
     def stop(self) -> None:
         """End TorchServe and every worker; returns when none is left, at the latest after some five seconds."""
@@ -92,9 +101,18 @@ class TorchServe:
                 time.sleep(0.05)
         self._java.poll()
 
-    def _worker_log(self) -> list[str]:
+    def _worker_log(self, machine: str, version: str) -> list[str]:
+        """The lines of a version's workers: TorchServe names their threads W-<port>-<machine>_<version>-..."""
         log = self._folder / WORKER_LOG
-        return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        own = re.compile(rf" W-\d+-{re.escape(f'{machine}_{version}')}(?:-std\w+)? - ")
+        any_worker = re.compile(r" W-\d+-\S+ - ")
+        kept, belongs = [], False
+        for line in lines:  # a line without a thread is the next of the text before it
+            belongs = bool(own.search(line)) if any_worker.search(line) else belongs
+            if belongs:
+                kept.append(line)
+        return kept
 
 
 def _end_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""When a server is ready: every model has a worker and has scored a clip through HTTP."""
+"""When a server is ready: every model that can be loaded has a worker and has scored a clip through HTTP."""
 
 import io
 import threading
@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from masd.errors import MasdError
-from serving.client import ScoringClient
+from serving.client import ScoringClient, ScoringError
 from serving.torchserve.management import Management, ManagementError
 from serving.torchserve.process import TorchServe
 from serving.worker.inference_log import PROBE_PREFIX
@@ -20,36 +20,92 @@ class StoppedError(MasdError):
     """The server was asked to stop before it was ready."""
 
 
-def wait_until_ready(
-    torchserve: TorchServe,
-    management: Management,
-    client: ScoringClient,
-    models: dict[str, str],
-    seconds: float,
-    stop: threading.Event,
-) -> None:
-    """Return once each of ``models`` (machine -> version) has answered a probe as that version.
+class Bundles:
+    """Models that TorchServe was started with: ``models`` is machine -> version."""
 
-    :raises MasdError: it does not within ``seconds``, or a worker said why it never will.
+    def __init__(
+        self, models: dict[str, str], torchserve: TorchServe, management: Management, client: ScoringClient
+    ) -> None:
+        self.models = models
+        self.problems: dict[str, str] = {}
+        """Machine -> why nothing serves it."""
+        self._torchserve, self._management, self._client = torchserve, management, client
+        self._served: dict[str, str] = {}
+
+    @property
+    def serving(self) -> dict[str, str]:
+        """Machine -> version, of those that have scored a clip."""
+        return dict(self._served)
+
+    @property
+    def settled(self) -> bool:
+        """Whether each has scored a clip or said why it does not."""
+        return self.models.keys() == self._served.keys() | self.problems.keys()
+
+    def step(self) -> None:
+        """Look at those that do not serve yet.
+
+        :raises MasdError: what keeps them from it.
+        """
+        for machine in self.models.keys() - self._served.keys():
+            try:
+                self._look(machine)
+            except MasdError as error:
+                self.problems[machine] = str(error)
+        if self.problems:
+            raise MasdError("; ".join(f"{machine}: {text}" for machine, text in sorted(self.problems.items())))
+
+    def _look(self, machine: str) -> None:
+        version = self.models[machine]
+        if reason := self._torchserve.load_failure(machine, version):
+            self.problems[machine] = f"it does not load: {reason}"
+        try:
+            loaded = self._management.loaded(machine)
+        except ManagementError:
+            return  # not listening yet, or late once
+        if not loaded:
+            raise MasdError("TorchServe did not take the archive: standard error says why")
+        if not any(entry.ready for entry in loaded.values()):
+            return
+        try:
+            answer = self._client.score(machine, probe_clip(), request_id=PROBE_PREFIX)["model_version"]
+        except ScoringError as error:
+            if error.status is None:  # late, on a busy machine: it is asked again
+                return
+            raise
+        if answer != version:
+            raise MasdError(f"it answers as version {answer}, not {version}")
+        self.problems.pop(machine, None)
+        self._served[machine] = version
+
+
+def wait_until_listening(torchserve: TorchServe, management: Management, seconds: float, stop: threading.Event) -> None:
+    """Return once TorchServe answers on its management port.
+
+    :raises MasdError: it does not in this time, or ended.
     :raises StoppedError: ``stop`` was set first.
     """
     deadline = time.monotonic() + seconds
-    waiting = dict(models)
-    while waiting:
-        if stop.wait(POLL_SECONDS):
-            raise StoppedError("stopped before it was ready")
-        if not torchserve.running:
-            raise MasdError("TorchServe ended while it started: its last words are on standard error")
-        if reason := torchserve.load_failure():
-            raise MasdError(f"a model does not load: {reason}")
-        if time.monotonic() > deadline:
-            names, last = ", ".join(waiting), torchserve.last_words()
-            raise MasdError(f"not ready after {seconds:g} s: {names}; last from a worker: {last}")
-        for machine in [machine for machine in waiting if _has_ready_worker(management, machine)]:
-            version = client.score(machine, probe_clip(), request_id=PROBE_PREFIX)["model_version"]
-            if version != models[machine]:
-                raise MasdError(f"machine '{machine}' answers as version {version}, not {models[machine]}")
-            del waiting[machine]
+    while True:
+        check_running(torchserve, stop)
+        try:
+            management.loaded("nobody")
+            return
+        except ManagementError as error:
+            if time.monotonic() > deadline:
+                raise MasdError(f"TorchServe does not answer after {seconds:g} s: {error}") from error
+
+
+def check_running(torchserve: TorchServe, stop: threading.Event) -> None:
+    """Wait for a moment.
+
+    :raises MasdError: TorchServe has ended.
+    :raises StoppedError: ``stop`` was set.
+    """
+    if stop.wait(POLL_SECONDS):
+        raise StoppedError("stopped before it was ready")
+    if not torchserve.running:
+        raise MasdError("TorchServe ended while it started: its last words are on standard error")
 
 
 def probe_clip() -> bytes:
@@ -61,14 +117,3 @@ def probe_clip() -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, tone + noise, rate, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
-
-
-def _has_ready_worker(management: Management, machine: str) -> bool:
-    """Ask the management API; /ping is no help, as it says healthy while a handler restarts in a loop."""
-    try:
-        loaded = management.loaded(machine)
-    except ManagementError:
-        return False  # not listening yet
-    if not loaded:
-        raise MasdError(f"TorchServe did not take the archive of '{machine}': standard error says why")
-    return any(version.ready for version in loaded.values())

@@ -78,9 +78,8 @@ def plant(
     plant = Plant(registry, bundles, folder / "log")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASD_TOKEN", TOKEN)
-        patch.setattr("serving.agent.FIRST_RETRY_SECONDS", 5.0)
+        patch.setattr("serving.agent.follower.FIRST_RETRY_SECONDS", 5.0)
         with running_server(
-            [registry.fetch(MACHINE, "1")],
             host="0.0.0.0",
             auth="static",
             registry=registry,
@@ -194,8 +193,7 @@ def test_a_broken_version_never_becomes_default_and_is_said_once(
     said = [line for line in capsys.readouterr().err.splitlines() if "is not served" in line]
     assert len(said) == len(set(said)) == 3
     assert all("version 1 goes on serving" in line for line in said)
-    loaded = httpx.get(f"{plant.server.management_url}/models/{MACHINE}/all", trust_env=False).json()
-    assert {entry["modelVersion"] for entry in loaded} <= {"1", "2"}
+    assert plant.server.management.loaded(MACHINE).keys() <= {"1", "2"}
 
 
 def _doors(process: psutil.Process) -> set[tuple[str, int]]:
@@ -292,8 +290,8 @@ def test_a_killed_worker_loses_no_record_of_an_answered_clip(plant: Plant, wav: 
     with ThreadPoolExecutor(3) as pool:
         callers = [pool.submit(call, first) for first in range(3)]
         _wait(lambda: len(answered) >= 20)
-        (model,) = httpx.get(f"{plant.server.management_url}/models/{MACHINE}", trust_env=False).json()
-        psutil.Process(model["workers"][0]["pid"]).send_signal(signal.SIGKILL)
+        (entry,) = (entry for entry in plant.server.management.loaded(MACHINE).values() if entry.default)
+        psutil.Process(entry.pids[0]).send_signal(signal.SIGKILL)
         at_kill = len(answered)
         _wait(lambda: len(answered) >= at_kill + 20)
         stop.set()

@@ -1,51 +1,20 @@
 """The agent's decisions, step by step, on a TorchServe that is played; test_agent has a real one."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from fake_bundle import write_fake_bundle
+from played_torchserve import Played
 from s3_gateway import S3Gateway
 
-import serving.agent
+import serving.agent.follower
 from masd.registry.registry import Registry
-from serving.agent import ModelAgent
-from serving.client import ScoringError
-from serving.torchserve.management import Loaded, ManagementError
-
-
-class Played:
-    """Management and inference of a TorchServe: versions load unless they are ``broken``."""
-
-    def __init__(self) -> None:
-        self.versions: dict[str, dict[str, bool]] = {}
-        self.broken: set[tuple[str, str]] = set()
-        self.away = False
-        self.calls: list[str] = []
-
-    def loaded(self, machine: str) -> dict[str, Loaded]:
-        if self.away:
-            raise ManagementError("no answer from TorchServe")
-        known = self.versions.get(machine, {})
-        return {version: Loaded(version, default, True) for version, default in known.items()}
-
-    def register(self, file: str) -> None:
-        machine, _, version = file.removesuffix(".mar").rpartition("-")
-        self.calls.append(f"register {machine} {version}")
-        self.versions.setdefault(machine, {})[version] = not self.versions.get(machine)
-
-    def set_default(self, machine: str, version: str) -> None:
-        self.versions[machine] = {known: known == version for known in self.versions[machine]}
-
-    def unregister(self, machine: str, version: str) -> None:
-        self.calls.append(f"unregister {machine} {version}")
-        self.versions[machine].pop(version, None)
-
-    def score(self, machine: str, clip: bytes, request_id: str, version: str) -> dict[str, Any]:
-        if (machine, version) in self.broken:
-            raise ScoringError("answered 503", 503)
-        return {"model_version": version}
+from serving.agent.follower import Plant
+from serving.agent.model_agent import ModelAgent
+from serving.background import Loops
 
 
 @pytest.fixture
@@ -60,8 +29,12 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def agent(registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelAgent:
-    monkeypatch.setattr(serving.agent, "archive", lambda bundle, out: out)
-    return ModelAgent(registry, played, played, tmp_path / "store")
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    return _agent(registry, played, tmp_path)
+
+
+def _agent(registry: Registry, played: Played, tmp_path: Path) -> ModelAgent:
+    return ModelAgent(Plant(registry, played, played, tmp_path / "store"), Loops())
 
 
 def _promoted(registry: Registry, tmp_path: Path, machine: str = "fan") -> str:
@@ -98,7 +71,7 @@ def test_a_broken_version_is_tried_again_later_and_later_and_said_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("serving.agent.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(serving.agent.follower.time, "monotonic", lambda: now[0])
     _promoted(registry, tmp_path)
     agent.step()
     played.broken = {("fan", "2")}
@@ -119,7 +92,7 @@ def test_a_broken_version_is_tried_again_later_and_later_and_said_once(
     assert _serving(agent) == {"fan": "3"}, "a pointer that moves is followed at once"
 
 
-def test_what_is_new_and_broken_takes_nobody_out_of_service_but_keeps_a_new_server_out(
+def test_what_is_new_and_broken_takes_nobody_out_of_service_and_is_named_by_a_new_server(
     agent: ModelAgent, registry: Registry, played: Played, tmp_path: Path
 ) -> None:
     _promoted(registry, tmp_path)
@@ -128,9 +101,10 @@ def test_what_is_new_and_broken_takes_nobody_out_of_service_but_keeps_a_new_serv
     _promoted(registry, tmp_path, "pump")
     agent.step()
     assert (_serving(agent), agent.ready) == ({"fan": "1", "pump": None}, True)
-    newcomer = ModelAgent(registry, played, played, tmp_path / "store")
+    newcomer = _agent(registry, played, tmp_path)
     newcomer.step()
-    assert not newcomer.ready
+    assert (newcomer.settled, newcomer.ready, newcomer.serving) == (True, True, {"fan": "1"})
+    assert newcomer.problems == {"pump": "answered 503"}
 
 
 def test_a_registry_that_is_away_or_a_pointer_that_vanishes_changes_nothing(
@@ -173,14 +147,106 @@ def test_a_server_that_starts_again_empty_is_brought_back_at_once(
     assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)
 
 
+def test_a_damaged_pointer_and_a_foreign_folder_are_named_and_keep_nobody_waiting(
+    agent: ModelAgent, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for machine in ("fan", "pump", "saw"):
+        _promoted(registry, tmp_path, machine)
+    models = tmp_path / "registry" / "models"
+    (models / "pump" / "channels" / "production.json").write_bytes(b"\xff not JSON")
+    (models / "no machine!" / "1").mkdir(parents=True)
+    (models / "no machine!" / "1" / "manifest.json").write_text("{}")
+    for _ in range(3):
+        agent.step()
+    assert (_serving(agent), agent.ready) == ({"fan": "1", "saw": "1", "pump": None, "no machine!": None}, True)
+    assert agent.problems.keys() == {"pump", "no machine!"}
+    said = capsys.readouterr().err
+    assert said.count("pump: ") == said.count("no machine!: ") == 1
+    registry.promote("pump", "1", reason="mended")
+    agent.step()
+    assert agent.serving["pump"] == "1" and agent.problems.keys() == {"no machine!"}
+
+
+def test_whatever_one_machine_raises_is_its_own(
+    agent: ModelAgent, registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for machine in ("fan", "pump"):
+        _promoted(registry, tmp_path, machine)
+    fetch = registry.fetch
+
+    def failing(machine: str, version: str) -> Path:
+        if machine == "fan":
+            raise SyntaxError("an XML parser's")
+        return fetch(machine, version)
+
+    monkeypatch.setattr(registry, "fetch", failing)
+    agent.step()
+    assert (agent.serving, agent.problems) == ({"pump": "1"}, {"fan": "SyntaxError: an XML parser's"})
+
+
+def test_a_version_that_hangs_keeps_no_other_machine_and_no_way_back_waiting(
+    registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    loops = Loops()
+    agent = ModelAgent(Plant(registry, played, played, tmp_path / "store"), loops, seconds=0.1)
+    for machine in ("fan", "pump"):
+        _promoted(registry, tmp_path, machine)
+    try:
+        loops.start(agent.pointers)
+        agent.begin()
+        _wait(lambda: agent.serving == {"fan": "1", "pump": "1"})
+        played.hanging = {("fan", "2")}
+        _promoted(registry, tmp_path)
+        _wait(lambda: "register fan 2" in played.calls)
+        begin = time.monotonic()
+        _promoted(registry, tmp_path, "pump")
+        _wait(lambda: agent.serving == {"fan": "1", "pump": "2"})
+        registry.rollback("pump", reason="test")
+        _wait(lambda: agent.serving == {"fan": "1", "pump": "1"})
+        registry.rollback("fan", reason="test")
+        _wait(lambda: agent.status()["models"]["fan"] == {"wanted": "1", "serving": "1", "problem": None})
+        _wait(lambda: "unregister fan 2" in played.calls)
+        assert time.monotonic() - begin < 10, "and not the 180 s that a version has to load"
+        assert loops.alive and all(loop["problem"] == "" for loop in loops.status().values())
+    finally:
+        agent.pointers.stop(1.0)
+        agent.stop()
+
+
+def test_workers_are_divided_again_when_a_machine_comes_and_what_only_waits_has_one(
+    registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    plant = Plant(registry, played, played, tmp_path / "store")
+    agent = ModelAgent(plant, Loops())
+    plant.share = lambda: max(1, 6 // len(agent.machines))
+    _promoted(registry, tmp_path)
+    agent.step()
+    assert played.workers == {("fan", "1"): 6}
+    _promoted(registry, tmp_path)
+    for machine in ("pump", "saw"):
+        _promoted(registry, tmp_path, machine)
+    for _ in range(2):
+        agent.step()
+    assert played.workers == {("fan", "1"): 1, ("fan", "2"): 2, ("pump", "1"): 2, ("saw", "1"): 2}
+
+
+def _wait(what: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 def test_follows_a_registry_in_a_bucket_which_may_be_away(
     s3_url: str, s3_gateway: S3Gateway, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.agent, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
     monkeypatch.setattr("masd.storage.s3.RETRIES", 0)
     registry = Registry.open(s3_url)
-    agent = ModelAgent(registry, played, played, tmp_path / "store")
+    agent = _agent(registry, played, tmp_path)
     _promoted(registry, tmp_path)
     agent.step()
     assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)

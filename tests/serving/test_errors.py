@@ -5,9 +5,12 @@ import io
 import os
 import re
 import signal
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +20,10 @@ import pytest
 import soundfile
 from raw_http import Answer, call, form_of, machine_of, post, post_json, workers
 
+from serving.front import relay, traffic
 from serving.front.auth import StaticToken
 from serving.front.proxy import Front, listening
+from serving.front.relay import relaying
 from serving.server import MAX_REQUEST_BYTES, RunningServer, running_server
 
 pytestmark = pytest.mark.slow
@@ -44,8 +49,18 @@ def _encode(samples: np.ndarray, rate: int = 16_000, subtype: str = "PCM_16") ->
     return buffer.getvalue()
 
 
+def _wait_for_the_probe(server: RunningServer) -> None:
+    """The first one, of a server that has just started: it would take one of the two places."""
+    deadline = time.monotonic() + 60
+    watch = server.health.watch
+    while watch is None or not any(probe["last_answer"] for probe in watch.status().values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def _while_asleep(at: Any) -> tuple[Answer, Answer]:
     """What the clip is told that the worker never answers, and one that finds the queue (of two) full."""
+    _wait_for_the_probe(at.faulty)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(post, at.faulty, b"sleep")
         time.sleep(0.5)
@@ -81,11 +96,50 @@ def _in_token_mode(at: Any) -> Answer:
         return post(server, at.wav())
 
 
-def _front(at: Any, path: str, headers: dict[str, str], *, alive: bool = True, body: bytes = b"") -> Answer:
+def _front(
+    at: Any, path: str, headers: dict[str, str], *, alive: bool = True, body: bytes = b"", method: str = "POST"
+) -> Answer:
     inference = at.server.url if alive else "http://127.0.0.1:9"
     front = Front(lambda: {"ready": True}, StaticToken(SECRET), inference, "", max_bytes=1_000)
     with listening(front, "127.0.0.1", 0) as url:
-        return call(url, "POST", path.format(machine_of(at.server)), body, headers)
+        return call(url, method, path.format(machine_of(at.server)), body, headers)
+
+
+@contextmanager
+def _relay_to_nobody(*, most: int = 2, **times: float) -> Iterator[str]:
+    """A relay before a listener that answers nothing, with limits that a test reaches."""
+    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        patch.setattr(relay, "Traffic", partial(traffic.Traffic, most))
+        for name, seconds in times.items():
+            patch.setattr(traffic, name, seconds)
+        with relaying(f"http://127.0.0.1:{silent.getsockname()[1]}", "127.0.0.1", 0, drain_seconds=0.1) as url:
+            yield url
+
+
+def _one_more_than_are_let_in(at: Any) -> Answer:
+    with ThreadPoolExecutor(2) as pool, _relay_to_nobody() as url:
+        for _ in range(2):
+            pool.submit(call, url, "POST", "/predictions/fan", at.wav())
+        time.sleep(0.5)
+        return call(url, "POST", "/predictions/fan", at.wav())
+
+
+def _never_answered(at: Any) -> Answer:
+    with _relay_to_nobody(USUAL_SECONDS=0.2) as url:
+        return call(url, "POST", "/predictions/fan", at.wav())
+
+
+def _half_sent(at: Any) -> Answer:
+    with _relay_to_nobody(BODY_SECONDS=0.2) as url:
+        return call(url, "POST", "/predictions/fan", b"half", {"Content-Length": "8"})
+
+
+def _asked_at_the_end(at: Any) -> Answer:
+    with ThreadPoolExecutor(1) as pool:
+        with _relay_to_nobody() as url:
+            waiting = pool.submit(call, url, "POST", "/predictions/fan", at.wav())
+            time.sleep(0.5)
+        return waiting.result()
 
 
 KNOWN = {"Authorization": f"Bearer {SECRET}"}
@@ -163,6 +217,11 @@ CASES: dict[Row, list[Case]] = {
         lambda at: _front(at, "/predictions/{}", {}),
         lambda at: _front(at, "/predictions/{}", {"Authorization": "Bearer another"}),
     ],
+    (408, "too_slow", False): [_half_sent],
+    (503, "busy", False): [_one_more_than_are_let_in],
+    (503, "no_answer", False): [_never_answered],
+    (503, "stopping", False): [_asked_at_the_end],
+    (405, "method_not_allowed", True): [lambda at: _front(at, "/predictions/{}", KNOWN, method="PATCH")],
     (404, "not_found", True): [lambda at: _front(at, "/models/{}", KNOWN)],
     (413, "too_large", True): [lambda at: _front(at, "/predictions/{}", KNOWN, body=bytes(1_001))],
     (503, "not_ready", True): [lambda at: _front(at, "/predictions/{}", KNOWN, alive=False)],

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from raw_http import call, management_key
 
 from masd.bundle.bundle import load_bundle
 from masd.errors import MasdError
@@ -155,9 +156,9 @@ def test_listens_on_loopback_only_and_takes_no_models_from_outside(server: Runni
     (own,) = [found for found in doors if port in [door.port for door in found]]  # other tests have servers too
     assert len(own) == 5
     assert {door.ip.removeprefix("::ffff:") for door in own} == {"127.0.0.1"}
-    connection = http.client.HTTPConnection(server.management_url.removeprefix("http://"))
-    connection.request("POST", f"/models?url={_machine(server)}.mar")
-    assert connection.getresponse().status == 405
+    path = f"/models?url={_machine(server)}.mar"
+    assert call(server.management_url, "POST", path).status == 400  # no key
+    assert call(server.management_url, "POST", path, headers=management_key(server)).status == 405
 
 
 @contextmanager
@@ -234,11 +235,11 @@ def test_a_bundle_whose_files_do_not_fit_never_becomes_ready_and_says_why(tiny_b
     (broken / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     begin = time.monotonic()
     with (
-        pytest.raises(MasdError, match=r"a model does not load: .*do not fit together"),
+        pytest.raises(MasdError, match=r"no model can be served: fan: it does not load: .*do not fit together"),
         running_server([broken]),
     ):
         pass
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 100
 
 
 def test_an_archive_that_dies_without_a_word_ends_in_an_error_too(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -255,7 +256,8 @@ def test_an_archive_that_dies_without_a_word_ends_in_an_error_too(tiny_bundle: P
         check=True,
         stderr=subprocess.DEVNULL,
     )
-    with pytest.raises(MasdError, match=r"a model does not load: .*SyntaxError"), running_server([bundle]):
+    reason = "no model can be served: fan: it does not load: SyntaxError"
+    with pytest.raises(MasdError, match=reason), running_server([bundle]):
         pass
 
 

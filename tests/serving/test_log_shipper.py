@@ -23,8 +23,9 @@ from masd.errors import MasdError
 from masd.storage.folder import FolderStore
 from masd.storage.opening import open_store
 from masd.storage.protocol import StoreError
+from serving.background import Loops
+from serving.health.status import Health
 from serving.log_shipper import LogShipper, check_writable
-from serving.server import Health
 from serving.worker.inference_log import InferenceLog
 
 
@@ -61,21 +62,16 @@ def test_folders_are_tried_before_a_server_starts(tmp_path: Path, monkeypatch: p
 
 def test_status_says_why_records_only_wait(tmp_path: Path) -> None:
     store = AwayStore(tmp_path / "store")
-    health = Health(TorchServeStandIn())
-    health.scored = True
-    assert health.status() == {"ready": True}
-    health.shipper = LogShipper(tmp_path / "spool", store)
+    health = Health(Loops(), started=True)
+    assert health.status() == {"ready": True, "loops": {}}
+    health.shipping = LogShipper(tmp_path / "spool", store, rotate_bytes=1).loop()
     InferenceLog(tmp_path / "spool", "fan").write([("a", SCORE)])
-    health.shipper.step(everything=True)
+    health.shipping.take()
     status = health.status()
-    assert status["ready"] and "cannot be reached" in status["log_problem"]
+    assert status["ready"] and "cannot be reached; records wait in" in status["log_problem"]
     store.away = False
-    health.shipper.step(everything=True)
-    assert health.status() == {"ready": True, "log_problem": ""}
-
-
-class TorchServeStandIn:
-    running = True
+    health.shipping.take()
+    assert health.status() == {"ready": True, "loops": {}, "log_problem": ""}
 
 
 def test_one_folder_holds_what_was_shipped_and_what_waits(tmp_path: Path) -> None:
@@ -127,18 +123,18 @@ def test_a_store_that_is_away_loses_nothing_and_is_told_of_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log, store = InferenceLog(tmp_path / "spool", "fan"), AwayStore(tmp_path / "store")
-    shipper = LogShipper(tmp_path / "spool", store, rotate_bytes=1)
+    shipping = LogShipper(tmp_path / "spool", store, rotate_bytes=1).loop()
     for number in range(5):
         log.write([(str(number), SCORE)])
-        shipper.step()
+        shipping.take()
     assert len(list((tmp_path / "spool").glob("*.sealed"))) == 5
     store.away = False
-    shipper.step()
-    shipper.step()
+    shipping.take()
+    shipping.take()
     assert _shipped(tmp_path / "store") == {str(number): 1 for number in range(5)}
     away, back = capsys.readouterr().err.splitlines()
     assert "the bucket cannot be reached; records wait in" in away
-    assert "takes records again" in back
+    assert back == "masd: inference log: goes on as usual"
 
 
 def test_a_torn_line_is_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,9 +218,9 @@ def write(name):
         time.sleep(0.001)
 
 def ship():
-    shipper = LogShipper(folder / "spool", open_store(url), rotate_bytes=1)
+    shipping = LogShipper(folder / "spool", open_store(url), rotate_bytes=1).loop()
     while True:
-        shipper.step()
+        shipping.take()
 
 random.seed(1)
 asked = []

@@ -14,7 +14,8 @@ import pytest
 
 from masd.registry.registry import Registry
 from serving.client import ScoringClient
-from serving.torchserve.config import Access, Addresses
+from serving.torchserve.config import KEY_FILE, Access, Addresses
+from serving.torchserve.management import KeyFile
 from serving.torchserve.process import TorchServe
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,7 @@ def _agent(registry: Path, store: Path, addresses: Addresses) -> Iterator[tuple[
         "model-store": store,
         "management-url": addresses.management_url,
         "inference-url": addresses.url,
+        "key-file": store.parent / KEY_FILE,
         "probe-port": probe,
         "poll": 0.5,
         "log": store.parent / "log",
@@ -73,12 +75,13 @@ def test_brings_an_empty_server_to_production_and_goes_on_after_it_was_killed(
     registry = Registry.open(tmp_path / "registry")
     store = tmp_path / "server" / "models"
     with _torchserve(tmp_path / "server") as addresses:
+        key = KeyFile(tmp_path / "server" / KEY_FILE, addresses.management_url).inference
         with _agent(tmp_path / "registry", store, addresses) as (process, probe):
             _wait(lambda: _ready(probe) == 503)  # nothing is in production
             machine = "fan"
             registry.promote(machine, registry.register(tiny_bundle, metrics={}), reason="first")
             _wait(lambda: _ready(probe) == 200)
-            with ScoringClient(addresses.url) as client:
+            with ScoringClient(addresses.url, token=key) as client:
                 assert client.score(machine, wav())["model_version"] == "1"
             for path in ("/status", "/metrics", f"/predictions/{machine}", "/"):
                 assert httpx.get(probe + path, trust_env=False).status_code == 401
@@ -86,7 +89,7 @@ def test_brings_an_empty_server_to_production_and_goes_on_after_it_was_killed(
         registry.promote(machine, registry.register(tiny_bundle, metrics={}), reason="second")
         with (
             _agent(tmp_path / "registry", store, addresses) as (process, probe),
-            ScoringClient(addresses.url) as client,
+            ScoringClient(addresses.url, token=key) as client,
         ):
             _wait(lambda: client.score(machine, wav())["model_version"] == "2")
             _wait(lambda: _ready(probe) == 200)

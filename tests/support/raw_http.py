@@ -58,9 +58,15 @@ def post_json(server: RunningServer, body: object, call_for: str = "predictions"
     return post(server, json.dumps(body).encode(), "application/json", call_for)
 
 
+def management_key(server: RunningServer) -> Headers:
+    """The header that TorchServe's management port asks for."""
+    key = json.loads(server.key_file.read_text(encoding="utf-8"))["management"]["key"]
+    return {"Authorization": f"Bearer {key}"}
+
+
 def workers(server: RunningServer) -> dict[int, str]:
     """Process id and start time of the model's workers: another one after a test means that one died."""
-    answer = call(server.management_url, "GET", f"/models/{machine_of(server)}")
+    answer = call(server.management_url, "GET", f"/models/{machine_of(server)}", headers=management_key(server))
     return {worker["pid"]: worker["startTime"] for worker in json.loads(answer.body)[0]["workers"]}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from masd.cli.common import needs
 from masd.cli.numbers import port
-from masd.cli.serving.following import add_following, following
+from masd.cli.serving.following import add_following, ended_by_sigterm, following
 from masd.registry.registry import Registry
 
 
@@ -15,6 +15,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     agent.add_argument("--model-store", type=Path, required=True, metavar="DIR", help="TorchServe's model store")
     agent.add_argument("--management-url", default="http://127.0.0.1:8081", metavar="URL")
     agent.add_argument("--inference-url", default="http://127.0.0.1:8080", metavar="URL")
+    agent.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="TorchServe's keys (key_file.json), where it asks for them"
+    )
     agent.add_argument("--probe-host", default="127.0.0.1", help="address of GET /ready")
     agent.add_argument("--probe-port", type=port, default=8083, help="port of GET /ready (default 8083)")
     add_following(agent)
@@ -22,16 +25,18 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _run(options: argparse.Namespace) -> int:
-    with needs("serving"):
-        from serving.sidecar import run_agent
+    with ended_by_sigterm():
+        with needs("serving"):
+            from serving.sidecar import run_agent
 
-    run_agent(
-        Registry.open(options.registry),
-        options.model_store,
-        management_url=options.management_url,
-        inference_url=options.inference_url,
-        probe_host=options.probe_host,
-        probe_port=options.probe_port,
-        **following(options),
-    )
+        run_agent(
+            Registry.open(options.registry),
+            options.model_store,
+            management_url=options.management_url,
+            inference_url=options.inference_url,
+            key_file=options.key_file,
+            probe_host=options.probe_host,
+            probe_port=options.probe_port,
+            **following(options),
+        )
     return 0

@@ -1,6 +1,11 @@
 """Options of what follows a registry and keeps an inference log: the server and the agent."""
 
 import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,19 @@ def add_following(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--log-spool", type=Path, metavar="DIR", help="where records wait on this machine (default: spool in --log)"
     )
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """End at SIGTERM in the block, until something else is done with it: process 1 of a container ignores it else."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def following(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from masd.cli.common import needs
-from masd.cli.numbers import port
-from masd.cli.serving.following import add_following, following
-from masd.errors import MasdError
+from masd.cli.numbers import port, seconds
+from masd.cli.serving.following import add_following, ended_by_sigterm, following
 from masd.registry.registry import Registry
 
 
@@ -30,33 +29,39 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default="none",
         help="static: one token, from MASD_TOKEN or the file in MASD_TOKEN_FILE; token: TorchServe's own keys",
     )
+    serve.add_argument(
+        "--startup-seconds",
+        type=seconds,
+        metavar="SECONDS",
+        help="until the first model is served (default 120, and 30 for each other machine, at most 540)",
+    )
+    serve.add_argument(
+        "--drain-seconds",
+        type=seconds,
+        default=3.0,
+        metavar="SECONDS",
+        help="at the end, for requests that are being answered (default 3)",
+    )
     add_following(serve)
     serve.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    with needs("serving"):
-        from serving.server import serve
+    with ended_by_sigterm():
+        with needs("serving"):
+            from serving.server import serve
 
-    registry = Registry.open(options.registry) if options.registry else None
-    serve(
-        options.bundle if registry is None else _in_production(registry),
-        host=options.host,
-        port=options.port,
-        management_port=options.management_port,
-        metrics_port=options.metrics_port,
-        grpc_port=options.grpc_port,
-        auth=options.auth,
-        registry=registry,
-        **following(options),
-    )
-    return 0
-
-
-def _in_production(registry: Registry) -> list[Path]:
-    bundles = [registry.fetch(machine, version) for machine, version in registry.in_production().items()]
-    if not bundles:
-        raise MasdError(
-            f"{registry.url}: nothing is in production; promote a version with masd registry promote, or use --bundle"
+        serve(
+            options.bundle or [],
+            host=options.host,
+            port=options.port,
+            management_port=options.management_port,
+            metrics_port=options.metrics_port,
+            grpc_port=options.grpc_port,
+            auth=options.auth,
+            registry=Registry.open(options.registry) if options.registry else None,
+            startup_seconds=options.startup_seconds,
+            drain_seconds=options.drain_seconds,
+            **following(options),
         )
-    return bundles
+    return 0

@@ -1,0 +1,1 @@
+"""The model agent: one TorchServe follows the production pointers of a registry."""

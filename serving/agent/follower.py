@@ -1,0 +1,239 @@
+"""One machine of the model agent: brings it to the version its production pointer names, whatever others do.
+
+A new version is fetched and verified, loaded beside the one that serves, scores a clip, and only then becomes the
+default; the one before stays loaded with one worker, so that a rollback is a matter of one request. Whatever fails,
+what serves goes on serving. A pointer that moves while a version loads ends that wait at once.
+"""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from masd.errors import MasdError, one_line
+from masd.files import replacing_file
+from masd.registry.registry import Registry
+from serving.archive import archive, is_archive_of
+from serving.client import ScoringClient
+from serving.torchserve.management import Loaded, Management
+from serving.torchserve.readiness import probe_clip
+from serving.worker.inference_log import PROBE_PREFIX
+
+LOAD_SECONDS = 180.0
+POLL_SECONDS = 0.5
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 3600.0
+
+
+class WorkerLog(Protocol):
+    """Where the workers of a TorchServe say why they do not load."""
+
+    def forget_failures(self, machine: str, version: str) -> None:
+        """Look only at what workers of this version say from now on."""
+
+    def load_failure(self, machine: str, version: str) -> str | None:
+        """The reason, in one line, or None."""
+
+
+class MovedOnError(MasdError):
+    """The pointer names another version by now, or the server is being stopped."""
+
+
+@dataclass
+class Plant:
+    """What every machine's follower uses: the registry, one TorchServe and its model store, the folder ``store``.
+
+    ``share`` says how many workers a machine may have; None leaves that to TorchServe. ``worker_log`` ends the wait for
+    a model that does not load before ``load_seconds`` are over.
+    """
+
+    registry: Registry
+    management: Management
+    inference: ScoringClient
+    store: Path
+    worker_log: WorkerLog | None = None
+    share: Callable[[], int] | None = None
+    load_seconds: float = LOAD_SECONDS
+
+
+class Follower:
+    """Of one machine: the version its pointer names, the one that serves, and what keeps them apart."""
+
+    def __init__(self, machine: str, plant: Plant) -> None:
+        self.machine = machine
+        self.wanted: str | None = None
+        self.serving: str | None = None
+        self.problem: str | None = None
+        self.served = False
+        """Whether a version has ever served here."""
+        self.settled = False
+        """Whether the wanted version serves, or was tried and does not."""
+        self._plant = plant
+        self._stop = threading.Event()
+        self._tries = 0
+        self._retry_at = 0.0
+        self._scored: set[str] = set()
+        self._spare: set[str] = set()
+        self._late = False
+
+    def move(self, wanted: str) -> bool:
+        """The pointer names this version; whether that is news. Another version gets a try of its own at once."""
+        if wanted == self.wanted:
+            return False
+        self.wanted, self.problem, self._tries, self._retry_at = wanted, None, 0, 0.0
+        return True
+
+    def stop(self) -> None:
+        """End what waits."""
+        self._stop.set()
+
+    def status(self) -> dict[str, Any]:
+        """For people: what serves, what should, and why not."""
+        return {"wanted": self.wanted, "serving": self.serving, "problem": self.problem}
+
+    def step(self) -> None:
+        """Bring the machine to its version; says each new problem in one line."""
+        while self.wanted is not None and not self._stop.is_set():
+            try:
+                self._follow(self.wanted)
+            except MovedOnError:
+                continue
+            break
+        for version in sorted(self._spare - {self.serving}):
+            self._unload(version)
+
+    def _follow(self, wanted: str) -> None:
+        try:
+            loaded = self._plant.management.loaded(self.machine)
+            self._scored &= loaded.keys()
+            found = self._find_serving(loaded)
+            self.served = self.served or found is not None
+            self.serving = found
+            self._late = False
+        except MovedOnError:
+            raise
+        except Exception as error:  # whatever it is, it is this machine's alone
+            if self._late:  # not the first time: a server under load may be late once
+                self.serving = None
+            self._late = True
+            self._tell(wanted, error)
+            return
+        if self.serving == wanted:
+            self._divide(loaded)
+            self.problem, self._tries, self.settled = None, 0, True
+        elif time.monotonic() >= self._retry_at:
+            self._upgrade(wanted, loaded)
+
+    def _upgrade(self, wanted: str, loaded: dict[str, Loaded]) -> None:
+        try:
+            self._deploy(wanted, loaded)
+        except MovedOnError:
+            raise
+        except Exception as error:  # as above
+            self._tell(wanted, error)
+            self._retry_at = time.monotonic() + min(FIRST_RETRY_SECONDS * 2.0**self._tries, LONGEST_RETRY_SECONDS)
+            self._tries += 1
+            self.settled = True
+            return
+        self._say(f"version {wanted} serves" + (f", after {self.serving}" if self.serving else ""))
+        self.served = True
+        self.serving, self.problem, self._tries, self.settled = wanted, None, 0, True
+
+    def _tell(self, wanted: str, error: Exception) -> None:
+        """Say a problem, unless it is the one that was said last or only part of being stopped."""
+        text = one_line(error)
+        problem = text if isinstance(error, MasdError | OSError) and text else f"{type(error).__name__}: {text}"
+        if problem != self.problem and not self._stop.is_set():
+            now = f"version {self.serving} goes on serving" if self.serving else "nothing serves it"
+            self._say(f"version {wanted} is not served: {problem}; {now}")
+        self.problem = problem
+
+    def _find_serving(self, loaded: dict[str, Loaded]) -> str | None:
+        """The default version, if it has a worker and has scored a clip."""
+        default = _default(loaded)
+        if default is None or not default.ready or default.version in self._spare:
+            return None
+        self._probe(default.version)
+        return default.version
+
+    def _deploy(self, version: str, loaded: dict[str, Loaded]) -> None:
+        try:
+            if version not in loaded:
+                share = self._plant.share
+                self._plant.management.register(self._archive(version), share() if share else None)
+            self._spare.discard(version)
+            self._wait_for_worker(version)
+            self._probe(version)
+            self._plant.management.set_default(self.machine, version)
+        except Exception:
+            self._spare.add(version)
+            raise
+        self._spare |= loaded.keys() - {version, self.serving}
+
+    def _archive(self, version: str) -> str:
+        """Put the verified archive into the model store; its name there."""
+        bundle = self._plant.registry.fetch(self.machine, version)
+        name = f"{self.machine}-{version}.mar"
+        ready = bundle / f"{self.machine}.mar"
+        if is_archive_of(ready, bundle):
+            with replacing_file(self._plant.store / name) as staged:
+                shutil.copyfile(ready, staged)
+        else:
+            archive(bundle, self._plant.store / name)
+        return name
+
+    def _wait_for_worker(self, version: str) -> None:
+        log = self._plant.worker_log
+        if log is not None:
+            log.forget_failures(self.machine, version)
+        seconds = self._plant.load_seconds
+        deadline = time.monotonic() + seconds
+        while True:
+            entry = self._plant.management.loaded(self.machine).get(version)
+            if entry is not None and entry.ready:
+                return
+            if log is not None and (reason := log.load_failure(self.machine, version)):
+                raise MasdError(f"it does not load: {reason}")
+            if time.monotonic() > deadline:
+                raise MasdError(f"it has no worker after {seconds:g} s")
+            if self._stop.wait(POLL_SECONDS) or self.wanted != version:
+                raise MovedOnError("another version is wanted")
+
+    def _probe(self, version: str) -> None:
+        """Have the version score a clip, once."""
+        if version in self._scored:
+            return
+        answer = self._plant.inference.score(self.machine, probe_clip(), request_id=PROBE_PREFIX, version=version)
+        if answer["model_version"] != version:
+            raise MasdError(f"version {version} answers as version {answer['model_version']}")
+        self._scored.add(version)
+
+    def _divide(self, loaded: dict[str, Loaded]) -> None:
+        """Give the version that serves this machine's share of the workers, and those that wait beside it one."""
+        if self._plant.share is None:
+            return
+        for entry in loaded.values():
+            workers = self._plant.share() if entry.default else 1
+            if entry.workers != workers:
+                self._plant.management.scale(self.machine, entry.version, workers)
+
+    def _unload(self, version: str) -> None:
+        self._scored.discard(version)
+        try:
+            self._plant.management.unregister(self.machine, version)
+            (self._plant.store / f"{self.machine}-{version}.mar").unlink(missing_ok=True)
+        except (MasdError, OSError) as error:
+            self._say(f"version {version} cannot be unloaded: {error}")
+        else:
+            self._spare.discard(version)
+
+    def _say(self, line: str) -> None:
+        print(f"masd agent: {self.machine}: {line}", file=sys.stderr, flush=True)
+
+
+def _default(loaded: dict[str, Loaded]) -> Loaded | None:
+    """The version that requests without a version go to."""
+    return next((entry for entry in loaded.values() if entry.default), None)

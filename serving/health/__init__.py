@@ -1,0 +1,1 @@
+"""Whether what serves still answers, and what is said of it."""

@@ -1,0 +1,207 @@
+"""Whether each machine that is served still answers: a probe each, and an end for workers that hang.
+
+TorchServe does not notice a worker that is stopped or stuck: its callers wait for the limit of ten minutes. A probe
+that is not answered in its own time says that no worker was free. Those that used the processor meanwhile are busy, and
+left alone; the others hang, and are ended, upon which TorchServe starts new ones.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from serving.background import Loop, Loops
+from serving.client import ScoringClient, ScoringError
+from serving.torchserve.management import Loaded, Management
+from serving.torchserve.readiness import probe_clip
+from serving.worker.inference_log import PROBE_PREFIX
+
+PROBE_SECONDS = 8.0
+EVERY_SECONDS = 10.0
+"""After the end of a probe, so that there is one at least every twenty seconds."""
+
+FRESH_SECONDS = 60.0
+"""Ready is who has answered a probe, or was seen at work, so lately."""
+
+BUSY_SECONDS = 600.0
+"""Most that workers may be at work without answering a probe: TorchServe's own limit for a batch."""
+
+IDLE_CPU_SECONDS = 0.02
+"""Less than this, between a probe and its time limit, uses who does nothing."""
+
+UNANSWERED_FAILURES = 2
+"""Probes in a row without an answer before those who do nothing are ended: once may be a busy machine's."""
+
+WRONG_FAILURES = 3
+"""Probes in a row that are answered by an error before the workers are ended."""
+
+STARTING_FAILURES = 30
+"""Probes in a row that find no worker, some five minutes, before others are asked for."""
+
+UNSEEN_SECONDS = 300.0
+"""Without an answer, before workers are replaced that cannot be looked at."""
+
+REPLACE_SECONDS = 20.0
+UNAVAILABLE = 503
+
+
+class Probe:
+    """Of one machine: when it last answered, and what it does not."""
+
+    def __init__(self, machine: str, watch: "Watch") -> None:
+        self.machine = machine
+        self.last_answer: float | None = None
+        """Seconds since 1970."""
+        self.loop = Loop(f"probe of {machine}", self.step, EVERY_SECONDS)
+        self._watch = watch
+        self._fresh_at: float | None = None
+        self._answered_at = time.monotonic()
+        self._failures = 0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it answers, or has never answered: it then was never served."""
+        return self._fresh_at is None or time.monotonic() - self._fresh_at < FRESH_SECONDS
+
+    def step(self) -> None:
+        """Ask, and act where there is no answer.
+
+        :raises MasdError: there was none.
+        """
+        watch = self._watch
+        if self.machine not in watch.served():
+            self._fresh_at = None
+            return
+        if self._fresh_at is None:  # it has scored a clip just now, or it would not be served
+            self._fresh_at = self._answered_at = time.monotonic()
+        loaded = watch.management.loaded(self.machine)
+        watch.end([pid for entry in loaded.values() for pid in entry.pids if _stopped(pid)])
+        used = _used(loaded)
+        try:
+            watch.client.score(self.machine, probe_clip(), request_id=PROBE_PREFIX)
+        except ScoringError as error:
+            if error.status is None and self._at_work(loaded, used):
+                return
+            self._act(error, loaded, used)
+            raise
+        self._failures = 0
+        self._answered_at = self._fresh_at = time.monotonic()
+        self.last_answer = time.time()
+
+    def _at_work(self, loaded: dict[str, Loaded], used: dict[int, float]) -> bool:
+        """Whether every worker has used the processor since ``used``: then they are busy, and it may be said again."""
+        if not used or _idle(loaded, used) or time.monotonic() - self._answered_at >= BUSY_SECONDS:
+            return False
+        self._fresh_at = time.monotonic()
+        return True
+
+    def _act(self, error: ScoringError, loaded: dict[str, Loaded], used: dict[int, float]) -> None:
+        watch, default = self._watch, next((entry for entry in loaded.values() if entry.default), None)
+        if default is None:
+            return
+        self._failures += 1
+        if not watch.sees_workers:
+            if time.monotonic() - self._answered_at >= UNSEEN_SECONDS:
+                self._answered_at = time.monotonic()
+                watch.replace(self.machine, default)
+        elif error.status is None:
+            if self._failures >= UNANSWERED_FAILURES:
+                watch.end(_idle(loaded, used) or list(default.pids))
+        elif error.status == UNAVAILABLE:  # TorchServe starts another worker, but gives up after some minutes
+            if not default.pids and self._failures % STARTING_FAILURES == 0:
+                watch.replace(self.machine, default)
+        elif self._failures % WRONG_FAILURES == 0:
+            watch.end(list(default.pids))
+
+
+class Watch:
+    """Probes every machine that ``served`` names, each in a loop of its own, one of ``loops``."""
+
+    def __init__(
+        self,
+        management: Management,
+        client: ScoringClient,
+        served: Callable[[], Mapping[str, str]],
+        loops: Loops,
+        end_worker: Callable[[int], None] | None = None,
+    ) -> None:
+        """``end_worker`` kills one by its number; None where workers are in another container and cannot be seen."""
+        self.management = management
+        self.client = client
+        self.served = served
+        self._loops = loops
+        self._end_worker = end_worker
+        self._probes: dict[str, Probe] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every machine that is served has answered lately."""
+        return all(probe.fresh for probe in list(self._probes.values()))
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Machine -> when it last answered (``last_answer``, seconds since 1970), and the ``problem`` since."""
+        return {
+            name: {"last_answer": probe.last_answer, "problem": probe.loop.problem}
+            for name, probe in sorted(self._probes.items())
+        }
+
+    def loop(self) -> Loop:
+        """The loop that begins to probe what is served from now on."""
+        return Loop("probes", self._begin, 1.0)
+
+    @property
+    def sees_workers(self) -> bool:
+        """Whether workers are processes of this machine, which can be looked at and ended."""
+        return self._end_worker is not None
+
+    def end(self, pids: list[int]) -> None:
+        """End workers that hang: TorchServe starts others."""
+        for pid in pids:
+            if self._end_worker is not None:
+                print(f"masd: worker {pid} hangs: it is ended", file=sys.stderr, flush=True)
+                self._end_worker(pid)
+
+    def replace(self, machine: str, entry: Loaded) -> None:
+        """Have TorchServe end all workers of a version and start others."""
+        print(f"masd: {machine}: all workers of version {entry.version} are replaced", file=sys.stderr, flush=True)
+        self.management.scale(machine, entry.version, 0)
+        deadline = time.monotonic() + REPLACE_SECONDS
+        while self.management.loaded(machine)[entry.version].pids and time.monotonic() < deadline:
+            time.sleep(0.5)
+        self.management.scale(machine, entry.version, max(1, entry.workers))
+
+    def stop(self) -> None:
+        """Probe nothing any more."""
+        for probe in list(self._probes.values()):
+            probe.loop.stop(0.0)
+
+    def _begin(self) -> None:
+        for machine in self.served().keys() - self._probes.keys():
+            self._probes[machine] = Probe(machine, self)
+            self._loops.start(self._probes[machine].loop)
+
+
+def _used(loaded: dict[str, Loaded]) -> dict[int, float]:
+    """Processor seconds that the workers of the default version have used, of those that can be seen."""
+    used = {}
+    for pid in [pid for entry in loaded.values() if entry.default for pid in entry.pids]:
+        with suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            used[pid] = times.user + times.system
+    return used
+
+
+def _idle(loaded: dict[str, Loaded], before: dict[int, float]) -> list[int]:
+    """Those workers that are still there and have done nothing since ``before``."""
+    now = _used(loaded)
+    return [pid for pid, seconds in before.items() if pid in now and now[pid] - seconds < IDLE_CPU_SECONDS]
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
