@@ -79,7 +79,8 @@ def _while_killed(at: Any) -> Answer:
         answer = waiting.result()
     deadline = time.monotonic() + 120
     while (taken_over := post(at.faulty, at.wav())).status != 200:  # another worker comes, later on a busy machine
-        assert taken_over.status == 503 and time.monotonic() < deadline
+        assert taken_over.status in (500, 503, 507), taken_over
+        assert time.monotonic() < deadline
     return answer
 
 
