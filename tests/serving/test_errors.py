@@ -77,7 +77,10 @@ def _while_killed(at: Any) -> Answer:
         (pid,) = workers(at.faulty)
         os.kill(pid, signal.SIGKILL)
         answer = waiting.result()
-    assert post(at.faulty, at.wav()).status == 200  # another worker takes over
+    deadline = time.monotonic() + 120
+    while (taken_over := post(at.faulty, at.wav())).status != 200:  # another worker comes, later on a busy machine
+        assert taken_over.status in (500, 503, 507), taken_over
+        assert time.monotonic() < deadline
     return answer
 
 
