@@ -3,7 +3,7 @@
 ::
 
     models/<machine>/<version>/...                          a bundle, its .mar and SHA256SUMS, never changed
-    models/<machine>/channels/{candidate,production}.json   pointers: version, digest of its manifest, time
+    models/<machine>/channels/{candidate,production}.json   pointers: version, digests, time
     models/<machine>/audit/<time>-<event>-<version>-*.json  one record per decision
     models/<machine>/locks/production/...                   who is moving the production pointer just now
 
@@ -38,7 +38,7 @@ from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
 from masd.registry.audit import MOVES, AuditTrail, Event, RunDecision, now, productions
-from masd.registry.files import cached_version, check_stored, check_version, write_sums
+from masd.registry.files import cached_version, check_stored, check_version, sums_sha256_of, write_sums
 from masd.registry.layout import MANIFEST, numbered, place_of, whole
 from masd.registry.registration import add_version
 from masd.storage.folder import FolderStore
@@ -105,18 +105,19 @@ class Registry:
         self._manifest(machine, version)
         place = f"{place_of(machine)}/{version}"
         if not isinstance(self.store, FolderStore):
-            return cached_version(self.store, place, machine, version)
+            return cached_version(self.store, place, machine, version, self._sums_sha256(machine, version))
         folder = self.store.root / place
-        check_version(folder, machine, version)
+        check_version(folder, machine, version, self._sums_sha256(machine, version))
         return folder
 
-    def check(self, machine: str, version: str) -> None:
-        """Hash what the store holds of a version now.
+    def check(self, machine: str, version: str) -> str:
+        """Hash what the store holds of a version now; returns the digest of its ``SHA256SUMS``.
 
         :raises MasdError: as :meth:`fetch`.
         """
         self._manifest(machine, version)
-        check_stored(self.store, f"{place_of(machine)}/{version}", machine, version)
+        place = f"{place_of(machine)}/{version}"
+        return check_stored(self.store, place, machine, version, self._sums_sha256(machine, version))
 
     def channel(self, machine: str, name: Channel) -> str | None:
         """The version a pointer names, or None where it was never set."""
@@ -132,7 +133,7 @@ class Registry:
         return {machine: version for machine, version in found.items() if version is not None}
 
     def pointer(self, machine: str, name: Channel) -> dict[str, Any] | None:
-        """All a pointer says: ``version``, ``manifest_sha256``, ``time``."""
+        """All a pointer says: ``version``, ``manifest_sha256``, ``sums_sha256`` (not before masd 0.2), ``time``."""
         key = f"{place_of(machine)}/channels/{name}.json"
         try:
             content = json.loads(self.store.read(key))
@@ -176,7 +177,8 @@ class Registry:
 
     def nominate(self, machine: str, version: str) -> None:
         """Point ``candidate`` at a version, as registering does; for one whose writer was killed just before that."""
-        self._write_pointer(machine, "candidate", self._pointing_at(machine, version))
+        sums = sums_sha256_of(self.store, f"{place_of(machine)}/{version}")
+        self._write_pointer(machine, "candidate", self._pointing_at(machine, version, sums))
 
     def promote(
         self,
@@ -193,9 +195,9 @@ class Registry:
         :raises MasdError: no such version, a damaged one, or somebody else is moving the pointer or has just moved it.
         """
         previous = self._in_production(machine)
-        self.check(machine, version)
+        sums = self.check(machine, version)
         with self._moving(machine, previous) as lease:
-            self._move(machine, version, lease, "promote", previous, reason, metrics, gate)
+            self._move(machine, version, sums, lease, "promote", previous, reason, metrics, gate)
 
     def refuse(
         self,
@@ -235,9 +237,9 @@ class Registry:
         if len(history) == 1:
             raise MasdError(f"{self.url}: {machine} has no earlier production version than {history[0]}")
         current, previous = history[0], history[1]
-        self.check(machine, previous)
+        sums = self.check(machine, previous)
         with self._moving(machine, current) as lease:
-            self._move(machine, previous, lease, "rollback", current, reason)
+            self._move(machine, previous, sums, lease, "rollback", current, reason)
         return previous
 
     def history(self, machine: str) -> list[str]:
@@ -284,6 +286,7 @@ class Registry:
         self,
         machine: str,
         version: str,
+        sums_sha256: str,
         lease: Lease,
         event: Event,
         previous: str | None,
@@ -291,7 +294,8 @@ class Registry:
         metrics: dict[str, Any] | None = None,
         gate: RunDecision | None = None,
     ) -> None:
-        pointer = self._pointing_at(machine, version)  # which is still there, and stays: pruning takes the same lock
+        # the version is still there, and stays: pruning takes the same lock
+        pointer = self._pointing_at(machine, version, sums_sha256)
         AuditTrail(self.store, machine).add(event, version, previous, reason, metrics, gate)
         lease.check(f"{machine}: {event} to version {version}")
         self._write_pointer(machine, "production", pointer)
@@ -308,8 +312,25 @@ class Registry:
         """A record of a decision that moves no pointer."""
         AuditTrail(self.store, machine).add(event, version, self.channel(machine, "production"), reason, metrics, gate)
 
-    def _pointing_at(self, machine: str, version: str) -> dict[str, str]:
-        return {"version": version, "manifest_sha256": self.manifest_sha256(machine, version), "time": now()}
+    def _pointing_at(self, machine: str, version: str, sums_sha256: str) -> dict[str, str]:
+        manifest = self.manifest_sha256(machine, version)
+        return {"version": version, "manifest_sha256": manifest, "sums_sha256": sums_sha256, "time": now()}
+
+    def _sums_sha256(self, machine: str, version: str) -> str:
+        """What ``SHA256SUMS`` of a version must be: by a pointer, or by the record of its registration.
+
+        Empty where neither says so, which is how masd 0.1.0 left them.
+        """
+        for name in CHANNELS[::-1]:
+            try:
+                pointer = self.pointer(machine, name)
+            except StoreError:
+                raise
+            except MasdError:  # unreadable: the other and the record may know
+                continue
+            if pointer is not None and pointer["version"] == version and pointer.get("sums_sha256"):
+                return str(pointer["sums_sha256"])
+        return AuditTrail(self.store, machine).registered_sums(version)
 
     def _write_pointer(self, machine: str, channel: Channel, pointer: dict[str, str]) -> None:
         self.store.write(f"{place_of(machine)}/channels/{channel}.json", (json.dumps(pointer) + "\n").encode())
