@@ -8,7 +8,6 @@ from pathlib import Path
 from masd.alarms.bundles import calibrated_bundle
 from masd.alarms.commissioning import Commissioning, commission
 from masd.alarms.doubts import Doubt
-from masd.drift.log import fetched
 from masd.errors import MasdError
 from masd.registry.registry import Registry
 
@@ -47,8 +46,7 @@ def calibrate(
     if version is None:
         raise MasdError(f"{models.url}: {machine} has nothing in production to calibrate; promote a version first")
     bundle = models.fetch(machine, version)
-    with fetched(log) as heard:
-        found = commission(heard, machine, version, asked, since=since, until=until, leave_out=leave_out)
+    found = commission(log, machine, version, asked, since=since, until=until, leave_out=leave_out)
     if doubts := [name for name in found.doubts if name not in despite]:
         why = " and ".join(MENDS[name] for name in doubts)
         raise MasdError(

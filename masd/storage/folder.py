@@ -3,12 +3,12 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from masd.files import replacing_file
-from masd.storage.protocol import MissingObjectError, StoredObject, StoreError, check_key
+from masd.storage.protocol import Children, MissingObjectError, StoredObject, StoreError, check_key
 
 
 class FolderStore:
@@ -60,11 +60,26 @@ class FolderStore:
                 if hidden or not key.startswith(prefix):
                     continue
                 try:
-                    status = file.stat()
+                    found.append(_stored(key, file.stat()))
                 except FileNotFoundError:  # deleted meanwhile
                     continue
-                found.append(StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
         yield from sorted(found, key=lambda item: item.key)
+
+    def children(self, prefix: str = "") -> Children:
+        objects, folders = [], []
+        try:
+            with os.scandir(self.root / prefix) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        folders.append(entry.name)
+                        continue
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        objects.append(_stored(prefix + entry.name, entry.stat()))
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        return Children(sorted(objects, key=lambda item: item.key), sorted(folders))
 
     def delete(self, key: str) -> None:
         try:
@@ -89,3 +104,7 @@ class FolderStore:
 
     def _failed(self, what: str, key: str, error: OSError) -> StoreError:
         return StoreError(f"{self.url}: cannot {what} {key}: {error.strerror or error}")
+
+
+def _stored(key: str, status: os.stat_result) -> StoredObject:
+    return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))

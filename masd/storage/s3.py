@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from masd.files import replacing_file
-from masd.storage.protocol import StoredObject, StoreError, check_key
+from masd.storage.protocol import Children, StoredObject, StoreError, check_key
 from masd.storage.s3_errors import explained, failures
 
 if TYPE_CHECKING:
     from minio import Minio
+    from minio.datatypes import Object
 
 CONNECT_S, READ_S = 5.0, 60.0
 RETRIES, BACK_OFF_S = 5, 0.2
@@ -71,11 +72,26 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._errors("list", prefix):
             for item in self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True):
-                name = item.object_name or ""
-                if name.endswith("/") or item.last_modified is None:  # what some gateways show for a folder
-                    continue
-                etag = (item.etag or "").strip('"')
-                yield StoredObject(name.removeprefix(self._prefix), item.size or 0, item.last_modified, etag)
+                if (found := self._stored(item)) is not None:
+                    yield found
+
+    def children(self, prefix: str = "") -> Children:
+        objects, folders, place = [], [], self._prefix + prefix
+        with self._errors("list", prefix):
+            for item in self._client.list_objects(self._bucket, place, recursive=False):
+                name = (item.object_name or "").removeprefix(place)
+                if name.endswith("/") and name != "/":
+                    folders.append(name.removesuffix("/"))
+                elif (found := self._stored(item)) is not None:
+                    objects.append(found)
+        return Children(sorted(objects, key=lambda item: item.key), sorted(folders))
+
+    def _stored(self, item: "Object") -> StoredObject | None:
+        name = item.object_name or ""
+        if name.endswith("/") or item.last_modified is None:  # what some gateways show for a folder
+            return None
+        etag = (item.etag or "").strip('"')
+        return StoredObject(name.removeprefix(self._prefix), item.size or 0, item.last_modified, etag)
 
     def delete(self, key: str) -> None:
         with self._errors("delete", key):
