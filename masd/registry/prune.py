@@ -34,7 +34,8 @@ def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False)
         raise MasdError(f"prune {machine}: the newest version always stays; keep 1 or more")
     place = place_of(machine)
     alone = exclusive(registry.store, f"{place}/locks/production", f"{machine}: a promotion")
-    with nullcontext() if dry_run else alone as lease:
+    changing = registry.index.changing(machine)
+    with nullcontext() if dry_run else alone as lease, nullcontext() if dry_run else changing:
         now = lease.now if lease else datetime.now(UTC)
         trail = AuditTrail(registry.store, machine)
         begun, gone = trail.versions("register"), trail.versions("prune")

@@ -6,6 +6,7 @@
     models/<machine>/channels/{candidate,production}.json   pointers: version, digests, time
     models/<machine>/audit/<time>-<event>-<version>-*.json  one record per decision
     models/<machine>/locks/production/...                   who is moving the production pointer just now
+    index/...                                               what has changed: see :mod:`masd.registry.index`
 
 A store has no transactions, so the order of writes makes up for them. A version is there if and only if its
 ``manifest.json`` is:
@@ -30,6 +31,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +41,7 @@ from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
 from masd.registry.audit import MOVES, AuditTrail, Event, RunDecision, now, productions
 from masd.registry.files import cached_version, check_stored, check_version, sums_sha256_of, write_sums
+from masd.registry.index import Entry, Index, entry_of
 from masd.registry.layout import MANIFEST, numbered, place_of, whole
 from masd.registry.registration import add_version
 from masd.storage.folder import FolderStore
@@ -50,12 +53,21 @@ Channel = Literal["candidate", "production"]
 CHANNELS: tuple[Channel, ...] = ("candidate", "production")
 
 
+@dataclass(frozen=True)
+class Look:
+    """The version in production by machine, and by machine why its pointer cannot be read."""
+
+    production: dict[str, str]
+    problems: dict[str, str]
+
+
 class Registry:
     """Versions of models. Every public method checks names, so none of them can leave the store."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self.url = store.url
+        self.index = Index(store)
 
     @classmethod
     def open(cls, url: str | Path) -> "Registry":
@@ -67,6 +79,8 @@ class Registry:
 
     def machines(self) -> list[str]:
         """Machine types that have at least one version."""
+        if (known := self.index.look()) is not None:
+            return [name for name, entry in known.items() if self._or_asked(name, entry).versions]
         keys = (item.key for item in self.store.list("models/"))
         found = (re.fullmatch(rf"models/([^/]+)/\d+/{MANIFEST}", key) for key in keys)
         return sorted({match[1] for match in found if match})
@@ -126,11 +140,49 @@ class Registry:
 
     def in_production(self, machines: Iterable[str] | None = None) -> dict[str, str]:
         """The version in production by machine, of those given or of all; one with nothing there is left out."""
-        found = {
-            machine: self.channel(machine, "production")
-            for machine in (self.machines() if machines is None else machines)
-        }
+        if machines is None:
+            look = self.look()
+            for problem in look.problems.values():
+                raise MasdError(problem)
+            return look.production
+        found = {machine: self.channel(machine, "production") for machine in machines}
         return {machine: version for machine, version in found.items() if version is not None}
+
+    def look(self) -> Look:
+        """What is in production, of all machines; asked again by the same object, it costs little where nothing moves.
+
+        One request to a bucket with an index (:mod:`masd.registry.index`) where nothing has changed; of what has, a
+        few and one a machine. A machine whose pointer cannot be read is a problem of its own and stops no other.
+
+        :raises StoreError: the store cannot be used.
+        """
+        known = self.index.look()
+        names = dict.fromkeys(self.machines()) if known is None else known
+        production, problems = dict[str, str](), dict[str, str]()
+        for name, entry in names.items():
+            try:
+                version = entry.production if entry is not None and entry.whole else self.channel(name, "production")
+            except StoreError:
+                raise
+            except MasdError as error:
+                problems[name] = str(error)
+                continue
+            if version is not None:
+                production[name] = version
+        return Look(production, problems)
+
+    def entries(self) -> list[Entry]:
+        """Versions and pointers of every machine that has some.
+
+        :raises StoreError: the store cannot be used.
+        """
+        known = self.index.look()
+        names = dict.fromkeys(self.store.children("models/").folders) if known is None else known
+        found = [self._or_asked(name, entry) for name, entry in names.items()]
+        return [entry for entry in found if entry.versions]
+
+    def _or_asked(self, machine: str, entry: Entry | None) -> Entry:
+        return entry_of(self.store, machine) if entry is None else entry
 
     def pointer(self, machine: str, name: Channel) -> dict[str, Any] | None:
         """All a pointer says: ``version``, ``manifest_sha256``, ``sums_sha256`` (not before masd 0.2), ``time``."""
@@ -178,7 +230,8 @@ class Registry:
     def nominate(self, machine: str, version: str) -> None:
         """Point ``candidate`` at a version, as registering does; for one whose writer was killed just before that."""
         sums = sums_sha256_of(self.store, f"{place_of(machine)}/{version}")
-        self._write_pointer(machine, "candidate", self._pointing_at(machine, version, sums))
+        with self.index.changing(machine):
+            self._write_pointer(machine, "candidate", self._pointing_at(machine, version, sums))
 
     def promote(
         self,
@@ -297,8 +350,9 @@ class Registry:
         # the version is still there, and stays: pruning takes the same lock
         pointer = self._pointing_at(machine, version, sums_sha256)
         AuditTrail(self.store, machine).add(event, version, previous, reason, metrics, gate)
-        lease.check(f"{machine}: {event} to version {version}")
-        self._write_pointer(machine, "production", pointer)
+        with self.index.changing(machine):
+            lease.check(f"{machine}: {event} to version {version}")
+            self._write_pointer(machine, "production", pointer)
 
     def _record(
         self,

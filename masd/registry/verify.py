@@ -1,7 +1,7 @@
 """Is a registry what its pointers and records say? One line per problem, each with what mends it."""
 
-import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from masd.errors import MasdError
@@ -9,7 +9,7 @@ from masd.registry.audit import MOVES, AuditTrail
 from masd.registry.layout import CLAIM, MANIFEST, numbered
 from masd.registry.registry import CHANNELS, Channel, Registry
 from masd.storage.locks import LEASE
-from masd.storage.protocol import StoredObject
+from masd.storage.protocol import StoredObject, StoreError
 
 BROKEN_OFF = timedelta(hours=1)
 """A registration that has not ended by then was killed."""
@@ -18,10 +18,14 @@ BROKEN_OFF = timedelta(hours=1)
 def verify(registry: Registry) -> list[str]:
     """Hash every file and check every pointer and record; returns one line per problem, with what mends it.
 
-    What may still be at work, such as a registration of this hour, is no problem.
+    What may still be at work, such as a registration of this hour, is no problem. The index is made anew, unless this
+    account may not write there.
     """
-    found = [re.match(r"models/([^/]+)/", item.key) for item in registry.store.list("models/")]
-    return [line for machine in sorted({name[1] for name in found if name}) for line in _of_machine(registry, machine)]
+    machines = registry.store.children("models/").folders
+    found = [line for machine in machines for line in _of_machine(registry, machine)]
+    with suppress(StoreError):
+        registry.index.rebuild()
+    return found
 
 
 def broken_off(files: dict[str, StoredObject], now: datetime) -> bool:

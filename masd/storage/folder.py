@@ -51,26 +51,22 @@ class FolderStore:
             raise self._failed("write", key, error) from error
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        found = []
-        for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
-            for name in names:
-                file = Path(folder, name)
-                key = file.relative_to(self.root).as_posix()
-                hidden = any(part.startswith(".") for part in key.split("/"))  # staged by a writer that is not done yet
-                if hidden or not key.startswith(prefix):
-                    continue
-                try:
-                    found.append(_stored(key, file.stat()))
-                except FileNotFoundError:  # deleted meanwhile
-                    continue
+        folder = prefix.rpartition("/")[0]
+        found = [item for item in self._below(f"{folder}/" if folder else "") if item.key.startswith(prefix)]
         yield from sorted(found, key=lambda item: item.key)
+
+    def _below(self, folder: str) -> Iterator[StoredObject]:
+        inside = self.children(folder)
+        yield from inside.objects
+        for name in inside.folders:
+            yield from self._below(f"{folder}{name}/")
 
     def children(self, prefix: str = "") -> Children:
         objects, folders = [], []
         try:
             with os.scandir(self.root / prefix) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    if entry.name.startswith("."):  # staged by a writer that is not done yet
                         continue
                     if entry.is_dir():
                         folders.append(entry.name)
