@@ -6,7 +6,6 @@ the record of the registration hold its own digest.
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Container
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from masd.bundle.manifest import Manifest, load_manifest
 from masd.errors import MasdError
 from masd.files import sha256, write_text
 from masd.registry.layout import CLAIM
-from masd.storage.cache import cache_folder, discard, filling
+from masd.storage.cache import cache_folder, discard, filling, temporary_folder, trim, used
 from masd.storage.folder import FolderStore
 from masd.storage.protocol import MissingObjectError, ObjectStore, check_key
 
@@ -30,14 +29,14 @@ def write_sums(folder: Path) -> None:
 
 
 def check_version(folder: Path, machine: str, version: str, sums_sha256: str = "") -> Manifest:
-    """Check every file of a version in a folder: all that were registered, and no other.
+    """Check every file of a version in a folder: all that were registered, and no other, whatever its schema.
 
     :param sums_sha256: what ``SHA256SUMS`` must be, where that is known.
     :raises MasdError: the first that is missing or is not what was registered.
     """
     if sums_sha256:
         _check(folder / SUMS, sums_sha256, str(folder / SUMS))
-    manifest = load_manifest(folder)
+    manifest = load_manifest(folder, any_schema=True)
     if (manifest.machine_type, manifest.version) != (machine, version):
         raise MasdError(
             f"{folder}: its manifest is of {manifest.machine_type} version {manifest.version}, "
@@ -82,6 +81,8 @@ def cached_version(store: ObjectStore, prefix: str, machine: str, version: str, 
         discard(folder)
         with filling(folder) as staged:
             _download(store, prefix, sums, staged, machine, version)
+        trim(folder.parent)
+    used(folder)
     return folder
 
 
@@ -95,8 +96,8 @@ def check_stored(store: ObjectStore, prefix: str, machine: str, version: str, su
         check_version(store.root / prefix, machine, version, found)
         return found
     sums = _sums(store, prefix, sums_sha256)
-    with tempfile.TemporaryDirectory(prefix="masd-check-") as folder:
-        _download(store, prefix, sums, Path(folder), machine, version)
+    with temporary_folder("check") as folder:
+        _download(store, prefix, sums, folder, machine, version)
     return hashlib.sha256(sums).hexdigest()
 
 

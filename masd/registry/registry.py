@@ -28,7 +28,6 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from masd.registry.files import cached_version, check_stored, check_version, sum
 from masd.registry.index import Entry, Index, entry_of
 from masd.registry.layout import MANIFEST, numbered, place_of, whole
 from masd.registry.registration import add_version
+from masd.storage.cache import temporary_folder
 from masd.storage.folder import FolderStore
 from masd.storage.locks import Lease, exclusive
 from masd.storage.opening import open_store
@@ -90,11 +90,12 @@ class Registry:
         return whole(numbered(self.store, machine))
 
     def manifest(self, machine: str, version: str) -> Manifest:
-        """What a version says of itself; its other files are not looked at.
+        """What a version says of itself, whatever its schema; its other files are not looked at.
 
         :raises MasdError: there is no such version, or its manifest is damaged.
         """
-        return parse_manifest(self._manifest(machine, version), f"{self.url}/{place_of(machine)}/{version}")
+        where = f"{self.url}/{place_of(machine)}/{version}"
+        return parse_manifest(self._manifest(machine, version), where, any_schema=True)
 
     def settings(self, machine: str, version: str) -> Settings:
         """What a version was trained and judged with.
@@ -112,7 +113,8 @@ class Registry:
         return hashlib.sha256(self._manifest(machine, version)).hexdigest()
 
     def fetch(self, machine: str, version: str) -> Path:
-        """A verified folder of a version, which can be loaded as a bundle: the registry's own, or a cached copy.
+        """A verified folder of a version: the registry's own, or a cached copy. It can be loaded as a bundle, unless
+        its schema is another (:class:`OtherSchemaError`); its archive can be served then too.
 
         :raises MasdError: there is no such version, or a file of it is missing or not what was registered.
         """
@@ -185,7 +187,7 @@ class Registry:
         return entry_of(self.store, machine) if entry is None else entry
 
     def pointer(self, machine: str, name: Channel) -> dict[str, Any] | None:
-        """All a pointer says: ``version``, ``manifest_sha256``, ``sums_sha256`` (not before masd 0.2), ``time``."""
+        """All a pointer says: ``version``, ``manifest_sha256``, ``sums_sha256`` (not of masd 0.1.0), ``time``."""
         key = f"{place_of(machine)}/channels/{name}.json"
         try:
             content = json.loads(self.store.read(key))
@@ -211,8 +213,8 @@ class Registry:
         at once get two versions. What goes wrong on the way leaves no version behind.
         """
         machine = load_manifest(bundle).machine_type
-        with tempfile.TemporaryDirectory(prefix="masd-register-") as temporary:
-            staged = Path(temporary, "bundle")
+        with temporary_folder("register") as temporary:
+            staged = temporary / "bundle"
             shutil.copytree(bundle, staged)
 
             def prepare(version: str) -> None:
