@@ -2,13 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from masd.files import replacing_file
 from masd.storage.protocol import Children, MissingObjectError, StoredObject, StoreError, check_key
+
+LEFT_S = 3600.0
+"""A file that is staged for so long belongs to nobody any more."""
 
 
 class FolderStore:
@@ -76,6 +80,13 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError):
             pass
         return Children(sorted(objects, key=lambda item: item.key), sorted(folders))
+
+    def leftovers(self, prefix: str) -> Sequence[Path]:
+        """Hidden files below ``prefix`` that a writer had staged when it was killed, long ago."""
+        old = time.time() - LEFT_S
+        found = [Path(folder, name) for folder, _, names in os.walk(self.root / prefix) for name in names]
+        hidden = [path for path in found if path.name.startswith(".")]
+        return sorted(path for path in hidden if path.lstat().st_mtime < old)
 
     def delete(self, key: str) -> None:
         try:
