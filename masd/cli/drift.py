@@ -22,7 +22,6 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     drift.add_argument(
         "--since",
         type=time_since,
-        default="",
         metavar="WHEN",
         help="clips from a time on (ISO 8601, UTC) or of the last 90m, 24h, 7d; else the newest drift.window",
     )
@@ -59,7 +58,7 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
             options.registry,
             options.out,
             workspace=options.workspace,
-            since=options.since,
+            since=options.since or "",
         )
         print(f"drift: {', '.join(drifted) or 'none'}\nverdicts: {options.out}/<machine>/verdict.json")
         return REFUSED_OR_DRIFT if drifted else 0
@@ -72,7 +71,7 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
         options.out,
         workspace=options.workspace,
         labels=options.labels,
-        since=options.since,
+        since=options.since or "",
     )
     print(verdict.sentence)
     for name, clips in verdict.unusual.items():

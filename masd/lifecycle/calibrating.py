@@ -1,6 +1,5 @@
 """A new version of what is in production, calibrated by what it has heard."""
 
-import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from masd.alarms.commissioning import Commissioning, commission
 from masd.alarms.doubts import Doubt
 from masd.errors import MasdError
 from masd.registry.registry import Registry
+from masd.storage.cache import temporary_folder
 
 MENDS: dict[Doubt, str] = {
     "silence": "clips in it are silent",
@@ -57,6 +57,6 @@ def calibrate(
     about |= {"from_version": version, "by_domain": {domain: len(own) for domain, own in found.scores.items()}}
     metrics = {**models.manifest(machine, version).metrics, "calibration": about}
     reason = f"version {version} calibrated by {found.clips} clips heard from {found.since} to {found.until}"
-    with tempfile.TemporaryDirectory(prefix="masd-calibrate-") as folder:
-        calibrated_bundle(bundle, found, Path(folder, "bundle"))
-        return models.register(Path(folder, "bundle"), metrics=metrics, reason=reason, build=build), found
+    with temporary_folder("calibrate") as folder:
+        calibrated_bundle(bundle, found, folder / "bundle")
+        return models.register(folder / "bundle", metrics=metrics, reason=reason, build=build), found

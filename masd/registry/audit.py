@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import json_text
 from masd.storage.protocol import ObjectStore
 
@@ -54,7 +54,7 @@ class AuditRecord:
 
 def current_actor() -> str:
     """Who acts: ``MASD_ACTOR`` (a service account, a CI job), or the user's name."""
-    if actor := os.environ.get("MASD_ACTOR"):
+    if actor := one_line(os.environ.get("MASD_ACTOR", ""), 200):
         return actor
     try:
         return getpass.getuser()
@@ -88,9 +88,8 @@ class AuditTrail:
         Its name sorts after all that are there, even those of a machine whose clock is ahead.
         """
         by = (gate.run, gate.decision, gate.reason) if gate else ("", "", "")
-        record = AuditRecord(
-            event, self._machine, version, previous, current_actor(), now(), reason, metrics or {}, *by, sums_sha256
-        )
+        said = (current_actor(), now(), one_line(reason), metrics or {}, *by, sums_sha256)
+        record = AuditRecord(event, self._machine, version, previous, *said)
         stamps = [datetime.strptime(str(self._part(key, "stamp")), _STAMP) for key in self._keys()[-1:]]
         stamp = max([datetime.now(UTC).replace(tzinfo=None), *(last + timedelta(microseconds=1) for last in stamps)])
         key = f"{self._place}/{stamp.strftime(_STAMP)}-{event}-{version}-{uuid4().hex[:8]}.json"

@@ -92,23 +92,24 @@ class Index:
                     self._store.delete(own)
                     self._mark()
 
-    def refresh(self, machine: str) -> None:
-        """Write a machine's entry as ``models/`` says, where it is not that already."""
+    def refresh(self, machine: str) -> bool:
+        """Write a machine's entry as ``models/`` says; whether it was not that already."""
         key = f"{MACHINES}/{machine}.json"
-        for _ in range(_TRIES):
+        for number in range(_TRIES):
             entry = entry_of(self._store, machine)
             text = (json_text(asdict(entry)) + "\n").encode()
             empty = not entry.versions and entry.whole and entry.candidate is entry.production is None
             try:
                 if self._store.read(key) == text:
-                    return
+                    return number > 0
             except MissingObjectError:
                 if empty:
-                    return
+                    return number > 0
             if empty:
                 self._store.delete(key)
             else:
                 self._store.write(key, text)
+        return True
 
     def rebuild(self) -> None:
         """Make every entry what ``models/`` says, and forget changes whose makers were killed.
@@ -116,12 +117,13 @@ class Index:
         :raises StoreError: the store cannot be used, or not written.
         """
         known = {item.key.removeprefix(f"{MACHINES}/").removesuffix(".json") for item in self._store.list(MACHINES)}
-        for machine in sorted(known | set(self._store.children("models/").folders)):
-            self.refresh(machine)
+        changed = [self.refresh(machine) for machine in sorted(known | set(self._store.children("models/").folders))]
         for item in list(self._store.list(f"{MOVING}/")):
             if datetime.now(UTC) - item.modified > GIVEN_UP:
                 self._store.delete(item.key)
-        self._mark()
+                changed.append(True)
+        if any(changed) or self._marker() is None:
+            self._mark()
 
     def _begin(self) -> bool:
         """Make the index of a registry that has none yet; one of many machines is left to verify."""

@@ -9,6 +9,7 @@ from masd.registry.audit import MOVES, AuditTrail
 from masd.registry.layout import CLAIM, MANIFEST, numbered, place_of, whole
 from masd.registry.registry import CHANNELS, Registry
 from masd.registry.verify import broken_off
+from masd.storage.folder import FolderStore
 from masd.storage.locks import exclusive
 
 PRODUCTIONS = 3
@@ -61,6 +62,9 @@ def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False)
             claims = [name for name in objects[version] if name.startswith(CLAIM)]
             for name in claims if broken_off(objects[version], now) else ():
                 registry.store.delete(f"{place}/{version}/{name}")
+        if isinstance(registry.store, FolderStore):
+            for path in registry.store.leftovers(place):
+                path.unlink(missing_ok=True)
         return Pruned(old, half)
 
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from masd.errors import MasdError
 from masd.registry.audit import MOVES, AuditTrail
-from masd.registry.layout import CLAIM, MANIFEST, numbered
+from masd.registry.layout import CLAIM, MANIFEST, numbered, place_of
 from masd.registry.registry import CHANNELS, Channel, Registry
+from masd.storage.folder import FolderStore
 from masd.storage.locks import LEASE
 from masd.storage.protocol import StoredObject, StoreError
 
@@ -50,6 +51,8 @@ def _of_machine(registry: Registry, machine: str) -> Iterator[str]:
                 yield str(error)
             if any(name.startswith(CLAIM) for name in files) and broken_off(files, now):
                 yield f"{where}: whole, but its registration was broken off and left a claim; {prune}"
+    if isinstance(registry.store, FolderStore) and (left := registry.store.leftovers(place_of(machine))):
+        yield f"{registry.url}/models/{machine}: {len(left)} hidden files of killed processes ({left[0].name}); {prune}"
     for version in sorted(known - set(versions), key=int):
         yield (
             f"{registry.url}: {machine} version {version} is on record, but was never finished or was deleted by hand; "

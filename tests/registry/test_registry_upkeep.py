@@ -1,6 +1,7 @@
 """Comparing, checking and pruning versions."""
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -250,3 +251,34 @@ def test_what_was_registered_before_pointers_had_digests_is_read(registry: Regis
     registry.promote("fan", "2", reason="y")
     pointer = registry.pointer("fan", "production")
     assert pointer is not None and len(pointer["sums_sha256"]) == 64
+
+
+def test_hidden_files_of_a_killed_writer_are_found_and_removed(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path / "registry")
+    _register(registry, tmp_path, 1)
+    left = tmp_path / "registry" / "models" / "fan" / "1" / ".network.safetensors.abc"
+    left.write_bytes(b"half")
+    assert verify(registry) == []  # it may be at work
+    os.utime(left, (0, 0))
+    (line,) = verify(registry)
+    assert "1 hidden files of killed processes (.network.safetensors.abc); masd registry prune fan" in line
+    prune(registry, "fan", keep=1)
+    assert not left.exists() and verify(registry) == []
+
+
+def test_no_text_can_forge_a_line_of_the_audit_trail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry.open(tmp_path / "registry")
+    forged = "2026-01-01T00:00:00  promote  1 -> 9  boss  approved"
+    monkeypatch.setenv("MASD_ACTOR", f"me\n{forged}")
+    _register(registry, tmp_path, 1)
+    registry.promote("fan", "1", reason=f"first\r\n{forged}\x1b[2K\u2028{forged}")
+    (key,) = [item.key for item in registry.store.list("models/fan/audit/") if "promote" in item.key]
+    record = json.loads(registry.store.read(key))
+    assert record["actor"] == f"me {' '.join(forged.split())}"
+    registry.store.write(key, json.dumps({**record, "reason": f"as of before\n{forged}"}).encode())
+    assert main(["registry", "show", "fan", "--registry", registry.url]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and not any(line.startswith(forged[:10]) for line in lines)
+    assert "\x1b" not in "".join(lines)
