@@ -98,10 +98,11 @@ def _parquet(store: ObjectStore, key: str, columns: Sequence[str]) -> pd.DataFra
     content = store.root / key if isinstance(store, FolderStore) else BytesIO(store.read(key))
     try:
         file = pq.ParquetFile(content)
-        return file.read(columns=[name for name in columns if name in file.schema_arrow.names]).to_pandas()
+        rows: pd.DataFrame = file.read([name for name in columns if name in file.schema_arrow.names]).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = one_line(error, 160)
         raise MasdError(f"inference log {store.url}/{key} cannot be read as Parquet: {reason}") from error
+    return rows
 
 
 def _json_lines(store: ObjectStore, key: str, columns: Sequence[str]) -> Iterator[tuple[pd.DataFrame, int]]:

@@ -4,8 +4,9 @@ import configparser
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
-from minio.credentials import Credentials
+from minio.credentials.credentials import Credentials
 from minio.credentials.providers import AWSConfigProvider, EnvAWSProvider, Provider
 from urllib3 import BaseHTTPResponse, Retry
 from urllib3.connectionpool import ConnectionPool
@@ -51,7 +52,7 @@ class PatientRetry(Retry):
         error: Exception | None = None,
         _pool: ConnectionPool | None = None,
         _stacktrace: TracebackType | None = None,
-    ) -> Retry:
+    ) -> Self:
         """As of the base class.
 
         :raises MaxRetryError: the server has taken the request and does not answer.
