@@ -1,6 +1,6 @@
 """What a system is: fitted on the normal clips of a machine, it scores others.
 
-Each is one class, in one file below :mod:`masd.detection.paper` or :mod:`masd.detection.fused.detector`, and one row of
+Each is one class, in one file below :mod:`masd.detection.paper` or :mod:`masd.detection.fused`, and one row of
 :data:`masd.detection.detectors.SYSTEMS`.
 """
 

@@ -16,7 +16,7 @@ import uvicorn
 
 from masd.files import json_text
 from serving.front.auth import StaticToken
-from serving.front.proxy.content_type import LOOKED_AT, is_multipart, known_type
+from serving.front.content_type import LOOKED_AT, is_multipart, known_type
 from serving.torchserve.config import listen
 
 Message = MutableMapping[str, Any]

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from serving.front.proxy.content_type import LOOKED_AT, is_multipart, known_type
+from serving.front.content_type import LOOKED_AT, is_multipart, known_type
 from serving.torchserve.config import listen
 
 LARGEST_HEAD = 1 << 16

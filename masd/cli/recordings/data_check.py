@@ -34,7 +34,7 @@ def _check(options: argparse.Namespace) -> int:
             checks.append(check_machine(folder, settings, progress))
         print(json.dumps(checks[-1].to_dict()) if options.json else _told(checks[-1]), flush=True)
     if options.out is not None:
-        from masd.evaluation.pages.html.data import write_data_page
+        from masd.evaluation.pages.data import write_data_page
 
         write_data_page(checks, options.out)
         if not options.json:
