@@ -85,7 +85,6 @@ def decide(
     mel-statistics control or the champion by more than the margins. An equal candidate passes: it has learned from
     newer recordings. ``champion_schema`` as in :class:`Verdict`, with ``champion`` None.
     """
-
     checks: list[Check] = []
     difference: Interval | None = None
 
