@@ -6,5 +6,7 @@ class MasdError(Exception):
 
 
 def one_line(text: object, most: int | None = None) -> str:
-    """An error or a text without line breaks, cut after ``most`` characters, to be part of a message."""
-    return " ".join(str(text).split())[:most]
+    """An error or a text without line breaks and control characters, cut after ``most`` characters, to be part of a
+    message: no text from outside can look like a line of ours.
+    """
+    return " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())[:most]

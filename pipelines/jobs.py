@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from masd.config import Settings
 from masd.data.data_sets import fingerprint, glance, training_bytes
+from masd.errors import one_line
 from masd.lifecycle.retraining import HeldBack
 from masd.lifecycle.triggers import Outcome, once
 from masd.registry.registry import Registry
@@ -102,7 +103,7 @@ def told(outcome: Outcome) -> str:
     record = outcome.record
     if outcome.started:
         return record.outcome
-    by = f"by {record.actor} on {record.host} since {record.begun}"
+    by = f"by {one_line(record.actor)} on {record.host} since {record.begun}"
     if record.state == "running":
         return f"nothing started: a run for the same {record.kind} is under way {by}"
     return f"nothing started: the same {record.kind} had its run {by}, which said:\n{record.outcome}"

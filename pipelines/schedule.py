@@ -3,6 +3,7 @@
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,8 @@ from masd.errors import MasdError, one_line
 from pipelines.local.process import Say, terminable
 
 LOOK_EVERY_S = 15.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 60.0, 3600.0
+"""Until a run that failed is tried again; each time twice as long as before."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -89,32 +92,43 @@ def keep(timetable: Timetable, run: Callable[[datetime], None], say: Say) -> Non
 
 def watch(look: Callable[[], str], run: Callable[[], None], say: Say, every_s: float = LOOK_EVERY_S) -> None:
     """Call ``run`` when what ``look`` sees is something new and has not changed from one look to the next: recordings
-    that are still being copied are waited for. Until SIGTERM; a run that fails is said.
+    that are still being copied are waited for. A run that fails is said and tried again later. Until SIGTERM.
     """
     before: str | None = None
     handled: str | None = None
+    tried: str | None = None
+    wait_s, not_before = 0.0, 0.0
     say("watching for new recordings")
     with _until_stopped() as stopped:
         while not stopped.is_set():
             try:
                 seen = look()
-            except MasdError as error:
+            except (MasdError, OSError) as error:
                 seen = None
                 say(f"masd: {one_line(error)}")
-            if seen and seen == before and seen != handled:
-                handled = seen
-                _attempt(run, say)
+            due = seen != tried or time.monotonic() >= not_before
+            if seen and seen == before and seen != handled and due:
+                if _attempt(run, say):
+                    handled, wait_s = seen, 0.0
+                else:
+                    wait_s = min(2 * wait_s, LONGEST_RETRY_S) if seen == tried else FIRST_RETRY_S
+                    not_before = time.monotonic() + wait_s
+                    say(f"the run is tried again in {wait_s:g} s")
+                tried = seen
             before = seen
             stopped.wait(every_s)
     say("schedule stopped")
 
 
-def _attempt(run: Callable[[], None], say: Say) -> None:
+def _attempt(run: Callable[[], None], say: Say) -> bool:
+    """Whether the run came to its end; why not is said."""
     try:
         with terminable():
             run()
-    except MasdError as error:
+    except (MasdError, OSError) as error:  # a full disk may be made room on
         say(f"masd: {one_line(error)}")
+        return False
+    return True
 
 
 @contextmanager

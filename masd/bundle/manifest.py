@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,14 @@ REVISION = "MASD_REVISION"
 """Environment variable with the git commit that an image was built from; the Dockerfile sets it."""
 COMMIT = re.compile(r"[0-9a-f]{12,64}")
 FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
+
+
+class OtherSchemaError(MasdError):
+    """A bundle whose schema this masd does not read: it can be described, and served by its own archive."""
+
+    def __init__(self, where: str, schema: int) -> None:
+        self.schema = schema
+        super().__init__(f"{where}: {_needs(schema)}")
 
 
 @dataclass(frozen=True)
@@ -50,43 +58,57 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def needs(self) -> str:
+        """What this masd lacks to load the bundle, in a sentence; empty where it reads its schema."""
+        return "" if OLDEST_SCHEMA <= self.schema_version <= SCHEMA_VERSION else _needs(self.schema_version)
 
-def parse_manifest(text: str | bytes, where: str) -> Manifest:
+
+def _needs(schema: int) -> str:
+    if schema > SCHEMA_VERSION:
+        return f"bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
+    return (
+        f"bundle schema {schema} is older than this masd reads ({OLDEST_SCHEMA}); train it again, or serve "
+        "its archive, which carries its own code"
+    )
+
+
+def parse_manifest(text: str | bytes, where: str, *, any_schema: bool = False) -> Manifest:
     """Read a manifest's text; the files it names are not looked at.
 
     :param where: the bundle, for messages.
-    :raises MasdError: no manifest of a bundle, or one of another schema.
+    :param any_schema: describe a bundle of another schema too; what this masd does not know of it is left out.
+    :raises OtherSchemaError: a manifest of another schema.
+    :raises MasdError: no manifest of a bundle.
     """
     try:
         content = json.loads(text)
         schema = content["schema_version"]
-        if schema > SCHEMA_VERSION:
-            raise MasdError(
-                f"{where}: bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
-            )
-        if schema < OLDEST_SCHEMA:
-            raise MasdError(
-                f"{where}: bundle schema {schema} is older than this masd reads ({OLDEST_SCHEMA}); train it again"
-            )
+        if not OLDEST_SCHEMA <= schema <= SCHEMA_VERSION:
+            if not any_schema:
+                raise OtherSchemaError(where, schema)
+            known = {part.name for part in fields(Manifest)}
+            content = {name: value for name, value in content.items() if name in known}
         manifest = Manifest(**content)
         check_machine_name(manifest.machine_type)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MasdError(f"{where}: not a bundle ({one_line(error, 160)})") from error
-    if set(manifest.files) != set(FILES):
+    if not manifest.needs and set(manifest.files) != set(FILES):
         raise MasdError(f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}")
     return manifest
 
 
-def load_manifest(folder: Path) -> Manifest:
+def load_manifest(folder: Path, *, any_schema: bool = False) -> Manifest:
     """Read ``manifest.json`` and check every file it names.
 
-    :raises MasdError: not a bundle, another schema, or a file that is missing or not what was written.
+    :raises OtherSchemaError: another schema, unless ``any_schema``.
+    :raises MasdError: not a bundle, or a file that is missing or not what was written.
     """
     try:
         text = (folder / "manifest.json").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise MasdError(f"{folder}: not a bundle ({one_line(error, 160)})") from error
-    manifest = parse_manifest(text, str(folder))
+    manifest = parse_manifest(text, str(folder), any_schema=any_schema)
     for name, digest in manifest.files.items():
         if not (folder / name).is_file():
             raise MasdError(f"{folder / name}: missing from the bundle; fetch or train it again")

@@ -4,22 +4,27 @@ import argparse
 from pathlib import Path
 
 from masd.cli.common import REFUSED_OR_DRIFT, names, needs
-from masd.cli.numbers import port
-from masd.drift.log import fetched
+from masd.cli.numbers import port, time_since
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     drift = commands.add_parser(
         "drift",
         help="compare an inference log with what the model was trained on",
-        usage="masd drift --bundle BUNDLE --log LOG --out DIR [--workspace DIR] [--labels FILE]\n"
-        "       masd drift --registry URL --machines A,B --log LOG --out DIR [--workspace DIR]\n"
+        usage="masd drift --bundle BUNDLE --log LOG --out DIR [--since WHEN] [--workspace DIR] [--labels FILE]\n"
+        "       masd drift --registry URL --machines A,B --log LOG --out DIR [--since WHEN] [--workspace DIR]\n"
         "       masd drift ui --workspace DIR [--port PORT]",
     )
     drift.add_argument("--bundle", type=Path, metavar="BUNDLE")
     drift.add_argument("--registry", metavar="URL", help="check what is in production there, into --out/<machine>")
     drift.add_argument("--machines", type=names, metavar="A,B", help="of --registry")
     drift.add_argument("--log", metavar="LOG", help="inference log: a file, a folder or s3://bucket/prefix")
+    drift.add_argument(
+        "--since",
+        type=time_since,
+        metavar="WHEN",
+        help="clips from a time on (ISO 8601, UTC) or of the last 90m, 24h, 7d; else the newest drift.window",
+    )
     drift.add_argument("--out", type=Path, metavar="DIR")
     drift.add_argument("--workspace", type=Path, metavar="DIR", help="add the check to the history kept there")
     drift.add_argument(
@@ -48,15 +53,26 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
             from masd.lifecycle.monitoring import drifted_machines
 
         drifted = drifted_machines(
-            options.machines, options.log, options.registry, options.out, workspace=options.workspace
+            options.machines,
+            options.log,
+            options.registry,
+            options.out,
+            workspace=options.workspace,
+            since=options.since or "",
         )
         print(f"drift: {', '.join(drifted) or 'none'}\nverdicts: {options.out}/<machine>/verdict.json")
         return REFUSED_OR_DRIFT if drifted else 0
     with needs("monitoring"):
         from masd.drift.check import check_drift
 
-    with fetched(options.log) as log:
-        verdict = check_drift(options.bundle, log, options.out, workspace=options.workspace, labels=options.labels)
+    verdict = check_drift(
+        options.bundle,
+        options.log,
+        options.out,
+        workspace=options.workspace,
+        labels=options.labels,
+        since=options.since or "",
+    )
     print(verdict.sentence)
     for name, clips in verdict.unusual.items():
         print(f"  {name}: {'; '.join(map(str, clips[:3]))}")

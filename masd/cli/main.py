@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from masd.cli import alarms, drift, pipeline, registry
+from masd.cli import alarms, drift, log, pipeline, registry
 from masd.cli.common import WORK_FAILED, needs
 from masd.cli.model import archive, benchmark, evaluate, score, train
 from masd.cli.recordings import data, dataset, simulate
@@ -31,6 +31,7 @@ COMMANDS = (
     serve,
     agent,
     drift,
+    log,
     alarms,
 )
 """In the order of the help; each is a file, or a package with a file per action."""

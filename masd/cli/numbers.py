@@ -2,7 +2,9 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 MAX_COUNT = 10**9
 MAX_SECONDS = 366 * 86_400.0
@@ -27,6 +29,21 @@ def seconds(text: str) -> float:
     if not 0 < number <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"expected seconds above 0 and up to a year, not {text[:60]!r}")
     return number
+
+
+def time_since(text: str) -> str:
+    """A moment, as the log writes times: ISO 8601 in UTC, or how long ago it was: ``90m``, ``24h`` or ``7d``."""
+    try:
+        if ago := re.fullmatch(r"(\d{1,5})([mhd])", text):
+            moment = datetime.now(UTC) - timedelta(minutes=int(ago[1]) * {"m": 1, "h": 60, "d": 1440}[ago[2]])
+        else:
+            moment = datetime.fromisoformat(text)
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a time like 2026-01-31T06:00 (UTC) or 90m, 24h, 7d, not {text[:60]!r}"
+        ) from error
+    return moment.isoformat(timespec="milliseconds")
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

@@ -189,6 +189,8 @@ class DriftSettings(_Section):
 
     false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
     min_clips: PositiveInt = 30
+    window: PositiveInt = 1000
+    """So many of the newest clips are looked at: in all that was ever heard, a change of today does not show."""
 
 
 class Settings(_Section):

@@ -22,7 +22,7 @@ from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
 from masd.files import replacing_file, sha256
 from masd.progress import ConsoleProgress
-from masd.storage.cache import cache_folder, filling
+from masd.storage.cache import cache_folder, filling, trim, used
 from masd.storage.opening import folder_of, open_store
 from masd.storage.protocol import ObjectStore, StoredObject, StoreError, check_key
 
@@ -50,6 +50,9 @@ def local_data(url: str | Path, machines: Sequence[str]) -> Path:
                 link = staged / item.key
                 link.parent.mkdir(parents=True, exist_ok=True)
                 os.link(_cached(store, item), link)
+        trim(folder.parent)
+        trim(cache_folder() / "objects")
+    used(folder)
     return folder
 
 

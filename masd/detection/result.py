@@ -53,7 +53,8 @@ class ClipScore:
     ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it. ``blocks`` is
     there for long recordings only (:mod:`masd.detection.long_recordings.blocks`), whose ``segments`` are the peaks.
     ``warnings`` are of :data:`masd.detection.trained_on.warning_codes.WARNINGS`. ``calibration`` is what the model's
-    own threshold rests on; None for another one, and where the bundle is too old to know.
+    own threshold rests on; None for another one, and where the bundle is too old to know. ``own_threshold`` is the
+    model's, whatever threshold a request asked for; None where it is ``threshold``.
     """
 
     machine_type: str
@@ -71,6 +72,7 @@ class ClipScore:
     blocks: Blocks | None = None
     warnings: tuple[WarningCode, ...] = ()
     calibration: Calibration | None = None
+    own_threshold: float | None = None
 
     @property
     def anomalous(self) -> bool:
@@ -107,14 +109,19 @@ class ClipScore:
         return answer if self.blocks is None else {**answer, "blocks": self.blocks.to_dict()}
 
     def to_record(self) -> dict[str, Any]:
-        """One flat row for the inference log and for ``reference.parquet``: scalars only."""
+        """One flat row for the inference log and for ``reference.parquet``: scalars only.
+
+        ``threshold`` and ``anomalous`` are as they were served; ``margin`` is the distance from the model's own
+        threshold, so that no caller's threshold looks like a machine that has changed.
+        """
+        own = self.threshold if self.own_threshold is None else self.own_threshold
         return {
             "machine_type": self.machine_type,
             "model_version": self.model_version,
             "system": self.system,
             "score": self.score,
             "threshold": self.threshold,
-            "margin": self.score - self.threshold,
+            "margin": self.score - own,
             "anomalous": self.anomalous,
             "domain": self.domain,
             "reconstruction_error": self.reconstruction_error,

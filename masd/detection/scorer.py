@@ -147,13 +147,14 @@ class Scorer:
         scores: dict[SystemName, SystemScores],
         threshold: float | None,
     ) -> ClipScore:
-        system = scores[self.system]
+        system, own = scores[self.system], self.detectors.thresholds[self.system]
         return ClipScore(
             machine_type=self.machine_type,
             model_version=self.model_version,
             system=self.system,
             score=system.score,
-            threshold=self.detectors.thresholds[self.system] if threshold is None else threshold,
+            threshold=own if threshold is None else threshold,
+            own_threshold=own,
             calibration=self.detectors.calibrations.get(self.system) if threshold is None else None,
             domain="target" if system.from_target else "source",
             duration_s=recording.duration_s,

@@ -5,11 +5,12 @@ The tests are in :mod:`masd.drift.statistics`.
 """
 
 from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 
-from masd.bundle.manifest import load_manifest
+from masd.bundle.manifest import UNREGISTERED, Manifest, load_manifest
 from masd.config import DriftSettings, Settings
 from masd.drift.clips import unusual_clips
 from masd.drift.evidently_report import add_to_workspace, run_report, write_report
@@ -22,26 +23,27 @@ from masd.drift.verdict import DriftVerdict, conclusion
 from masd.files import json_text, write_text
 
 MOST_CLIPS = 5000
-"""A longer window is thinned evenly to this many clips: a change that needs more to be seen does not matter."""
+"""A longer time is thinned evenly to this many clips: a change that needs more to be seen does not matter."""
 
 PAGES = ("drift.html", "evidently.html", "drift.json")
 
 
 def check_drift(
     bundle: Path,
-    log: Path,
+    log: str | Path,
     out: Path,
     settings: DriftSettings | None = None,
     *,
     workspace: Path | None = None,
     labels: Path | None = None,
+    since: str = "",
 ) -> DriftVerdict:
     """Write ``out/verdict.json`` and, with enough clips, ``drift.html``, ``evidently.html`` and ``drift.json`` there.
 
-    ``log`` is an inference log, a ``.jsonl`` or ``.parquet`` file or a folder of them; all its rows of this
-    model count, so the caller chooses the period by the files. ``settings`` default to the bundle's own.
-    ``workspace`` is a folder of Evidently's to which the check is added; ``labels`` a file of late labels
-    (:func:`masd.drift.labels.read_labels`).
+    ``log`` is an inference log: a ``.jsonl`` or ``.parquet`` file, a folder or ``s3://bucket/prefix`` of them. The
+    newest ``drift.window`` clips of this model count or, with ``since`` (ISO 8601, UTC), all from then on. ``settings``
+    default to the bundle's own. ``workspace`` is a folder of Evidently's to which the check is added; ``labels`` a file
+    of late labels (:func:`masd.drift.labels.read_labels`), which may be of clips that are older than the window.
 
     :raises MasdError: a broken bundle, a log or labels that cannot be used (see :func:`read_log`), or no Evidently.
     """
@@ -51,8 +53,18 @@ def check_drift(
         settings = Settings.from_yaml(config.read_text(encoding="utf-8"), str(config)).drift
     known_labels = None if labels is None else read_labels(labels)
     reference = read_reference(bundle / "reference.parquet")
-    logged = read_log(log, manifest.machine_type, manifest.version, COLUMNS)
-    rows = logged.rows
+    newest = None if since else max(settings.window, settings.min_clips)
+    logged = read_log(
+        log,
+        manifest.machine_type,
+        manifest.version,
+        COLUMNS,
+        since=since,
+        most=newest if known_labels is None else None,
+        from_day=_first_day(manifest),
+    )
+    rows = logged.rows if newest is None else logged.rows.tail(newest).reset_index(drop=True)
+    heard = len(rows)
     if len(rows) > MOST_CLIPS:
         rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_CLIPS).astype(int)].reset_index(drop=True)
     window = rounded(rows)
@@ -65,12 +77,14 @@ def check_drift(
         model_version=manifest.version,
         verdict=word,
         clips=len(window),
+        since=str(rows["time"].iloc[0]) if heard else "",
+        until=str(rows["time"].iloc[-1]) if heard else "",
         reference_clips=len(reference),
         false_alarm_rate=settings.false_alarm_rate,
         columns=columns,
         unusual=unusual_clips(reference, rows, columns),
         not_compared=[name for name in COLUMNS if name in logged.missing or name not in reference],
-        ignored=_ignored(logged, len(logged.rows) - len(rows)),
+        ignored=_ignored(logged, heard - len(rows)),
         live=None if known_labels is None else live_performance(logged.rows, known_labels),
         sentence=f"{manifest.machine_type}: {sentence}",
     )
@@ -86,6 +100,15 @@ def check_drift(
         write_page(reference, rows, verdict, out / "drift.html")
     write_text(out / "verdict.json", json_text(asdict(verdict), indent=2) + "\n")
     return verdict
+
+
+def _first_day(manifest: Manifest) -> str:
+    """No server can have shipped rows of a registered version before it was made, give or take a clock."""
+    try:
+        made = date.fromisoformat(manifest.created[:10])
+    except ValueError:
+        return ""
+    return "" if manifest.version == UNREGISTERED else (made - timedelta(days=1)).isoformat()
 
 
 def _ignored(logged: LogRows, thinned: int) -> dict[str, int]:

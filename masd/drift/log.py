@@ -1,28 +1,24 @@
-"""Read an inference log: JSON lines or Parquet, one row a clip, one file, a folder or a bucket of them."""
+"""Read one machine's rows of an inference log: JSON lines or Parquet, one row a clip, in a file, folder or bucket."""
 
-import json
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from masd.bundle.manifest import UNREGISTERED
-from masd.errors import MasdError, one_line
-from masd.storage.opening import folder_of, open_store
-
-SUFFIXES = (".jsonl", ".parquet")
+from masd.drift.log_files import log_files, rows_of
+from masd.errors import MasdError
 
 CONTEXT = ("time", "request_id", "anomalous", "domain", "warnings")
 """Read beside the compared columns, where it is there: which clip a row is, and what was decided."""
 
-
 LEAST_SHARE = 0.5
 """A column that fewer rows than this have is not compared."""
+
+_WHOSE = ("machine_type", "model_version")
 
 
 class NothingLoggedError(MasdError):
@@ -36,6 +32,7 @@ class LogRows:
     ``rows`` has the compared columns, every value finite, and :data:`CONTEXT`. ``missing`` names the columns that
     most rows do not have: those of a server older than the column. ``unreadable`` counts torn or otherwise broken
     lines (a server that was killed leaves one) and rows in which a compared value is missing or not a finite number.
+    The counts are of what was read: other machines' folders, and what is older than the newest rows asked for, is not.
     """
 
     rows: pd.DataFrame
@@ -45,55 +42,70 @@ class LogRows:
     unreadable: int
 
 
-@contextmanager
-def fetched(log: str) -> Iterator[Path]:
-    """The file or folder ``log`` names; of ``s3://bucket/prefix``, a copy that is there as long as the block runs.
+@dataclass
+class _Found:
+    """What was read so far; ``parts`` are the comparable rows, of which no more than needed are held."""
 
-    :raises MasdError: a bucket that cannot be used, or without ``.jsonl`` and ``.parquet`` objects there.
-    """
-    if not log.startswith("s3://"):
-        yield folder_of(log)
-        return
-    store = open_store(log)
-    keys = [item.key for item in store.list() if item.key.endswith(SUFFIXES)]
-    if not keys:
-        raise MasdError(f"inference log {log} has no .jsonl or .parquet objects")
-    with tempfile.TemporaryDirectory(prefix="masd-log-") as folder:
-        for key in keys:
-            store.download(key, Path(folder) / key)
-        yield Path(folder)
+    columns: list[str]
+    most: int | None
+    parts: list[pd.DataFrame] = field(default_factory=list)
+    rows: int = 0
+    other_machines: int = 0
+    other_versions: int = 0
+    unreadable: int = 0
+    machines: set[str] = field(default_factory=set)
+
+    def add(self, rows: pd.DataFrame) -> None:
+        self.parts.append(rows.reindex(columns=self.columns))
+        self.rows += len(rows)
+        if self.most is not None and self.rows > 2 * self.most + 10_000:
+            self.parts = [self.newest()]
+            self.rows = len(self.parts[0])
+
+    def newest(self) -> pd.DataFrame:
+        """All rows, or the ``most`` newest of them, oldest first."""
+        parts = [part for part in self.parts if len(part)]
+        rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=self.columns)
+        rows = rows.sort_values("time", kind="stable", key=_as_text)
+        return rows if self.most is None else rows.tail(self.most)
+
+    @property
+    def enough(self) -> bool:
+        return self.most is not None and self.rows >= self.most
 
 
-def read_log(log: Path, machine_type: str, version: str, columns: Sequence[str]) -> LogRows:
+def read_log(
+    log: str | Path,
+    machine_type: str,
+    version: str,
+    columns: Sequence[str],
+    *,
+    since: str = "",
+    most: int | None = None,
+    from_day: str = "",
+) -> LogRows:
     """Collect ``columns`` of every clip that ``version`` of ``machine_type``'s model scored.
 
     Scores of two versions of a model are not comparable, so rows of another registered version do not count;
     while either side is version "0" (never registered), all rows of the machine do.
 
+    :param log: a file, a folder or ``s3://bucket/prefix``.
+    :param since: only clips of this time (ISO 8601, UTC) and later.
+    :param most: only so many of the newest clips. Older days are not opened then; what a server ships late counts by
+        the day on which it was shipped.
+    :param from_day: nothing that was shipped on an earlier day is opened.
     :raises MasdError: no log, an empty one, none of this machine, or one with none of the columns.
     """
-    files = _files(log)
-    records: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    other_machines = other_versions = unreadable = 0
-    for row in (row for file in files for row in _rows(file)):
-        if row is None:
-            unreadable += 1
-        elif row.get("machine_type") != machine_type:
-            seen.add(str(row.get("machine_type")))
-            other_machines += 1
-        elif not _comparable(str(row.get("model_version", UNREGISTERED)), version):
-            other_versions += 1
-        else:
-            records.append({name: row.get(name) for name in (*columns, *CONTEXT)})
-    if not records and not other_versions:
-        if other_machines:
-            found = ", ".join(sorted(seen)[:5])
-            raise NothingLoggedError(f"inference log {log} has no row of machine '{machine_type}', only of {found}")
-        if unreadable:
-            raise MasdError(f"inference log {log} has no readable row: none of {unreadable} lines is a JSON object")
-        raise NothingLoggedError(f"inference log {log} is empty: no clip has been scored yet")
-    clips = pd.DataFrame(records, columns=[*columns, *CONTEXT]).sort_values("time", kind="stable", key=_as_text)
+    files = log_files(log, machine_type, max(since[:10], from_day))
+    found = _Found([*columns, *CONTEXT], most)
+    wanted = [*columns, *CONTEXT, *_WHOSE]
+    for key in chain(files.anyones, takewhile(lambda _: not found.enough, files.shipped)):
+        for rows, unreadable in rows_of(files.store, key, wanted):
+            found.unreadable += unreadable
+            _sort_out(rows, machine_type, version, since, found)
+    if not (found.rows or found.other_versions or since or files.older):
+        raise _nothing(log, machine_type, found, files.others)
+    clips = found.newest()
     values = clips[list(columns)].apply(pd.to_numeric, errors="coerce").astype(np.float64)
     finite = np.isfinite(values)
     missing = tuple(name for name in columns if len(clips) and finite[name].mean() < LEAST_SHARE)
@@ -101,49 +113,41 @@ def read_log(log: Path, machine_type: str, version: str, columns: Sequence[str])
         raise MasdError(f"inference log {log} has values in no compared column: is it what masd serve logged?")
     values, finite = values.drop(columns=list(missing)), finite.drop(columns=list(missing))
     whole = finite.all(axis=1)
-    unreadable += int((~whole).sum())
-    rows = pd.concat([values, clips[list(CONTEXT)]], axis=1)[whole].reset_index(drop=True)
-    return LogRows(rows, missing, other_machines, other_versions, unreadable)
+    kept = pd.concat([values, clips[list(CONTEXT)]], axis=1)[whole].reset_index(drop=True)
+    unreadable = found.unreadable + int((~whole).sum())
+    return LogRows(kept, missing, found.other_machines, found.other_versions, unreadable)
+
+
+def _sort_out(rows: pd.DataFrame, machine: str, version: str, since: str, found: _Found) -> None:
+    if not len(rows):
+        return
+    machines = _column(rows, "machine_type").astype(str)
+    own = machines == machine
+    found.other_machines += int((~own).sum())
+    found.machines |= set(machines[~own].unique())
+    if since:
+        own &= _as_text(_column(rows, "time")) >= since
+    if version != UNREGISTERED:
+        versions = _column(rows, "model_version").fillna(UNREGISTERED).astype(str)
+        comparable = versions.isin([version, UNREGISTERED])
+        found.other_versions += int((own & ~comparable).sum())
+        own &= comparable
+    found.add(rows[own])
+
+
+def _column(rows: pd.DataFrame, name: str) -> "pd.Series[str]":
+    return rows[name] if name in rows else pd.Series(None, index=rows.index, dtype=object)
 
 
 def _as_text(times: "pd.Series[str]") -> "pd.Series[str]":
     return times.astype(str)  # ISO 8601 in one time zone sorts as text; rows without a time stay where they are
 
 
-def _comparable(row_version: str, version: str) -> bool:
-    return row_version == version or UNREGISTERED in (row_version, version)
-
-
-def _files(log: Path) -> list[Path]:
-    if log.is_dir():
-        files = sorted(file for file in log.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-        if not files:
-            raise MasdError(f"inference log {log} is a folder without .jsonl or .parquet files")
-        return files
-    if not log.is_file():
-        raise MasdError(f"there is no inference log at {log}: name the file or folder that masd serve logs to")
-    return [log]
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any] | None]:
-    """Every row of one file; None for a line that is not a JSON object."""
-    if file.suffix == ".parquet":
-        try:
-            frame = pd.read_parquet(file)
-        except (OSError, ValueError) as error:
-            reason = one_line(error, 160)
-            raise MasdError(f"inference log {file} cannot be read as Parquet: {reason}") from error
-        yield from ({str(key): value for key, value in row.items()} for row in frame.to_dict("records"))
-        return
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if line.strip():
-                yield _parsed(line)
-
-
-def _parsed(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
+def _nothing(log: str | Path, machine: str, found: _Found, others: list[str]) -> MasdError:
+    if names := sorted({*found.machines, *others}):
+        return NothingLoggedError(
+            f"inference log {log} has no row of machine '{machine}', only of {', '.join(names[:5])}"
+        )
+    if found.unreadable:
+        return MasdError(f"inference log {log} has no readable row: none of {found.unreadable} lines is a JSON object")
+    return NothingLoggedError(f"inference log {log} is empty: no clip has been scored yet")

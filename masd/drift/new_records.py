@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from masd.drift.log import SUFFIXES
+from masd.drift.log_files import SUFFIXES
 from masd.errors import one_line
 from masd.storage.protocol import MissingObjectError, ObjectStore, StoredObject
 

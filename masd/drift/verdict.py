@@ -14,15 +14,17 @@ Word = Literal["drift", "no drift", "insufficient data"]
 class DriftVerdict:
     """What ``verdict.json`` says.
 
-    ``unusual`` names the clips that drive each drifted column; ``not_compared`` the columns that the log or the
-    reference does not have; ``ignored`` counts log rows that did not take part, by reason; ``live`` is there where
-    labels were given.
+    ``since`` and ``until`` are the times of the first and the last clip that was looked at. ``unusual`` names the clips
+    that drive each drifted column; ``not_compared`` the columns that the log or the reference does not have;
+    ``ignored`` counts log rows that did not take part, by reason; ``live`` is there where labels were given.
     """
 
     machine_type: str
     model_version: str
     verdict: Word
     clips: int
+    since: str
+    until: str
     reference_clips: int
     false_alarm_rate: float
     columns: dict[str, ColumnDrift]

@@ -48,7 +48,8 @@ class Verdict:
 
     ``passed`` says that every check holds; ``decision`` what follows: into production, to a person who approves, or
     neither. ``reason`` and the whole ``sentence`` are for people. ``difference`` is candidate minus champion, of the
-    harmonic means.
+    harmonic means. ``champion_schema`` is there where the version in production is of a bundle schema that this masd
+    does not read: there was no champion to compare with then.
     """
 
     machine_type: str
@@ -60,6 +61,7 @@ class Verdict:
     checks: tuple[Check, ...]
     champion_version: str | None = None
     difference: Interval | None = None
+    champion_schema: int | None = None
 
 
 def decide(
@@ -70,6 +72,7 @@ def decide(
     champion: Contender | None,
     champion_version: str | None,
     *,
+    champion_schema: int | None = None,
     thresholds: dict[str, float],
     seed: int = 0,
 ) -> Verdict:
@@ -80,7 +83,7 @@ def decide(
     with a number, the lower bound of its bootstrap confidence interval beats chance, it does not flag nearly all
     normal clips where a control or the champion does not, and it is not worse than the better official baseline, the
     mel-statistics control or the champion by more than the margins. An equal candidate passes: it has learned from
-    newer recordings.
+    newer recordings. ``champion_schema`` as in :class:`Verdict`, with ``champion`` None.
     """
     checks: list[Check] = []
     difference: Interval | None = None
@@ -89,7 +92,16 @@ def decide(
         sentence = say(decision, machine=machine_type, reason=reason)
         passed = decision != "refuse"
         return Verdict(
-            machine_type, passed, decision, reason, sentence, system, tuple(checks), champion_version, difference
+            machine_type,
+            passed,
+            decision,
+            reason,
+            sentence,
+            system,
+            tuple(checks),
+            champion_version,
+            difference,
+            champion_schema,
         )
 
     own = scores[system].to_numpy(dtype=float)
@@ -135,6 +147,8 @@ def decide(
     reason = say("held", system=system, value=value)
     if difference is not None:
         reason += _beside_champion(difference, checks[-1].name, settings)
+    if champion_schema is not None:
+        reason += say("no champion", champion=say("champion", version=champion_version), schema=champion_schema)
     return verdict("ask" if settings.approval == "manual" else "promote", reason)
 
 

@@ -35,6 +35,10 @@ GATE_TEXTS = {
         "; it cannot be distinguished from {champion}, {difference}, and is preferred because it was trained on newer "
         "recordings"
     ),
+    "no champion": (
+        "; there is no champion to compare with, because {champion} has bundle schema {schema}, which this masd does "
+        "not read"
+    ),
     "signed": "{value:+.3f} ({confidence:.0%} interval {low:+.3f} to {high:+.3f})",
 }
 

@@ -1,6 +1,5 @@
 """A new version of what is in production, calibrated by what it has heard."""
 
-import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 from masd.alarms.bundles import calibrated_bundle
 from masd.alarms.commissioning.commission import Commissioning, commission
 from masd.alarms.commissioning.doubts import Doubt
-from masd.drift.log import fetched
 from masd.errors import MasdError
 from masd.registry.registry import Registry
+from masd.storage.cache import temporary_folder
 
 MENDS: dict[Doubt, str] = {
     "silence": "clips in it are silent",
@@ -48,8 +47,7 @@ def calibrate(
     if version is None:
         raise MasdError(f"{models.url}: {machine} has nothing in production to calibrate; promote a version first")
     bundle = models.fetch(machine, version)
-    with fetched(log) as heard:
-        found = commission(heard, machine, version, asked, since=since, until=until, leave_out=leave_out)
+    found = commission(log, machine, version, asked, since=since, until=until, leave_out=leave_out)
     if doubts := [name for name in found.doubts if name not in despite]:
         why = " and ".join(MENDS[name] for name in doubts)
         raise MasdError(
@@ -60,6 +58,6 @@ def calibrate(
     about |= {"from_version": version, "by_domain": {domain: len(own) for domain, own in found.scores.items()}}
     metrics = {**models.manifest(machine, version).metrics, "calibration": about}
     reason = f"version {version} calibrated by {found.clips} clips heard from {found.since} to {found.until}"
-    with tempfile.TemporaryDirectory(prefix="masd-calibrate-") as folder:
-        calibrated_bundle(bundle, found, Path(folder, "bundle"))
-        return models.register(Path(folder, "bundle"), metrics=metrics, reason=reason, build=build), found
+    with temporary_folder("calibrate") as folder:
+        calibrated_bundle(bundle, found, folder / "bundle")
+        return models.register(folder / "bundle", metrics=metrics, reason=reason, build=build), found

@@ -201,6 +201,7 @@ def gate(
     """
     import pandas as pd
 
+    from masd.bundle.manifest import OtherSchemaError
     from masd.data.data_sets import local_data
     from masd.data.store import FeatureStore
     from masd.evaluation.comparison import Contender
@@ -217,10 +218,15 @@ def gate(
     models = Registry.open(registry)
     version = models.channel(machine, "production")
     champion: Contender | None = None
+    champion_schema: int | None = None
     recording: Callable[[str], bytes | None] = _no_recording
     if version is not None:
         bundle, folder = models.fetch(machine, version), local_data(data, [machine]) / machine
-        champion, recording = _champion(bundle, FeatureStore.open(features / machine), folder)
+        try:
+            champion, recording = _champion(bundle, FeatureStore.open(features / machine), folder)
+        except OtherSchemaError as error:  # or nothing could ever replace it
+            champion_schema = error.schema
+            log.warning("%s: no champion to compare with: %s", machine, error)
     verdict = decide(
         machine,
         scores,
@@ -228,6 +234,7 @@ def gate(
         settings.gate,
         champion,
         version,
+        champion_schema=champion_schema,
         thresholds=thresholds,
         seed=settings.seed,
     )

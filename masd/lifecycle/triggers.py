@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from masd.errors import MasdError, one_line
@@ -31,6 +32,10 @@ SIGN_OF_LIFE = timedelta(seconds=20)
 """How often a running trigger's record is written again."""
 PRESUMED_DEAD = 4 * SIGN_OF_LIFE
 """A record that says "running" and is older, by the store's clock, is of a run that was killed."""
+
+
+MOST = 5000
+"""Records that are kept: a schedule of every half hour has as many in 100 days."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,12 @@ class TriggerRecord:
     ended: str | None = None
     code: int | None = None
     outcome: str = ""
+    namespace: str = ""
 
     @property
     def gone(self) -> bool:
-        """Whether its process is known to have ended, which only its own machine knows."""
-        if self.host != socket.gethostname():
+        """Whether its process is known to have ended, which is known only where its number means the same process."""
+        if self.host != socket.gethostname() or not self.namespace or self.namespace != pid_namespace():
             return False
         try:
             os.kill(self.pid, 0)
@@ -61,6 +67,15 @@ class TriggerRecord:
         except PermissionError:  # another user's
             pass
         return False
+
+
+def pid_namespace() -> str:
+    """Where this process' number is its own: containers may share a host name. Empty where the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,8 @@ def once(store: ObjectStore, kind: str, about: dict[str, Any], work: Callable[[]
         raise
     done = replace(record, state="done", ended=now(), code=code, outcome=outcome)
     _write(store, key, done)
+    with suppress(MasdError):  # the next one makes room
+        _trim(store)
     return Outcome(True, done)
 
 
@@ -108,9 +125,8 @@ def _claim(store: ObjectStore, name: str, key: str, kind: str, about: dict[str, 
         if before is not None and (before.state == "done" or _running(store, key, before, lease.now)):
             return False, before
         attempt = 1 if before is None else before.attempt + 1
-        record = TriggerRecord(
-            kind, about, "running", attempt, current_actor(), socket.gethostname(), os.getpid(), now()
-        )
+        who = (current_actor(), socket.gethostname(), os.getpid())
+        record = TriggerRecord(kind, about, "running", attempt, *who, now(), namespace=pid_namespace())
         lease.check(f"claiming a run for this {kind}")
         _write(store, key, record)
         return True, record
@@ -121,6 +137,13 @@ def _running(store: ObjectStore, key: str, record: TriggerRecord, store_now: dat
         return False
     (item,) = [item for item in store.list(key) if item.key == key]
     return store_now - item.modified <= PRESUMED_DEAD
+
+
+def _trim(store: ObjectStore) -> None:
+    """Forget the triggers that were written longest ago, beyond :data:`MOST`: none of them is running any more."""
+    records = [item for item in store.children("triggers/").objects if item.key.endswith(".json")]
+    for item in sorted(records, key=lambda item: item.modified)[:-MOST]:
+        store.delete(item.key)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import json_text
 from masd.storage.protocol import ObjectStore
 
@@ -35,7 +35,7 @@ class AuditRecord:
     """Who did what, when and why; ``previous`` and ``version`` are where a pointer stood before and stands now.
 
     ``run``, ``decision`` and ``decision_reason`` are those of the :class:`RunDecision`, empty where a person acted.
-    ``reason`` is a sentence for people.
+    ``reason`` is a sentence for people. ``sums_sha256`` is of a registration: what ``SHA256SUMS`` of the version is.
     """
 
     event: Event
@@ -49,11 +49,12 @@ class AuditRecord:
     run: str = ""
     decision: str = ""
     decision_reason: str = ""
+    sums_sha256: str = ""
 
 
 def current_actor() -> str:
     """Who acts: ``MASD_ACTOR`` (a service account, a CI job), or the user's name."""
-    if actor := os.environ.get("MASD_ACTOR"):
+    if actor := one_line(os.environ.get("MASD_ACTOR", ""), 200):
         return actor
     try:
         return getpass.getuser()
@@ -80,15 +81,15 @@ class AuditTrail:
         reason: str,
         metrics: dict[str, Any] | None = None,
         gate: RunDecision | None = None,
+        sums_sha256: str = "",
     ) -> str:
         """Write a record; returns its key.
 
         Its name sorts after all that are there, even those of a machine whose clock is ahead.
         """
-        by = (gate.run, gate.decision, gate.reason) if gate else ()
-        record = AuditRecord(
-            event, self._machine, version, previous, current_actor(), now(), reason, metrics or {}, *by
-        )
+        by = (gate.run, gate.decision, gate.reason) if gate else ("", "", "")
+        said = (current_actor(), now(), one_line(reason), metrics or {}, *by, sums_sha256)
+        record = AuditRecord(event, self._machine, version, previous, *said)
         stamps = [datetime.strptime(str(self._part(key, "stamp")), _STAMP) for key in self._keys()[-1:]]
         stamp = max([datetime.now(UTC).replace(tzinfo=None), *(last + timedelta(microseconds=1) for last in stamps)])
         key = f"{self._place}/{stamp.strftime(_STAMP)}-{event}-{version}-{uuid4().hex[:8]}.json"
@@ -98,7 +99,7 @@ class AuditTrail:
     def records(self, *events: Event) -> list[dict[str, Any]]:
         """All records, or those of some events, oldest first.
 
-        Those of masd 0.1.0 have no ``run``, ``decision`` and ``decision_reason``: here these are empty.
+        What those of masd 0.1.0 do not have (``run``, ``decision``, ``decision_reason``, ``sums_sha256``) is empty.
         """
         keys = [key for key in self._keys() if not events or self._part(key, "event") in events]
         return [self._read(key) for key in keys]
@@ -107,6 +108,13 @@ class AuditTrail:
         """Versions that such an event is on record for, without reading the records."""
         found = {self._part(key, "version") for key in self._keys() if self._part(key, "event") == event}
         return {version for version in found if version}  # masd 0.1.0 did not name it
+
+    def registered_sums(self, version: str) -> str:
+        """The digest of ``SHA256SUMS`` with which a version was registered; empty where that is not on record."""
+        for key in self._keys():
+            if (self._part(key, "event"), self._part(key, "version")) == ("register", version):
+                return str(self._read(key)["sums_sha256"])
+        return ""
 
     def _keys(self) -> list[str]:
         keys = [item.key for item in self._store.list(f"{self._place}/")]
@@ -121,7 +129,7 @@ class AuditTrail:
             record: dict[str, Any] = json.loads(self._store.read(key))
         except ValueError as error:
             raise MasdError(f"{self._store.url}/{key}: unreadable record ({error}); move it away to go on") from error
-        return {"run": "", "decision": "", "decision_reason": ""} | record
+        return {"run": "", "decision": "", "decision_reason": "", "sums_sha256": ""} | record
 
 
 def productions(current: str | None, moves: list[dict[str, Any]]) -> list[str]:

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
+from masd.errors import MasdError
+from masd.registry.layout import place_of
 from masd.registry.registry import Registry
+from masd.storage.protocol import StoreError
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,9 @@ def diff(registry: Registry, machine: str, before: str, after: str) -> list[Diff
 def _described(registry: Registry, machine: str, version: str) -> dict[str, dict[str, Any]]:
     manifest = registry.manifest(machine, version)
     return {
-        "settings": _flat(registry.settings(machine, version).model_dump(mode="json")),
+        "settings": _flat(_settings(registry, machine, version)),
         "metrics": manifest.metrics,
-        "code": {"version": manifest.code_version},
+        "code": {"version": manifest.code_version, "bundle schema": manifest.schema_version},
         "data": {
             "fingerprint": manifest.data_fingerprint,
             "recordings": manifest.recordings,
@@ -44,6 +49,17 @@ def _described(registry: Registry, machine: str, version: str) -> dict[str, dict
         },
         "library": dict(manifest.libraries),
     }
+
+
+def _settings(registry: Registry, machine: str, version: str) -> dict[str, Any]:
+    """With the defaults of today where these settings can be read today, as they were written where not."""
+    try:
+        return registry.settings(machine, version).model_dump(mode="json")
+    except StoreError:
+        raise
+    except MasdError:
+        written = yaml.safe_load(registry.store.read(f"{place_of(machine)}/{version}/config.yaml"))
+        return written if isinstance(written, dict) else {}
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

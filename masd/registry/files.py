@@ -1,19 +1,21 @@
 """The files of one version: what each must be, how they come out of a store, and how that is checked.
 
-``SHA256SUMS`` vouches for every other file, the manifest and the archive too; ``sha256sum -c`` reads it.
+``SHA256SUMS`` vouches for every other file, the manifest and the archive too; ``sha256sum -c`` reads it. Pointers and
+the record of the registration hold its own digest.
 """
 
 import hashlib
 import re
-import tempfile
+from collections.abc import Container
 from pathlib import Path
 
 from masd.bundle.manifest import Manifest, load_manifest
 from masd.errors import MasdError
 from masd.files import sha256, write_text
-from masd.storage.cache import cache_folder, discard, filling
+from masd.registry.layout import CLAIM
+from masd.storage.cache import cache_folder, discard, filling, temporary_folder, trim, used
 from masd.storage.folder import FolderStore
-from masd.storage.protocol import ObjectStore, check_key
+from masd.storage.protocol import MissingObjectError, ObjectStore, check_key
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -26,24 +28,44 @@ def write_sums(folder: Path) -> None:
     write_text(folder / SUMS, "".join(lines))
 
 
-def check_version(folder: Path, machine: str, version: str) -> Manifest:
-    """Check every file of a version in a folder.
+def check_version(folder: Path, machine: str, version: str, sums_sha256: str = "") -> Manifest:
+    """Check every file of a version in a folder: all that were registered, and no other, whatever its schema.
 
+    :param sums_sha256: what ``SHA256SUMS`` must be, where that is known.
     :raises MasdError: the first that is missing or is not what was registered.
     """
-    manifest = load_manifest(folder)
+    if sums_sha256:
+        _check(folder / SUMS, sums_sha256, str(folder / SUMS))
+    manifest = load_manifest(folder, any_schema=True)
     if (manifest.machine_type, manifest.version) != (machine, version):
         raise MasdError(
             f"{folder}: its manifest is of {manifest.machine_type} version {manifest.version}, "
             f"not of {machine} version {version}"
         )
     if (folder / SUMS).exists():  # registries of masd 0.1.0 have none
-        for name, digest in _parse((folder / SUMS).read_bytes(), str(folder)).items():
+        registered = _parse((folder / SUMS).read_bytes(), str(folder))
+        for name, digest in registered.items():
             _check(folder / name, digest, str(folder / name))
+        for path in folder.rglob("*"):
+            if path.is_file() and not _is_ours(path.relative_to(folder).as_posix(), registered):
+                raise MasdError(f"{path}: is no part of what was registered; remove it, or promote another version")
     return manifest
 
 
-def cached_version(store: ObjectStore, prefix: str, machine: str, version: str) -> Path:
+def _is_ours(name: str, registered: Container[str]) -> bool:
+    staged = any(part.startswith(".") for part in name.split("/"))
+    return name in registered or name == SUMS or name.startswith(CLAIM) or staged
+
+
+def sums_sha256_of(store: ObjectStore, prefix: str) -> str:
+    """The digest of ``SHA256SUMS`` of the version below ``prefix``; empty where it has none (masd 0.1.0)."""
+    try:
+        return hashlib.sha256(store.read(f"{prefix}/{SUMS}")).hexdigest()
+    except MissingObjectError:
+        return ""
+
+
+def cached_version(store: ObjectStore, prefix: str, machine: str, version: str, sums_sha256: str = "") -> Path:
     """A verified copy of the version below ``prefix`` of a store, in the cache.
 
     Its name there is the digest of ``SHA256SUMS``, so a version that was changed is never taken for the old one.
@@ -51,7 +73,7 @@ def cached_version(store: ObjectStore, prefix: str, machine: str, version: str) 
 
     :raises MasdError: a file that is missing or is not what was registered.
     """
-    sums = store.read(f"{prefix}/{SUMS}")
+    sums = _sums(store, prefix, sums_sha256)
     folder = cache_folder() / "versions" / hashlib.sha256(sums).hexdigest()
     try:
         check_version(folder, machine, version)
@@ -59,19 +81,35 @@ def cached_version(store: ObjectStore, prefix: str, machine: str, version: str) 
         discard(folder)
         with filling(folder) as staged:
             _download(store, prefix, sums, staged, machine, version)
+        trim(folder.parent)
+    used(folder)
     return folder
 
 
-def check_stored(store: ObjectStore, prefix: str, machine: str, version: str) -> None:
-    """:func:`check_version` of what is in a store now, whatever the cache has.
+def check_stored(store: ObjectStore, prefix: str, machine: str, version: str, sums_sha256: str = "") -> str:
+    """:func:`check_version` of what is in a store now, whatever the cache has; the digest of its ``SHA256SUMS``.
 
     :raises MasdError: a file that is missing or is not what was registered.
     """
     if isinstance(store, FolderStore):
-        check_version(store.root / prefix, machine, version)
-        return
-    with tempfile.TemporaryDirectory(prefix="masd-check-") as folder:
-        _download(store, prefix, store.read(f"{prefix}/{SUMS}"), Path(folder), machine, version)
+        found = sums_sha256 or sums_sha256_of(store, prefix)
+        check_version(store.root / prefix, machine, version, found)
+        return found
+    sums = _sums(store, prefix, sums_sha256)
+    with temporary_folder("check") as folder:
+        _download(store, prefix, sums, folder, machine, version)
+    return hashlib.sha256(sums).hexdigest()
+
+
+def _sums(store: ObjectStore, prefix: str, expected: str) -> bytes:
+    where = f"{store.url}/{prefix}/{SUMS}"
+    try:
+        sums = store.read(f"{prefix}/{SUMS}")
+    except MissingObjectError as error:
+        raise _missing(where) from error
+    if expected and hashlib.sha256(sums).hexdigest() != expected:
+        raise _changed(where)
+    return sums
 
 
 def _download(store: ObjectStore, prefix: str, sums: bytes, folder: Path, machine: str, version: str) -> None:
@@ -92,8 +130,16 @@ def _parse(sums: bytes, where: str) -> dict[str, str]:
 
 def _check(path: Path, digest: str, where: str) -> None:
     if not path.is_file():
-        raise MasdError(f"{where}: is missing from the version; promote another version or register this one again")
+        raise _missing(where)
     if sha256(path) != digest:
-        raise MasdError(
-            f"{where}: is not what was registered (SHA-256 differs); promote another version or register this one again"
-        )
+        raise _changed(where)
+
+
+def _missing(where: str) -> MasdError:
+    return MasdError(f"{where}: is missing from the version; promote another version or register this one again")
+
+
+def _changed(where: str) -> MasdError:
+    return MasdError(
+        f"{where}: is not what was registered (SHA-256 differs); promote another version or register this one again"
+    )

@@ -9,6 +9,7 @@ from masd.registry.audit import MOVES, AuditTrail
 from masd.registry.layout import CLAIM, MANIFEST, numbered, place_of, whole
 from masd.registry.registry import CHANNELS, Registry
 from masd.registry.verify import broken_off
+from masd.storage.folder import FolderStore
 from masd.storage.locks import exclusive
 
 PRODUCTIONS = 3
@@ -34,7 +35,8 @@ def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False)
         raise MasdError(f"prune {machine}: the newest version always stays; keep 1 or more")
     place = place_of(machine)
     alone = exclusive(registry.store, f"{place}/locks/production", f"{machine}: a promotion")
-    with nullcontext() if dry_run else alone as lease:
+    changing = registry.index.changing(machine)
+    with nullcontext() if dry_run else alone as lease, nullcontext() if dry_run else changing:
         now = lease.now if lease else datetime.now(UTC)
         trail = AuditTrail(registry.store, machine)
         begun, gone = trail.versions("register"), trail.versions("prune")
@@ -60,6 +62,9 @@ def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False)
             claims = [name for name in objects[version] if name.startswith(CLAIM)]
             for name in claims if broken_off(objects[version], now) else ():
                 registry.store.delete(f"{place}/{version}/{name}")
+        if isinstance(registry.store, FolderStore):
+            for path in registry.store.leftovers(place):
+                path.unlink(missing_ok=True)
         return Pruned(old, half)
 
 

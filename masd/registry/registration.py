@@ -9,7 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 from masd.errors import MasdError
+from masd.files import sha256
 from masd.registry.audit import AuditTrail, RunDecision
+from masd.registry.files import SUMS
 from masd.registry.layout import CLAIM, MANIFEST, numbered, place_of
 from masd.storage.protocol import ObjectStore, StoreError
 
@@ -72,7 +74,8 @@ def _write(
         name = file.relative_to(staged).as_posix()
         if name != MANIFEST:
             store.upload(file, f"{place}/{name}")
-    record = AuditTrail(store, machine).add("register", version, None, reason, metrics, gate)
+    trail, sums = AuditTrail(store, machine), sha256(staged / SUMS)
+    record = trail.add("register", version, None, reason, metrics, gate, sums)
     try:
         if not list(store.list(claim)):  # pruned as one that was killed long ago
             raise StoreError(f"{store.url}: registering {machine} took so long that it was given up; try again")

@@ -3,9 +3,10 @@
 ::
 
     models/<machine>/<version>/...                          a bundle, its .mar and SHA256SUMS, never changed
-    models/<machine>/channels/{candidate,production}.json   pointers: version, digest of its manifest, time
+    models/<machine>/channels/{candidate,production}.json   pointers: version, digests, time
     models/<machine>/audit/<time>-<event>-<version>-*.json  one record per decision
     models/<machine>/locks/production/...                   who is moving the production pointer just now
+    index/...                                               what has changed: see :mod:`masd.registry.index`
 
 A store has no transactions, so the order of writes makes up for them. A version is there if and only if its
 ``manifest.json`` is:
@@ -27,9 +28,9 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,9 +39,11 @@ from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
 from masd.registry.audit import MOVES, AuditTrail, Event, RunDecision, now, productions
-from masd.registry.files import cached_version, check_stored, check_version, write_sums
+from masd.registry.files import cached_version, check_stored, check_version, sums_sha256_of, write_sums
+from masd.registry.index import Entry, Index, entry_of
 from masd.registry.layout import MANIFEST, numbered, place_of, whole
 from masd.registry.registration import add_version
+from masd.storage.cache import temporary_folder
 from masd.storage.folder import FolderStore
 from masd.storage.locks import Lease, exclusive
 from masd.storage.opening import open_store
@@ -50,12 +53,21 @@ Channel = Literal["candidate", "production"]
 CHANNELS: tuple[Channel, ...] = ("candidate", "production")
 
 
+@dataclass(frozen=True)
+class Look:
+    """The version in production by machine, and by machine why its pointer cannot be read."""
+
+    production: dict[str, str]
+    problems: dict[str, str]
+
+
 class Registry:
     """Versions of models. Every public method checks names, so none of them can leave the store."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self.url = store.url
+        self.index = Index(store)
 
     @classmethod
     def open(cls, url: str | Path) -> "Registry":
@@ -67,6 +79,8 @@ class Registry:
 
     def machines(self) -> list[str]:
         """Machine types that have at least one version."""
+        if (known := self.index.look()) is not None:
+            return [name for name, entry in known.items() if self._or_asked(name, entry).versions]
         keys = (item.key for item in self.store.list("models/"))
         found = (re.fullmatch(rf"models/([^/]+)/\d+/{MANIFEST}", key) for key in keys)
         return sorted({match[1] for match in found if match})
@@ -76,11 +90,12 @@ class Registry:
         return whole(numbered(self.store, machine))
 
     def manifest(self, machine: str, version: str) -> Manifest:
-        """What a version says of itself; its other files are not looked at.
+        """What a version says of itself, whatever its schema; its other files are not looked at.
 
         :raises MasdError: there is no such version, or its manifest is damaged.
         """
-        return parse_manifest(self._manifest(machine, version), f"{self.url}/{place_of(machine)}/{version}")
+        where = f"{self.url}/{place_of(machine)}/{version}"
+        return parse_manifest(self._manifest(machine, version), where, any_schema=True)
 
     def settings(self, machine: str, version: str) -> Settings:
         """What a version was trained and judged with.
@@ -98,25 +113,27 @@ class Registry:
         return hashlib.sha256(self._manifest(machine, version)).hexdigest()
 
     def fetch(self, machine: str, version: str) -> Path:
-        """A verified folder of a version, which can be loaded as a bundle: the registry's own, or a cached copy.
+        """A verified folder of a version: the registry's own, or a cached copy. It can be loaded as a bundle, unless
+        its schema is another (:class:`OtherSchemaError`); its archive can be served then too.
 
         :raises MasdError: there is no such version, or a file of it is missing or not what was registered.
         """
         self._manifest(machine, version)
         place = f"{place_of(machine)}/{version}"
         if not isinstance(self.store, FolderStore):
-            return cached_version(self.store, place, machine, version)
+            return cached_version(self.store, place, machine, version, self._sums_sha256(machine, version))
         folder = self.store.root / place
-        check_version(folder, machine, version)
+        check_version(folder, machine, version, self._sums_sha256(machine, version))
         return folder
 
-    def check(self, machine: str, version: str) -> None:
-        """Hash what the store holds of a version now.
+    def check(self, machine: str, version: str) -> str:
+        """Hash what the store holds of a version now; returns the digest of its ``SHA256SUMS``.
 
         :raises MasdError: as :meth:`fetch`.
         """
         self._manifest(machine, version)
-        check_stored(self.store, f"{place_of(machine)}/{version}", machine, version)
+        place = f"{place_of(machine)}/{version}"
+        return check_stored(self.store, place, machine, version, self._sums_sha256(machine, version))
 
     def channel(self, machine: str, name: Channel) -> str | None:
         """The version a pointer names, or None where it was never set."""
@@ -125,14 +142,52 @@ class Registry:
 
     def in_production(self, machines: Iterable[str] | None = None) -> dict[str, str]:
         """The version in production by machine, of those given or of all; one with nothing there is left out."""
-        found = {
-            machine: self.channel(machine, "production")
-            for machine in (self.machines() if machines is None else machines)
-        }
+        if machines is None:
+            look = self.look()
+            for problem in look.problems.values():
+                raise MasdError(problem)
+            return look.production
+        found = {machine: self.channel(machine, "production") for machine in machines}
         return {machine: version for machine, version in found.items() if version is not None}
 
+    def look(self) -> Look:
+        """What is in production, of all machines; asked again by the same object, it costs little where nothing moves.
+
+        One request to a bucket with an index (:mod:`masd.registry.index`) where nothing has changed; of what has, a
+        few and one a machine. A machine whose pointer cannot be read is a problem of its own and stops no other.
+
+        :raises StoreError: the store cannot be used.
+        """
+        known = self.index.look()
+        names = dict.fromkeys(self.machines()) if known is None else known
+        production, problems = dict[str, str](), dict[str, str]()
+        for name, entry in names.items():
+            try:
+                version = entry.production if entry is not None and entry.whole else self.channel(name, "production")
+            except StoreError:
+                raise
+            except MasdError as error:
+                problems[name] = str(error)
+                continue
+            if version is not None:
+                production[name] = version
+        return Look(production, problems)
+
+    def entries(self) -> list[Entry]:
+        """Versions and pointers of every machine that has some.
+
+        :raises StoreError: the store cannot be used.
+        """
+        known = self.index.look()
+        names = dict.fromkeys(self.store.children("models/").folders) if known is None else known
+        found = [self._or_asked(name, entry) for name, entry in names.items()]
+        return [entry for entry in found if entry.versions]
+
+    def _or_asked(self, machine: str, entry: Entry | None) -> Entry:
+        return entry_of(self.store, machine) if entry is None else entry
+
     def pointer(self, machine: str, name: Channel) -> dict[str, Any] | None:
-        """All a pointer says: ``version``, ``manifest_sha256``, ``time``."""
+        """All a pointer says: ``version``, ``manifest_sha256``, ``sums_sha256`` (not of masd 0.1.0), ``time``."""
         key = f"{place_of(machine)}/channels/{name}.json"
         try:
             content = json.loads(self.store.read(key))
@@ -158,8 +213,8 @@ class Registry:
         at once get two versions. What goes wrong on the way leaves no version behind.
         """
         machine = load_manifest(bundle).machine_type
-        with tempfile.TemporaryDirectory(prefix="masd-register-") as temporary:
-            staged = Path(temporary, "bundle")
+        with temporary_folder("register") as temporary:
+            staged = temporary / "bundle"
             shutil.copytree(bundle, staged)
 
             def prepare(version: str) -> None:
@@ -176,7 +231,9 @@ class Registry:
 
     def nominate(self, machine: str, version: str) -> None:
         """Point ``candidate`` at a version, as registering does; for one whose writer was killed just before that."""
-        self._write_pointer(machine, "candidate", self._pointing_at(machine, version))
+        sums = sums_sha256_of(self.store, f"{place_of(machine)}/{version}")
+        with self.index.changing(machine):
+            self._write_pointer(machine, "candidate", self._pointing_at(machine, version, sums))
 
     def promote(
         self,
@@ -193,9 +250,9 @@ class Registry:
         :raises MasdError: no such version, a damaged one, or somebody else is moving the pointer or has just moved it.
         """
         previous = self._in_production(machine)
-        self.check(machine, version)
+        sums = self.check(machine, version)
         with self._moving(machine, previous) as lease:
-            self._move(machine, version, lease, "promote", previous, reason, metrics, gate)
+            self._move(machine, version, sums, lease, "promote", previous, reason, metrics, gate)
 
     def refuse(
         self,
@@ -235,9 +292,9 @@ class Registry:
         if len(history) == 1:
             raise MasdError(f"{self.url}: {machine} has no earlier production version than {history[0]}")
         current, previous = history[0], history[1]
-        self.check(machine, previous)
+        sums = self.check(machine, previous)
         with self._moving(machine, current) as lease:
-            self._move(machine, previous, lease, "rollback", current, reason)
+            self._move(machine, previous, sums, lease, "rollback", current, reason)
         return previous
 
     def history(self, machine: str) -> list[str]:
@@ -284,6 +341,7 @@ class Registry:
         self,
         machine: str,
         version: str,
+        sums_sha256: str,
         lease: Lease,
         event: Event,
         previous: str | None,
@@ -291,10 +349,12 @@ class Registry:
         metrics: dict[str, Any] | None = None,
         gate: RunDecision | None = None,
     ) -> None:
-        pointer = self._pointing_at(machine, version)  # which is still there, and stays: pruning takes the same lock
+        # the version is still there, and stays: pruning takes the same lock
+        pointer = self._pointing_at(machine, version, sums_sha256)
         AuditTrail(self.store, machine).add(event, version, previous, reason, metrics, gate)
-        lease.check(f"{machine}: {event} to version {version}")
-        self._write_pointer(machine, "production", pointer)
+        with self.index.changing(machine):
+            lease.check(f"{machine}: {event} to version {version}")
+            self._write_pointer(machine, "production", pointer)
 
     def _record(
         self,
@@ -308,8 +368,25 @@ class Registry:
         """A record of a decision that moves no pointer."""
         AuditTrail(self.store, machine).add(event, version, self.channel(machine, "production"), reason, metrics, gate)
 
-    def _pointing_at(self, machine: str, version: str) -> dict[str, str]:
-        return {"version": version, "manifest_sha256": self.manifest_sha256(machine, version), "time": now()}
+    def _pointing_at(self, machine: str, version: str, sums_sha256: str) -> dict[str, str]:
+        manifest = self.manifest_sha256(machine, version)
+        return {"version": version, "manifest_sha256": manifest, "sums_sha256": sums_sha256, "time": now()}
+
+    def _sums_sha256(self, machine: str, version: str) -> str:
+        """What ``SHA256SUMS`` of a version must be: by a pointer, or by the record of its registration.
+
+        Empty where neither says so, which is how masd 0.1.0 left them.
+        """
+        for name in CHANNELS[::-1]:
+            try:
+                pointer = self.pointer(machine, name)
+            except StoreError:
+                raise
+            except MasdError:  # unreadable: the other and the record may know
+                continue
+            if pointer is not None and pointer["version"] == version and pointer.get("sums_sha256"):
+                return str(pointer["sums_sha256"])
+        return AuditTrail(self.store, machine).registered_sums(version)
 
     def _write_pointer(self, machine: str, channel: Channel, pointer: dict[str, str]) -> None:
         self.store.write(f"{place_of(machine)}/channels/{channel}.json", (json.dumps(pointer) + "\n").encode())

@@ -1,15 +1,16 @@
 """Is a registry what its pointers and records say? One line per problem, each with what mends it."""
 
-import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from masd.errors import MasdError
 from masd.registry.audit import MOVES, AuditTrail
-from masd.registry.layout import CLAIM, MANIFEST, numbered
+from masd.registry.layout import CLAIM, MANIFEST, numbered, place_of
 from masd.registry.registry import CHANNELS, Channel, Registry
+from masd.storage.folder import FolderStore
 from masd.storage.locks import LEASE
-from masd.storage.protocol import StoredObject
+from masd.storage.protocol import StoredObject, StoreError
 
 BROKEN_OFF = timedelta(hours=1)
 """A registration that has not ended by then was killed."""
@@ -18,10 +19,14 @@ BROKEN_OFF = timedelta(hours=1)
 def verify(registry: Registry) -> list[str]:
     """Hash every file and check every pointer and record; returns one line per problem, with what mends it.
 
-    What may still be at work, such as a registration of this hour, is no problem.
+    What may still be at work, such as a registration of this hour, is no problem. The index is made anew, unless this
+    account may not write there.
     """
-    found = [re.match(r"models/([^/]+)/", item.key) for item in registry.store.list("models/")]
-    return [line for machine in sorted({name[1] for name in found if name}) for line in _of_machine(registry, machine)]
+    machines = registry.store.children("models/").folders
+    found = [line for machine in machines for line in _of_machine(registry, machine)]
+    with suppress(StoreError):
+        registry.index.rebuild()
+    return found
 
 
 def broken_off(files: dict[str, StoredObject], now: datetime) -> bool:
@@ -46,6 +51,8 @@ def _of_machine(registry: Registry, machine: str) -> Iterator[str]:
                 yield str(error)
             if any(name.startswith(CLAIM) for name in files) and broken_off(files, now):
                 yield f"{where}: whole, but its registration was broken off and left a claim; {prune}"
+    if isinstance(registry.store, FolderStore) and (left := registry.store.leftovers(place_of(machine))):
+        yield f"{registry.url}/models/{machine}: {len(left)} hidden files of killed processes ({left[0].name}); {prune}"
     for version in sorted(known - set(versions), key=int):
         yield (
             f"{registry.url}: {machine} version {version} is on record, but was never finished or was deleted by hand; "

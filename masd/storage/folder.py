@@ -2,13 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from masd.files import replacing_file
-from masd.storage.protocol import MissingObjectError, StoredObject, StoreError, check_key
+from masd.storage.protocol import Children, MissingObjectError, StoredObject, StoreError, check_key
+
+LEFT_S = 3600.0
+"""A file that is staged for so long belongs to nobody any more."""
 
 
 class FolderStore:
@@ -51,20 +55,38 @@ class FolderStore:
             raise self._failed("write", key, error) from error
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        found = []
-        for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
-            for name in names:
-                file = Path(folder, name)
-                key = file.relative_to(self.root).as_posix()
-                hidden = any(part.startswith(".") for part in key.split("/"))  # staged by a writer that is not done yet
-                if hidden or not key.startswith(prefix):
-                    continue
-                try:
-                    status = file.stat()
-                except FileNotFoundError:  # deleted meanwhile
-                    continue
-                found.append(StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
+        folder = prefix.rpartition("/")[0]
+        found = [item for item in self._below(f"{folder}/" if folder else "") if item.key.startswith(prefix)]
         yield from sorted(found, key=lambda item: item.key)
+
+    def _below(self, folder: str) -> Iterator[StoredObject]:
+        inside = self.children(folder)
+        yield from inside.objects
+        for name in inside.folders:
+            yield from self._below(f"{folder}{name}/")
+
+    def children(self, prefix: str = "") -> Children:
+        objects, folders = [], []
+        try:
+            with os.scandir(self.root / prefix) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):  # staged by a writer that is not done yet
+                        continue
+                    if entry.is_dir():
+                        folders.append(entry.name)
+                        continue
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        objects.append(_stored(prefix + entry.name, entry.stat()))
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        return Children(sorted(objects, key=lambda item: item.key), sorted(folders))
+
+    def leftovers(self, prefix: str) -> Sequence[Path]:
+        """Hidden files below ``prefix`` that a writer had staged when it was killed, long ago."""
+        old = time.time() - LEFT_S
+        found = [Path(folder, name) for folder, _, names in os.walk(self.root / prefix) for name in names]
+        hidden = [path for path in found if path.name.startswith(".")]
+        return sorted(path for path in hidden if path.lstat().st_mtime < old)
 
     def delete(self, key: str) -> None:
         try:
@@ -89,3 +111,7 @@ class FolderStore:
 
     def _failed(self, what: str, key: str, error: OSError) -> StoreError:
         return StoreError(f"{self.url}: cannot {what} {key}: {error.strerror or error}")
+
+
+def _stored(key: str, status: os.stat_result) -> StoredObject:
+    return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))

@@ -30,6 +30,14 @@ class StoredObject:
     etag: str = ""
 
 
+@dataclass(frozen=True)
+class Children:
+    """What is directly below a prefix: objects, and the names of folders, each in the order of their keys."""
+
+    objects: list[StoredObject]
+    folders: list[str]
+
+
 class ObjectStore(Protocol):
     """Keys are relative, ``/``-separated and never leave the store. Every object is whole or not there."""
 
@@ -53,6 +61,9 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """All objects whose key starts with ``prefix``, in the order of their keys."""
+
+    def children(self, prefix: str = "") -> Children:
+        """One level of :meth:`list`, for what has too much below it; ``prefix`` is empty or ends with "/"."""
 
     def delete(self, key: str) -> None:
         """Remove an object; no error where there is none."""

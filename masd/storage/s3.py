@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,16 +12,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from masd.files import replacing_file
-from masd.storage.protocol import StoredObject, StoreError, check_key
+from masd.storage.protocol import Children, StoredObject, StoreError, check_key
 from masd.storage.s3_errors import explained, failures
 
 if TYPE_CHECKING:
     from minio import Minio
+    from minio.datatypes import Object
 
-CONNECT_S, READ_S = 5.0, 60.0
+CONNECT_S, READ_S = 1.0, 12.0
+"""A server that does not answer is given up within 15 s: connecting is tried again, waiting for an answer is not."""
 RETRIES, BACK_OFF_S = 5, 0.2
 """Waits of 0, 0.4, 0.8, 1.6 and 3.2 s: a server that restarts within seconds is waited for."""
 POOL = 8
+_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*(\.\.|\.-|-\.))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PART_BYTES = 16 * 2**20
 """Objects above this size go up in parts, at most three at a time."""
 
@@ -49,6 +53,10 @@ class S3Store:
             raise StoreError(f"{parts.scheme}://{parts.hostname or ''}: give s3://bucket/prefix and nothing else")
         if prefix:
             check_key(prefix)
+        if not _BUCKET.fullmatch(parts.netloc):
+            raise StoreError(
+                f"{url}: {parts.netloc!r} cannot be a bucket's name: 3 to 63 lower-case letters, digits, '-' and '.'"
+            )
         return cls(_client(url), parts.netloc, f"{prefix}/" if prefix else "", url.rstrip("/"))
 
     def read(self, key: str) -> bytes:
@@ -71,11 +79,26 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._errors("list", prefix):
             for item in self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True):
-                name = item.object_name or ""
-                if name.endswith("/") or item.last_modified is None:  # what some gateways show for a folder
-                    continue
-                etag = (item.etag or "").strip('"')
-                yield StoredObject(name.removeprefix(self._prefix), item.size or 0, item.last_modified, etag)
+                if (found := self._stored(item)) is not None:
+                    yield found
+
+    def children(self, prefix: str = "") -> Children:
+        objects, folders, place = [], [], self._prefix + prefix
+        with self._errors("list", prefix):
+            for item in self._client.list_objects(self._bucket, place, recursive=False):
+                name = (item.object_name or "").removeprefix(place)
+                if name.endswith("/") and name != "/":
+                    folders.append(name.removesuffix("/"))
+                elif (found := self._stored(item)) is not None:
+                    objects.append(found)
+        return Children(sorted(objects, key=lambda item: item.key), sorted(folders))
+
+    def _stored(self, item: "Object") -> StoredObject | None:
+        name = item.object_name or ""
+        if name.endswith("/") or item.last_modified is None:  # what some gateways show for a folder
+            return None
+        etag = (item.etag or "").strip('"')
+        return StoredObject(name.removeprefix(self._prefix), item.size or 0, item.last_modified, etag)
 
     def delete(self, key: str) -> None:
         with self._errors("delete", key):
@@ -86,7 +109,7 @@ class S3Store:
 
     def _fetch(self, key: str, into: BinaryIO) -> None:
         """Bytes of one object, from the start again when the connection breaks within them."""
-        from urllib3.exceptions import MaxRetryError, ProtocolError, ReadTimeoutError
+        from urllib3.exceptions import MaxRetryError, ProtocolError
 
         with self._errors("read", key):
             for attempt in range(RETRIES + 1):
@@ -96,7 +119,7 @@ class S3Store:
                     return
                 except MaxRetryError:
                     raise
-                except (ProtocolError, ReadTimeoutError):
+                except ProtocolError:
                     if attempt == RETRIES:
                         raise
                     into.seek(0)
@@ -124,8 +147,9 @@ def _client(url: str) -> "Minio":
     try:
         import certifi
         from minio import Minio
-        from minio.credentials.providers import AWSConfigProvider, ChainedProvider, EnvAWSProvider
-        from urllib3 import PoolManager, Retry, Timeout
+        from urllib3 import PoolManager, Timeout
+
+        from masd.storage.s3_client import CurrentCredentials, PatientRetry
     except ImportError as error:
         raise StoreError(f"{url}: an S3 bucket needs the minio client: pip install 'masd[s3]'") from error
     endpoint = urlsplit(os.environ.get("MASD_S3_ENDPOINT", "https://s3.amazonaws.com"))
@@ -139,7 +163,7 @@ def _client(url: str) -> "Minio":
     authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where()
     if not Path(authorities).is_file():
         raise StoreError(f"AWS_CA_BUNDLE: there is no file {authorities}")
-    credentials = ChainedProvider([EnvAWSProvider(), AWSConfigProvider()])
+    credentials = CurrentCredentials()
     try:
         credentials.retrieve()
     except Exception as error:  # a ValueError, or whatever configparser says of a broken file
@@ -147,8 +171,9 @@ def _client(url: str) -> "Minio":
             f"{url}: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with them in "
             "AWS_SHARED_CREDENTIALS_FILE"
         ) from error
-    retries = Retry(
+    retries = PatientRetry(
         total=RETRIES,
+        redirect=False,  # the signature is for this host
         backoff_factor=BACK_OFF_S,
         backoff_jitter=BACK_OFF_S,
         status_forcelist=[429, 500, 502, 503, 504],

@@ -2,6 +2,7 @@
 
 import os
 import re
+from xml.etree.ElementTree import ParseError
 
 from masd.errors import one_line
 from masd.storage.protocol import MissingObjectError, StoreError
@@ -9,6 +10,9 @@ from masd.storage.protocol import MissingObjectError, StoreError
 FULL = "the store is full; make room or raise its quota, then try again"
 _FULL_SAID = re.compile("StorageFull|QuotaExceeded|quota exceeded|no space left", re.IGNORECASE)
 """There is no standard code for it: servers have their own, or call it an internal error and say why."""
+
+_STATUS = ("status_code", "_code")
+"""Where the client's errors have the HTTP status, in the public way and the other."""
 
 ADVICE = {
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
@@ -26,19 +30,33 @@ ADVICE = {
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Everything the client raises."""
+    """Everything the client raises; the last two where what answers is no S3 server, such as a proxy's page."""
     from minio.error import MinioException
     from urllib3.exceptions import HTTPError
 
-    return MinioException, HTTPError
+    return MinioException, HTTPError, ParseError, ValueError
 
 
 def explained(error: Exception, url: str, what: str, key: str) -> StoreError:
     """The error to raise instead of one of :func:`failures`, after ``what`` was tried with ``key``."""
-    from minio.error import S3Error
+    from minio.error import InvalidResponseError, S3Error
     from urllib3.exceptions import HTTPError
 
     tried = f"{url}: cannot {what} {key}".rstrip()
+    endpoint = os.environ.get("MASD_S3_ENDPOINT", "https://s3.amazonaws.com")
+    status = next((getattr(error, name) for name in _STATUS if hasattr(error, name)), None)
+    if status is None:
+        status = getattr(getattr(error, "response", None), "status", None)
+    if isinstance(status, int) and 300 <= status < 400:
+        return StoreError(
+            f"{tried}: {endpoint} redirects to elsewhere (HTTP {status}); set MASD_S3_ENDPOINT to where the bucket is "
+            "(https:// instead of http://?) and AWS_REGION"
+        )
+    if isinstance(error, InvalidResponseError | ParseError | ValueError):
+        said = one_line(error, 120)
+        return StoreError(
+            f"{tried}: what answers at {endpoint} is no S3 server (a proxy's page?); check MASD_S3_ENDPOINT ({said})"
+        )
     if isinstance(error, S3Error):
         if error.code == "NoSuchKey":
             return MissingObjectError(f"{url} has no object {key}")
@@ -46,7 +64,6 @@ def explained(error: Exception, url: str, what: str, key: str) -> StoreError:
         advice = FULL if _FULL_SAID.search(said) else ADVICE.get(error.code or "", "the server says")
         return StoreError(f"{tried}: {advice} ({said})")
     if isinstance(error, HTTPError):
-        endpoint = os.environ.get("MASD_S3_ENDPOINT", "https://s3.amazonaws.com")
         reason = one_line(getattr(error, "reason", None) or error, 160)
         return StoreError(f"{tried}: no answer from {endpoint}; check MASD_S3_ENDPOINT and the network ({reason})")
     return StoreError(f"{tried}: {one_line(error, 200)}")

@@ -21,8 +21,11 @@ LOG_VARIABLE = "MASD_INFERENCE_LOG"
 PROBE_PREFIX = "masd-probe-"
 """A ``request_id`` that starts so is a health check: answered like any other, but it is no machine's sound to log."""
 
+SEALED = ".sealed"
+"""The suffix of a file that no worker writes to any more and that waits to be taken away."""
+
 LIMIT_BYTES = 256 * 2**20
-"""Largest size of the folder, some 600,000 clips: beyond it new records are dropped and counted."""
+"""Largest size of the records that wait, some 600,000 clips: beyond it new records are dropped and counted."""
 
 MEASURE_SECONDS = 1.0
 
@@ -69,7 +72,7 @@ class InferenceLog:
         """Bytes of all records of the folder that were not taken away yet; measured once a second."""
         measured, size = self._measured
         if time.monotonic() - measured >= MEASURE_SECONDS:
-            size = folder_bytes(self.path.parent)
+            size = _records_bytes(self.path.parent)
             self._measured = (time.monotonic(), size)
         return size
 
@@ -110,11 +113,12 @@ def locked(path: Path, flags: int) -> Iterator[int | None]:
         os.close(file)
 
 
-def folder_bytes(folder: Path) -> int:
-    """Size of all files in a folder; 0 where there is none."""
+def _records_bytes(folder: Path) -> int:
+    """Size of all records in a folder, whoever wrote them; 0 where there is none. What was set aside does not count."""
     try:
         with os.scandir(folder) as entries:
-            return sum(entry.stat().st_size for entry in entries if entry.is_file())
+            own = [entry for entry in entries if entry.name.endswith((".jsonl", SEALED)) and entry.is_file()]
+            return sum(entry.stat().st_size for entry in own)
     except OSError:
         return 0
 

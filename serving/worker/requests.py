@@ -218,6 +218,10 @@ def _request_id(value: object) -> str | None:
         return None
     if not isinstance(value, str) or len(value) > MAX_REQUEST_ID:
         raise _wrong(f"request_id must be a string of at most {MAX_REQUEST_ID} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can say half of a surrogate pair, and no log can hold it
+        raise _wrong(f"request_id must be text that UTF-8 can hold: character {error.start} is half a pair") from error
     return value
 
 

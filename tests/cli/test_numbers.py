@@ -24,6 +24,7 @@ COMMANDS = {
     "--seed": ["train", "d", "--out", "o"],
     "--seeds": ["benchmark", "d", "--out", "o"],
     "--keep": ["registry", "prune", "fan"],
+    "--days": ["log", "prune", "--log", "l"],
     "--port": ["serve", "--bundle", "b"],
     "--management-port": ["serve", "--bundle", "b"],
     "--metrics-port": ["serve", "--bundle", "b"],

@@ -15,11 +15,12 @@ from html_page import Page
 
 from masd.config import DriftSettings
 from masd.drift.check import check_drift
-from masd.drift.log import fetched, read_log
+from masd.drift.log import NothingLoggedError, read_log
 from masd.drift.reference import read_reference
 from masd.drift.statistics import COLUMNS, MODEL_COLUMNS
 from masd.drift.verdict import DriftVerdict
 from masd.errors import MasdError
+from masd.storage.opening import open_store
 
 
 @pytest.fixture(scope="module")
@@ -210,20 +211,78 @@ def test_target_clips_count_by_their_share_of_the_training_clips(reference: pd.D
     assert read["level_dbfs"].notna().all()
 
 
-def test_a_log_in_a_bucket_is_there_while_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The bucket is a folder here: the S3 client has tests of its own."""
-    from masd.storage.folder import FolderStore
+def _ship(log: Path, clips: pd.DataFrame, day: str, name: str = "20260102T030405-0000") -> Path:
+    path = log / "fan" / day / f"fan-{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clips.to_parquet(path, index=False)
+    return path
 
-    write_log(tmp_path / "bucket" / "fan" / "1.jsonl", make_clips(5, np.random.default_rng(25)))
-    (tmp_path / "bucket" / "notes.txt").write_text("passed over")
-    monkeypatch.setattr("masd.drift.log.open_store", lambda url: FolderStore(tmp_path / "bucket"))
-    with fetched("s3://logs/plant") as folder:
-        assert [path.name for path in folder.rglob("*") if path.is_file()] == ["1.jsonl"]
-        assert len(read_log(folder, "fan", "3", COLUMNS).rows) == 5
-    assert not folder.exists()
-    (tmp_path / "bucket" / "fan" / "1.jsonl").unlink()
-    with pytest.raises(MasdError, match=r"has no \.jsonl"), fetched("s3://logs/plant"):
-        pass
+
+def _on(clips: pd.DataFrame, day: str) -> pd.DataFrame:
+    return clips.assign(time=clips["time"].str.replace(r"^.{10}", day, regex=True))
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("good", [0, 3_000, 30_000])
+def test_a_change_is_found_however_long_the_log_has_grown(bundle: Path, tmp_path: Path, good: int) -> None:
+    usual = make_clips(3_000, np.random.default_rng(31))
+    for number in range(good // 3_000):
+        day = f"2026-01-{number + 1:02d}"
+        _ship(tmp_path / "log", _on(usual, day), day)
+    changed = _on(make_clips(300, np.random.default_rng(32)), "2026-02-01")
+    changed["level_dbfs"] += 1.5
+    write_log(tmp_path / "log" / "fan-1.jsonl", changed)
+    verdict = check_drift(bundle, tmp_path / "log", tmp_path / "out")
+    assert verdict.verdict == "drift" and "level_dbfs" in drifted(verdict)
+    assert verdict.clips == min(1000, good + 300)
+    assert verdict.until == changed["time"].max()
+    alone = check_drift(bundle, tmp_path / "log", tmp_path / "out", since="2026-02-01")
+    assert (alone.clips, alone.verdict, alone.since) == (300, "drift", changed["time"].min())
+    wider = check_drift(bundle, tmp_path / "log", tmp_path / "out", DriftSettings(window=3_100))
+    assert wider.clips == min(3_100, good + 300)
+
+
+def test_only_the_machine_and_the_days_that_are_needed_are_opened(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for day in ("2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"):
+        _ship(log, _on(make_clips(40, np.random.default_rng(26)), day), day)
+    (log / "valve" / "2026-01-04").mkdir(parents=True)
+    for path in (log / "valve" / "2026-01-04" / "valve-1.parquet", log / "fan" / "2026-01-01" / "fan-0.parquet"):
+        path.write_bytes(b"not to be opened")
+    newest = read_log(log, "fan", "3", COLUMNS, most=50).rows
+    assert len(newest) == 50 and newest["time"].iloc[-1].startswith("2026-01-04")
+    assert newest["time"].tolist() == sorted(newest["time"])
+    assert len(read_log(log, "fan", "3", COLUMNS, since="2026-01-03T00:20").rows) == 60
+    assert len(read_log(log, "fan", "3", COLUMNS, from_day="2026-01-02").rows) == 120
+    assert read_log(log, "fan", "3", COLUMNS, since="2027").rows.empty
+    with pytest.raises(MasdError, match=r"fan-0\.parquet cannot be read as Parquet"):
+        read_log(log, "fan", "3", COLUMNS)
+    with pytest.raises(NothingLoggedError, match="no row of machine 'pump', only of fan, valve"):
+        read_log(log, "pump", "3", COLUMNS)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_nothing_that_is_older_than_the_version_is_opened(reference: pd.DataFrame, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "new", reference)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "created": "2026-01-03T00:00:00+00:00"}))
+    _ship(tmp_path / "log", make_clips(40, np.random.default_rng(33)), "2026-01-01").write_bytes(b"not opened")
+    verdict = check_drift(bundle, tmp_path / "log", tmp_path / "out")
+    assert (verdict.verdict, verdict.clips, verdict.since) == ("insufficient data", 0, "")
+
+
+def test_a_log_in_a_bucket_is_read_like_a_folder(s3_url: str, tmp_path: Path) -> None:
+    store = open_store(s3_url)
+    with pytest.raises(MasdError, match=r"without \.jsonl or \.parquet"):
+        read_log(s3_url, "fan", "3", COLUMNS)
+    clips = make_clips(45, np.random.default_rng(25))
+    store.upload(_ship(tmp_path, clips[:40], "2026-01-01"), "fan/2026-01-01/fan-20260101T000000-0000.parquet")
+    store.upload(write_log(tmp_path / "1.jsonl", clips[40:]), "fan-1.jsonl")
+    store.write("notes.txt", b"passed over")
+    store.write("valve/2026-01-01/valve-1.parquet", b"not opened")
+    rows = read_log(s3_url, "fan", "3", COLUMNS).rows
+    assert rows["request_id"].tolist() == clips["request_id"].tolist()
+    assert rows["score"].tolist() == pytest.approx(clips["score"].tolist())
 
 
 def _columns_missing(path: Path) -> None:

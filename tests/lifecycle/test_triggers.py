@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -101,6 +102,39 @@ def test_a_run_of_another_machine_is_given_time_to_show_life(tmp_path: Path, mon
     long_ago = time.time() - triggers.PRESUMED_DEAD / timedelta(seconds=1) - 5.0
     os.utime(file, (long_ago, long_ago))
     assert once(store, "slot", ABOUT, lambda: (0, "")).started
+
+
+def test_a_number_of_another_pid_namespace_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two containers with one host name: the number of the one's process is nobody's in the other."""
+    store = open_store(str(tmp_path))
+    running = threading.Event()
+    ended = threading.Event()
+
+    def work() -> tuple[int, str]:
+        running.set()
+        ended.wait(60.0)
+        return 0, "well"
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(triggers, "pid_namespace", lambda: "boot pid:[1]")
+        elsewhere.setattr(triggers.os, "getpid", lambda: 2**22 + 1)
+        thread = threading.Thread(target=once, args=(store, "slot", ABOUT, work))
+        thread.start()
+        running.wait(60.0)
+    assert triggers.pid_namespace()
+    told = once(store, "slot", ABOUT, lambda: (0, "never"))
+    ended.set()
+    thread.join()
+    assert not told.started and told.record.state == "running"
+
+
+def test_old_records_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "MOST", 3)
+    store = open_store(str(tmp_path))
+    for number in range(6):
+        once(store, "slot", {"slot": number}, lambda: (0, ""))
+    assert len(list(store.list("triggers/"))) == 3
+    assert not once(store, "slot", {"slot": 5}, lambda: (0, "")).started
 
 
 def test_a_long_run_shows_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

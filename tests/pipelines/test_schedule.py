@@ -118,6 +118,35 @@ def test_watching_waits_until_copying_has_ended() -> None:
     assert runs == ["abc", "abcd"]
 
 
+def test_a_watched_run_that_fails_is_tried_again_whatever_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "FIRST_RETRY_S", 0.05)
+    looks: list[Exception | str] = [OSError(5, "Input/output error"), "a", "a"]
+    failures: list[Exception] = [MasdError("the bucket is away"), OSError(28, "No space left on device")]
+    runs, said, enough = list[float](), list[str](), threading.Event()
+
+    def look() -> str:
+        seen = looks.pop(0) if looks else "a"
+        if isinstance(seen, Exception):
+            raise seen
+        return seen
+
+    def run() -> None:
+        runs.append(time.monotonic())
+        if failures:
+            raise failures.pop(0)
+        threading.Timer(0.3, enough.set).start()
+
+    thread = _terminate_when(enough)
+    schedule.watch(look, run, said.append, every_s=0.01)
+    thread.join()
+    assert len(runs) == 3 and runs[1] - runs[0] >= 0.05 and runs[2] - runs[1] >= 0.1
+    assert [line for line in said if "tried again" in line] == [
+        "the run is tried again in 0.05 s",
+        "the run is tried again in 0.1 s",
+    ]
+    assert any("Input/output error" in line for line in said) and any("No space left" in line for line in said)
+
+
 def _schedule(tmp_path: Path, *when: str) -> list[str]:
     places = (
         "--data",

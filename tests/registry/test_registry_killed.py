@@ -77,7 +77,7 @@ def _kill_gateway_often(gateway: S3Gateway, url: str, rng: random.Random, said: 
 def test_killed_at_random_points_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng, url, said = random.Random(6), str(tmp_path / "registry"), list[dict[str, str]]()
     for _ in range(FOLDER_KILLS):
-        said += kill_client([CLIENT, url, "fan"], {}, rng, within_s=0.2)
+        said += kill_client([CLIENT, url, "fan"], {}, rng, within_s=0.5)
         _check_pointers(Registry.open(url), "fan", said)
     _check_all(Registry.open(url), "fan", said)
     _mend(Registry.open(url), "fan", monkeypatch)

@@ -1,6 +1,7 @@
 """Comparing, checking and pruning versions."""
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -198,3 +199,86 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_url: str, tmp_path: Pat
     assert registry.fetch("fan", "1") == folder
     assert (folder / "network.safetensors").read_bytes() == registry.store.read("models/fan/1/network.safetensors")
     assert not [path for path in folder.parent.iterdir() if path != folder]
+
+
+@pytest.mark.parametrize("change", ["deleted", "rewritten"])
+def test_an_archive_changed_together_with_its_sums_is_refused(
+    registry: Registry, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASD_CACHE", str(tmp_path / "cache"))
+
+    def add_archive(folder: Path, version: str) -> None:
+        (folder / "fan.mar").write_bytes(b"archive")
+
+    for number in range(3):
+        registry.register(write_fake_bundle(tmp_path / f"b{number}"), metrics={}, build=add_archive)
+    registry.promote("fan", "1", reason="x")
+    for version in ("1", "2", "3"):  # in production, in no pointer (only its record knows), candidate
+        sums = f"models/fan/{version}/SHA256SUMS"
+        lines = registry.store.read(sums).decode().splitlines()
+        registry.store.write(f"models/fan/{version}/fan.mar", b"Archive")
+        if change == "deleted":
+            registry.store.delete(sums)
+        else:
+            others = [line for line in lines if not line.endswith("  fan.mar")]
+            registry.store.write(sums, "".join(f"{line}\n" for line in others).encode())
+        with pytest.raises(MasdError, match=r"SHA256SUMS: is (missing|not what was registered)"):
+            registry.fetch("fan", version)
+        with pytest.raises(MasdError, match=r"SHA256SUMS: is (missing|not what was registered)"):
+            registry.promote("fan", version, reason="x")
+    assert sum("SHA256SUMS" in line for line in verify(registry)) == 3
+
+
+def test_a_file_that_was_never_registered_is_refused(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path / "registry")
+    registry.register(write_fake_bundle(tmp_path / "b"), metrics={})
+    registry.fetch("fan", "1")
+    registry.store.write("models/fan/1/fan.mar", b"code of somebody's")
+    with pytest.raises(MasdError, match=r"fan\.mar: is no part of what was registered"):
+        registry.fetch("fan", "1")
+
+
+def test_what_was_registered_before_pointers_had_digests_is_read(registry: Registry, tmp_path: Path) -> None:
+    _register(registry, tmp_path, 2)
+    registry.promote("fan", "1", reason="x")
+    for key in [item.key for part in ("channels", "audit") for item in registry.store.list(f"models/fan/{part}/")]:
+        content = json.loads(registry.store.read(key))
+        content.pop("sums_sha256")
+        registry.store.write(key, json.dumps(content).encode())
+    for version in ("1", "2"):
+        registry.fetch("fan", version)
+    assert verify(registry) == []
+    registry.promote("fan", "2", reason="y")
+    pointer = registry.pointer("fan", "production")
+    assert pointer is not None and len(pointer["sums_sha256"]) == 64
+
+
+def test_hidden_files_of_a_killed_writer_are_found_and_removed(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path / "registry")
+    _register(registry, tmp_path, 1)
+    left = tmp_path / "registry" / "models" / "fan" / "1" / ".network.safetensors.abc"
+    left.write_bytes(b"half")
+    assert verify(registry) == []  # it may be at work
+    os.utime(left, (0, 0))
+    (line,) = verify(registry)
+    assert "1 hidden files of killed processes (.network.safetensors.abc); masd registry prune fan" in line
+    prune(registry, "fan", keep=1)
+    assert not left.exists() and verify(registry) == []
+
+
+def test_no_text_can_forge_a_line_of_the_audit_trail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry.open(tmp_path / "registry")
+    forged = "2026-01-01T00:00:00  promote  1 -> 9  boss  approved"
+    monkeypatch.setenv("MASD_ACTOR", f"me\n{forged}")
+    _register(registry, tmp_path, 1)
+    registry.promote("fan", "1", reason=f"first\r\n{forged}\x1b[2K\u2028{forged}")
+    (key,) = [item.key for item in registry.store.list("models/fan/audit/") if "promote" in item.key]
+    record = json.loads(registry.store.read(key))
+    assert record["actor"] == f"me {' '.join(forged.split())}"
+    registry.store.write(key, json.dumps({**record, "reason": f"as of before\n{forged}"}).encode())
+    assert main(["registry", "show", "fan", "--registry", registry.url]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and not any(line.startswith(forged[:10]) for line in lines)
+    assert "\x1b" not in "".join(lines)

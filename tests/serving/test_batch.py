@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from masd.audio import AudioError, Recording
 from masd.bundle.bundle import load_bundle
 from masd.detection.result import ClipScore
 from serving.worker.batch import answer
+from serving.worker.inference_log import InferenceLog
 
 Calls = list[int]
 
@@ -148,3 +150,14 @@ def test_torchs_own_word_for_no_memory_counts_as_such(scorer: Any, wav: Any) -> 
     scorer.score = score
     (reply,) = answer(scorer, [{"body": wav()}], None)
     assert (reply.status, reply.body["error"]) == (507, "out_of_memory")
+
+
+def test_a_callers_threshold_moves_decisions_but_no_margin(scorer: Any, wav: Any, tmp_path: Path) -> None:
+    log = InferenceLog(tmp_path, "fan")
+    asked = _instances(wav(), threshold=1e6)
+    answer(scorer, [{"body": wav()}, asked, {"body": wav(seconds=40.0)}], log)
+    answer(scorer, [{**_instances(wav(seconds=40.0), threshold=1e6)}], log)
+    own, moved, long, long_moved = (json.loads(line) for line in log.path.read_text(encoding="utf-8").splitlines())
+    assert (moved["threshold"], moved["anomalous"]) == (1e6, False)
+    assert moved["margin"] == own["margin"] == own["score"] - own["threshold"]
+    assert long_moved["threshold"] == 1e6 and long_moved["margin"] == long["margin"]

@@ -73,6 +73,8 @@ def test_v2_id_is_the_request_id_unless_a_parameter_says_otherwise() -> None:
         ({"data": AUDIO, "threshold": b"\xff"}, 422, "invalid_parameters"),
         ({"data": AUDIO, "treshold": b"1"}, 422, "invalid_parameters"),
         ({"data": AUDIO, "request_id": b"x" * (MAX_REQUEST_ID + 1)}, 422, "invalid_parameters"),
+        ({"body": {**V2, "id": "a\ud800"}}, 422, "invalid_parameters"),
+        ({"body": json.dumps({**V2, "parameters": {"request_id": "\udc00"}}).encode()}, 422, "invalid_parameters"),
         ({"data": AUDIO, "top_segments": b"-1"}, 422, "invalid_parameters"),
         ({"data": AUDIO, "top_segments": b"1.5"}, 422, "invalid_parameters"),
         ({"data": AUDIO, "top_segments": b"9" * 5_000}, 422, "invalid_parameters"),

@@ -10,7 +10,7 @@ from s3_gateway import S3Gateway
 from masd.storage import s3
 from masd.storage.folder import FolderStore
 from masd.storage.opening import absolute_url, open_store
-from masd.storage.protocol import MissingObjectError, ObjectStore, StoreError
+from masd.storage.protocol import Children, MissingObjectError, ObjectStore, StoreError
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -30,6 +30,10 @@ def test_objects_are_what_was_last_written(store: ObjectStore, tmp_path: Path) -
     assert [item.key for item in store.list("a/")] == ["a/b.json", "a/c/d ä+.txt"]
     assert [item.key for item in store.list("a/b")] == ["a/b.json"]
     assert list(store.list("nothing/")) == []
+    top, below = store.children(), store.children("a/")
+    assert ([item.key for item in top.objects], top.folders) == (["ab"], ["a"])
+    assert ([item.key for item in below.objects], below.folders) == (["a/b.json"], ["c"])
+    assert store.children("nothing/") == store.children("ab/") == Children([], [])
     store.delete("a/b.json")
     store.delete("a/b.json")
     assert [item.key for item in store.list("a")] == ["a/c/d ä+.txt", "ab"]

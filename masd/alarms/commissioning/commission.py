@@ -55,7 +55,7 @@ class Commissioning:
 
 
 def commission(
-    log: Path,
+    log: str | Path,
     machine: str,
     version: str,
     asked: float,
@@ -70,7 +70,7 @@ def commission(
 
     :raises MasdError: a log that cannot be read, or fewer than 100 clips in the window.
     """
-    rows = read_log(log, machine, version, COLUMNS).rows
+    rows = read_log(log, machine, version, COLUMNS, since=since).rows
     times = rows["time"].astype(str)
     inside = (times >= since) & ((times <= until) if until else True) & ~rows["request_id"].isin(list(leave_out))
     rows = rows[inside].reset_index(drop=True)

@@ -11,14 +11,13 @@ def add_command(actions: Actions) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    registry = open_registry(options)
-    for machine in registry.machines():
-        versions = registry.versions(machine)
-        candidate, production = (registry.channel(machine, name) for name in ("candidate", "production"))
+    for entry in open_registry(options).entries():
+        candidate, production = entry.candidate, entry.production
         if options.json:
-            row = {"machine_type": machine, "versions": versions, "candidate": candidate, "production": production}
-            print(json_text(row))
+            row = {"machine_type": entry.machine, "versions": entry.versions}
+            print(json_text({**row, "candidate": candidate, "production": production, "readable": entry.whole}))
         else:
             pointers = f"production {production or '-'}, candidate {candidate or '-'}"
-            print(f"{machine}: versions {', '.join(versions)}; {pointers}")
+            damaged = "" if entry.whole else f"; a pointer cannot be read: masd registry show {entry.machine} says why"
+            print(f"{entry.machine}: versions {', '.join(entry.versions)}; {pointers}{damaged}")
     return 0

@@ -17,7 +17,7 @@ class Actions(Protocol):
 def open_registry(options: argparse.Namespace) -> Registry:
     """:raises MasdError: there is no registry at ``--registry``."""
     registry = Registry.open(options.registry)
-    if next(iter(registry.store.list("models/")), None) is None:
+    if not registry.store.children("models/").folders:
         raise MasdError(f"{registry.url}: is no registry (it has no models/); name one with --registry")
     return registry
 

@@ -3,6 +3,7 @@
 import argparse
 
 from masd.cli.registry.options import Actions, check_known, open_registry
+from masd.errors import one_line
 from masd.files import json_text
 
 
@@ -17,17 +18,21 @@ def _run(options: argparse.Namespace) -> int:
         manifest = registry.manifest(options.machine, version)
         if options.json:
             about = {"created": manifest.created, "code_version": manifest.code_version, "metrics": manifest.metrics}
-            print(json_text({"version": version, **about}))
+            readable = {"bundle_schema": manifest.schema_version, "readable": not manifest.needs}
+            print(json_text({"version": version, **about, **readable}))
             continue
         hmean = manifest.metrics.get("hmean")
         quality = f"  hmean {hmean:.3f}" if isinstance(hmean, float) else ""
         print(f"version {version}  {manifest.created}  code {manifest.code_version}{quality}")
+        if manifest.needs:
+            print(f"  {manifest.needs}")
     for record in registry.audit(options.machine):
         if options.json:
             print(json_text(record))
             continue
-        print(
+        line = (
             f"{record['time']}  {record['event']}  {record['previous'] or '-'} -> {record['version']}  "
-            f"{record['actor']}  {record['reason']}" + (f" (run {record['run']})" if record["run"] else "")
+            f"{one_line(record['actor'])}  {one_line(record['reason'])}"
         )
+        print(f"{line} (run {one_line(record['run'])})" if record["run"] else line)
     return 0

@@ -17,6 +17,7 @@ def _run(options: argparse.Namespace) -> int:
     problems = verify(registry)
     for problem in problems:
         print(f"masd: {problem}", file=sys.stderr)
-    versions = sum(len(registry.versions(machine)) for machine in registry.machines())
-    print(f"{versions} versions of {len(registry.machines())} machines checked, {len(problems)} problems")
+    entries = registry.entries()
+    versions = sum(len(entry.versions) for entry in entries)
+    print(f"{versions} versions of {len(entries)} machines checked, {len(problems)} problems")
     return 1 if problems else 0

@@ -82,6 +82,7 @@ def score_long(
         system=worst.system,
         score=worst.score,
         threshold=worst.threshold,
+        own_threshold=worst.own_threshold,
         domain=worst.domain,
         duration_s=recording.duration_s,
         segments=peaks(segments),
