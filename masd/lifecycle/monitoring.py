@@ -5,8 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masd.drift.check import check_drift
+from masd.drift.history import beside, remember
 from masd.drift.log import NothingLoggedError, fetched
+from masd.drift.verdict import DriftVerdict
+from masd.errors import MasdError
+from masd.registry.audit import now
 from masd.registry.registry import Registry
+from masd.storage.opening import open_store
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +22,8 @@ def drifted_machines(
     """Check each machine's version in production against the log; drift reports go to ``out/<machine>``.
 
     ``inference_log`` is a file, a folder or ``s3://bucket/prefix``; ``workspace`` as in :func:`check_drift`.
+
+    Each verdict is added to the machine's history in ``<log>-drift`` (:mod:`masd.drift.history`).
 
     A machine without a version in production, or without a clip in the log, is passed over with a warning: an idle
     machine must not keep the others from being watched.
@@ -38,6 +45,15 @@ def drifted_machines(
             except NothingLoggedError as nothing:
                 log.warning("%s: %s", machine, nothing)
                 continue
+            _remember(inference_log, verdict)
             if verdict.verdict == "drift":
                 drifted.append(machine)
     return drifted
+
+
+def _remember(inference_log: str, verdict: DriftVerdict) -> None:
+    """A history that cannot be written, as beside a log that may only be read, costs a warning and no check."""
+    try:
+        remember(open_store(beside(inference_log, "drift")), verdict, now())
+    except MasdError as error:
+        log.warning("%s: the drift check is not in the history: %s", verdict.machine_type, error)

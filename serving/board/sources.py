@@ -1,0 +1,147 @@
+"""Where the board's facts come from: the registry, the inference log, the alarms' states and events, drift histories.
+
+What has not changed by its listing is not read again.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from masd.alarms.silence import Hearing
+from masd.alarms.state import MachineState, load_state
+from masd.alarms.step import log_store, state_beside
+from masd.drift.history import DriftCheck, beside, load_history
+from masd.errors import MasdError
+from masd.registry.registry import Registry
+from masd.storage.opening import open_store
+from masd.storage.protocol import ObjectStore, StoredObject
+from serving.board.scores import ScoreReader
+
+T = TypeVar("T")
+
+NAMES_SECONDS = 30.0
+"""A machine that is new to the registry is shown after so long at the latest."""
+RECENT = 60
+"""Newest scores of a tile."""
+
+
+@dataclass(frozen=True)
+class AlarmView:
+    """What the alarm step knows of a machine, as far as pages show it; ``recent`` are its newest scores, oldest first.
+
+    ``normal`` is where the middle nine tenths of the normal scores lie.
+    """
+
+    version: str
+    state: str
+    since: str
+    acknowledged: bool
+    evidence: float
+    asked: float
+    hearing: Hearing
+    recent: tuple[float, ...]
+    normal: tuple[float, float]
+    normal_scores: int
+    waiting: int
+
+
+class Kept(Generic[T]):
+    """One object a machine, ``machines/<machine>.json`` of a store, parsed once for each state that it has."""
+
+    def __init__(self, store: ObjectStore, load: Callable[[ObjectStore, str], T]) -> None:
+        self.store, self._load = store, load
+        self._parsed: dict[str, tuple[StoredObject, T | MasdError]] = {}
+
+    def listed(self) -> dict[str, StoredObject]:
+        """The objects that are there now, by machine.
+
+        :raises MasdError: the store cannot be used.
+        """
+        items = self.store.list("machines/")
+        return {item.key.removeprefix("machines/").removesuffix(".json"): item for item in items}
+
+    def get(self, machine: str, item: StoredObject) -> T:
+        """What a listed object holds.
+
+        :raises MasdError: it is damaged.
+        """
+        known = self._parsed.get(machine)
+        if known is None or known[0] != item:
+            try:
+                known = (item, self._load(self.store, machine))
+            except MasdError as error:
+                known = (item, error)
+            self._parsed[machine] = known
+        if isinstance(known[1], MasdError):
+            raise known[1]
+        return known[1]
+
+
+class Sources:
+    """``clips`` is where recordings and pictures are kept as ``<machine>/<request id>.<suffix>``, if anywhere."""
+
+    def __init__(self, registry: str, log: str, state: str | None = None, clips: str | None = None) -> None:
+        """:raises MasdError: a URL that names no store, or a log that is not there."""
+        self.registry_url, self.log_url, self.state_url = registry, log, state or state_beside(log)
+        self.registry = Registry.open(registry)
+        self.scores = ScoreReader(*log_store(log))
+        self.alarms = Kept(open_store(self.state_url), alarm_view)
+        self.drift = Kept(open_store(beside(log, "drift")), _checks)
+        self.clips = None if clips is None else open_store(clips)
+        self._names: tuple[float, list[str]] = (float("-inf"), [])
+        self._lock = threading.Lock()
+
+    def machines(self) -> list[str]:
+        """Machines of the registry.
+
+        :raises MasdError: it cannot be used.
+        """
+        with self._lock:
+            if time.monotonic() - self._names[0] > NAMES_SECONDS:
+                self._names = (time.monotonic(), self.registry.machines())
+            return self._names[1]
+
+
+def alarm_view(store: ObjectStore, machine: str) -> AlarmView | None:
+    """None where the alarm step has found no version to hear it with.
+
+    :raises MasdError: the state is damaged.
+    """
+    kept: MachineState = load_state(store, machine)
+    if kept.monitor is None:
+        return None
+    monitor = kept.monitor.to_dict()
+    scores = np.concatenate([np.asarray(own, dtype=float) for own in monitor["calibration"]["scores"].values()])
+    low, high = np.quantile(scores, [0.05, 0.95])
+    heard = sorted(monitor["waiting"], key=lambda clip: clip[0])
+    return AlarmView(
+        version=monitor["model_version"],
+        state=monitor["state"],
+        since=monitor["since"],
+        acknowledged=monitor["acknowledged"],
+        evidence=kept.monitor.evidence,
+        asked=kept.monitor.rule.clips,
+        hearing=kept.hearing,
+        recent=tuple(clip[1] for clip in heard[-RECENT:]),
+        normal=(float(low), float(high)),
+        normal_scores=len(scores),
+        waiting=len(kept.outbox),
+    )
+
+
+def _checks(store: ObjectStore, machine: str) -> list[DriftCheck]:
+    return load_history(store, machine)
+
+
+def ago(time_text: str, now: datetime) -> float:
+    """Seconds since an ISO 8601 time; NaN where it is none."""
+    try:
+        return (now - datetime.fromisoformat(time_text)).total_seconds()
+    except (ValueError, TypeError):
+        return float("nan")
