@@ -14,7 +14,7 @@ from masd.cli import alarms, drift, pipeline, registry
 from masd.cli.common import WORK_FAILED, needs
 from masd.cli.model import archive, benchmark, evaluate, score, train
 from masd.cli.recordings import data, dataset, simulate
-from masd.cli.serving import agent, serve
+from masd.cli.serving import agent, board, serve
 from masd.errors import MasdError, one_line
 
 COMMANDS = (
@@ -32,6 +32,7 @@ COMMANDS = (
     agent,
     drift,
     alarms,
+    board,
 )
 """In the order of the help; each is a file, or a package with a file per action."""
 

@@ -10,12 +10,13 @@ from masd.storage.protocol import ObjectStore
 
 MOST_EVENTS = 200
 """Newest events that are looked at for a page, without those of watches."""
-ENDS = ("alarm-over", "version-changed")
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One alarm; ``over`` is empty while it lasts. ``how``: a short code, or the words of who ended it."""
+    """One alarm; ``over`` is empty while it lasts. ``known_by`` is who has acknowledged it, or said that it was a false
+    one (``false_alarm``).
+    """
 
     since: str
     raised: str
@@ -23,14 +24,9 @@ class Episode:
     evidence: float
     worst: tuple[str, ...]
     over: str = ""
-    how: str = ""
     known_by: str = ""
     reason: str = ""
-
-    @property
-    def false_alarm(self) -> bool:
-        """Ended by somebody who says that it was none."""
-        return bool(self.over) and self.how not in ENDS
+    false_alarm: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,9 +71,9 @@ def episodes(events: Sequence[Event]) -> list[Episode]:
         elif event.kind == "acknowledged":
             found[-1] = replace(found[-1], known_by=event.actor, reason=event.reason)
         elif event.kind == "normal" and event.reason != "watch-over":
-            found[-1] = replace(found[-1], over=event.time, how=event.reason)
+            found[-1] = replace(found[-1], over=event.time)
             if event.actor:
-                found[-1] = replace(found[-1], known_by=event.actor, reason=event.reason)
+                found[-1] = replace(found[-1], known_by=event.actor, reason=event.reason, false_alarm=True)
     return found[::-1]
 
 

@@ -1,5 +1,6 @@
 """The tiles: one a machine, those that need somebody first."""
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from masd.drift.history import DriftCheck
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.registry.audit import AuditTrail
 from masd.storage.protocol import StoredObject
 from serving.board.charts import Spark, spark
@@ -24,6 +25,8 @@ FRESH_SECONDS = 5.0
 STALE = timedelta(minutes=15)
 """An alarm step that has not looked at a machine for so long is not running."""
 READERS = 8
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,11 @@ def make_overview(sources: Sources, now: datetime) -> Overview:
     machines = sorted({*registered, *listings["alarms"]})
 
     def look(machine: str) -> Tile:
-        return make_tile(sources, machine, listings["alarms"].get(machine), listings["drift"].get(machine), now)
+        try:
+            return make_tile(sources, machine, listings["alarms"].get(machine), listings["drift"].get(machine), now)
+        except Exception as error:  # whatever is wrong with one machine, the others are shown
+            log.exception("%s: no tile", machine)
+            return Tile(machine, "unread", problems=[f"{type(error).__name__}: {one_line(error, 160)}"])
 
     with ThreadPoolExecutor(READERS) as readers:
         tiles = list(readers.map(look, machines))
@@ -104,7 +111,7 @@ def make_overview(sources: Sources, now: datetime) -> Overview:
 def make_tile(
     sources: Sources, machine: str, alarm: StoredObject | None, drift: StoredObject | None, now: datetime
 ) -> Tile:
-    """One machine's tile; never fails."""
+    """One machine's tile."""
     problems: list[str] = []
     production, awaiting = _versions(sources, machine, problems)
     view: AlarmView | None = None

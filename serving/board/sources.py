@@ -5,10 +5,8 @@ What has not changed by its listing is not read again.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -16,11 +14,13 @@ import numpy as np
 from masd.alarms.silence import Hearing
 from masd.alarms.state import MachineState, load_state
 from masd.alarms.step import log_store, state_beside
-from masd.drift.history import DriftCheck, beside, load_history
+from masd.drift.history import beside, load_history
 from masd.errors import MasdError
 from masd.registry.registry import Registry
 from masd.storage.opening import open_store
 from masd.storage.protocol import ObjectStore, StoredObject
+from serving.board.alarm_history import EventReader
+from serving.board.clips import kept_files
 from serving.board.scores import ScoreReader
 
 T = TypeVar("T")
@@ -92,7 +92,8 @@ class Sources:
         self.registry = Registry.open(registry)
         self.scores = ScoreReader(*log_store(log))
         self.alarms = Kept(open_store(self.state_url), alarm_view)
-        self.drift = Kept(open_store(beside(log, "drift")), _checks)
+        self.events = EventReader(self.alarms.store)
+        self.drift = Kept(open_store(beside(log, "drift")), load_history)
         self.clips = None if clips is None else open_store(clips)
         self._names: tuple[float, list[str]] = (float("-inf"), [])
         self._lock = threading.Lock()
@@ -106,6 +107,15 @@ class Sources:
             if time.monotonic() - self._names[0] > NAMES_SECONDS:
                 self._names = (time.monotonic(), self.registry.machines())
             return self._names[1]
+
+    def kept_files(self, machine: str, request_ids: Iterable[str]) -> dict[str, list[str]]:
+        """As :func:`serving.board.clips.kept_files`; none where none are kept, or cannot be looked for."""
+        if self.clips is None:
+            return {}
+        try:
+            return kept_files(self.clips, machine, request_ids)
+        except MasdError:
+            return {}
 
 
 def alarm_view(store: ObjectStore, machine: str) -> AlarmView | None:
@@ -133,15 +143,3 @@ def alarm_view(store: ObjectStore, machine: str) -> AlarmView | None:
         normal_scores=len(scores),
         waiting=len(kept.outbox),
     )
-
-
-def _checks(store: ObjectStore, machine: str) -> list[DriftCheck]:
-    return load_history(store, machine)
-
-
-def ago(time_text: str, now: datetime) -> float:
-    """Seconds since an ISO 8601 time; NaN where it is none."""
-    try:
-        return (now - datetime.fromisoformat(time_text)).total_seconds()
-    except (ValueError, TypeError):
-        return float("nan")

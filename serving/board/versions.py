@@ -61,6 +61,8 @@ def versions_of(models: Registry, machine: str) -> Versions:
         _row(models, machine, version, numbers[version].keys(), production, candidate, audit)
         for version in reversed(whole(numbers))
     ]
+    if production is not None and numbers and production not in whole(numbers):
+        problems.append(f"version {production} is in production but not in the registry: promote another one")
     awaiting = next((row.version for row in rows if row.candidate and not row.production and _asked(row)), None)
     return Versions(rows, production, history[1] if len(history) > 1 else None, awaiting, audit[::-1], problems)
 
