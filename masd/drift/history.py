@@ -1,20 +1,19 @@
 """What was found of a machine at every check so far: one small object a machine beside the inference log."""
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from masd.drift.verdict import DriftVerdict, Word
 from masd.errors import MasdError, one_line
 from masd.storage.locks import exclusive
 from masd.storage.protocol import MissingObjectError, ObjectStore
 
-MOST = 400
-"""Checks that are kept of a machine: more than a year of nights."""
+MOST = 100
+"""Checks that are kept of a machine: three months of nights."""
 
 
-@dataclass(frozen=True)
-class DriftCheck:
+class DriftCheck(NamedTuple):
     """One check; ``drifted`` names the columns that have drifted, ``time`` is ISO 8601 in UTC."""
 
     time: str
@@ -36,7 +35,7 @@ def remember(store: ObjectStore, verdict: DriftVerdict, time: str) -> None:
     with exclusive(store, f"locks/{machine}", f"{machine}: a drift check") as lease:
         checks = [*load_history(store, machine), check][-MOST:]
         lease.check(f"{machine}: a drift check")
-        store.write(history_key(machine), json.dumps([asdict(one) for one in checks]).encode())
+        store.write(history_key(machine), json.dumps([one._asdict() for one in checks]).encode())
 
 
 def load_history(store: ObjectStore, machine: str) -> list[DriftCheck]:

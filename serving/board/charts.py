@@ -6,6 +6,7 @@ A plot is stretched to the width of the page, so it has no text; dots are stroke
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,9 @@ def _columns(xs: Floats, scores: Floats, low: float, high: float) -> tuple[str, 
     column = np.clip((xs / WIDTH * COLUMNS).astype(int), 0, COLUMNS - 1)
     found = pd.Series(scores).groupby(column).agg(["median", "min", "max"])
     middle, spread = [], []
-    for run in np.split(found, np.flatnonzero(np.diff(found.index.to_numpy()) > 1) + 1):
+    edges = [0, *(np.flatnonzero(np.diff(found.index.to_numpy()) > 1) + 1), len(found)]
+    for first, last in pairwise(edges):
+        run = found.iloc[first:last]
         at = (run.index.to_numpy() + 0.5) * WIDTH / COLUMNS
         if len(run) == 1:  # one column alone is drawn as wide as it is
             at, run = np.array([at[0] - 2.0, at[0] + 2.0]), pd.concat([run, run])

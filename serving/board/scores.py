@@ -6,11 +6,12 @@ A span of months has more objects than a page can wait for: then evenly spread o
 import json
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -33,7 +34,13 @@ MOST_KEPT = 100_000
 Row = tuple[Any, ...]
 """The values of :data:`COLUMNS`, as the log has them."""
 
+PAST_SECONDS = 600.0
+"""So long a listing of a day before yesterday is good for: only records that come late change it."""
+MOST_DAYS = 500
+"""Listings of past days that are kept, of all machines together."""
+
 _SEALED_AT = re.compile(r".+-(\d{8}T\d{6})-[0-9a-f]{8}\.parquet")
+_STAMP = "%Y%m%dT%H%M%S"
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class ScoreReader:
     def __init__(self, store: ObjectStore, only: str | None = None) -> None:
         self._store, self._only = store, only
         self._kept: OrderedDict[str, tuple[tuple[object, ...], list[Row]]] = OrderedDict()
+        self._days: OrderedDict[str, tuple[float, list[StoredObject]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def span(self, machine: str, start: datetime, end: datetime) -> Scores:
@@ -62,7 +70,8 @@ class ScoreReader:
 
         :raises MasdError: the log cannot be used.
         """
-        found = [item for item in self._objects(machine, start, end) if _may_hold(item.key, start, end)]
+        shipped = start.strftime(_STAMP), (end + LATE).strftime(_STAMP)
+        found = [item for item in self._objects(machine, start, end) if _may_hold(item.key, *shipped)]
         chosen = found
         if len(found) > MOST_OBJECTS:
             chosen = [found[int(place)] for place in np.linspace(0, len(found) - 1, MOST_OBJECTS)]
@@ -98,13 +107,27 @@ class ScoreReader:
         if self._only is not None:
             yield from (item for item in self._store.list(self._only) if item.key == self._only)
             return
-        day = start.date()
-        while day <= (end + LATE).date():
-            for item in self._store.list(f"{machine}/{day.isoformat()}/"):
-                if item.key.endswith((".parquet", ".jsonl")):
-                    yield item
+        day, last = start.date(), min(end + LATE, datetime.now(UTC)).date()
+        while day <= last:
+            yield from self._day(machine, day)
             day += timedelta(days=1)
         yield from self._loose()
+
+    def _day(self, machine: str, day: date) -> list[StoredObject]:
+        place = f"{machine}/{day.isoformat()}/"
+        past = day < datetime.now(UTC).date() - timedelta(days=1)
+        with self._lock:
+            known = self._days.get(place)
+        if past and known is not None and time.monotonic() - known[0] < PAST_SECONDS:
+            return known[1]
+        items = [item for item in self._store.list(place) if item.key.endswith((".parquet", ".jsonl"))]
+        if past:
+            with self._lock:
+                self._days[place] = (time.monotonic(), items)
+                self._days.move_to_end(place)
+                if len(self._days) > MOST_DAYS:
+                    self._days.popitem(last=False)
+        return items
 
     def _loose(self) -> Iterator[StoredObject]:
         root = getattr(self._store, "root", None)  # of a folder: a whole listing would walk through all days of all
@@ -139,13 +162,10 @@ class ScoreReader:
         return rows
 
 
-def _may_hold(key: str, start: datetime, end: datetime) -> bool:
+def _may_hold(key: str, first: str, last: str) -> bool:
     """Whether an object can hold records of a span, as far as its name tells when it was shipped."""
     sealed = _SEALED_AT.fullmatch(key.rpartition("/")[2])
-    if sealed is None:
-        return True
-    at = datetime.strptime(sealed[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    return start <= at <= end + LATE
+    return sealed is None or first <= sealed[1] <= last
 
 
 def _parse(key: str, content: bytes) -> list[Row]:

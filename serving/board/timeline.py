@@ -19,7 +19,6 @@ SPANS: dict[str, tuple[str, timedelta]] = {
     "7d": ("1 week", timedelta(days=7)),
     "30d": ("30 days", timedelta(days=30)),
     "90d": ("90 days", timedelta(days=90)),
-    "365d": ("1 year", timedelta(days=365)),
 }
 """What ``?span=`` may be."""
 DEFAULT_SPAN = "1d"

@@ -129,7 +129,7 @@ def browser(folder: Path) -> Iterator[Browser]:
 
     process = subprocess.Popen(
         [program, *options, "about:blank"],
-        preexec_fn=move,  # noqa: PLW1509 - the test's process has no threads that matter here
+        preexec_fn=move,
         close_fds=False,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
