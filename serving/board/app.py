@@ -22,7 +22,7 @@ from serving.board.pages import page, style_sheet
 from serving.board.sessions import COOKIE, LOOK_SECONDS, Session, Sessions
 from serving.board.sources import Sources
 from serving.board.timeline import SPANS, view_of
-from serving.board.versions import COMPARISON
+from serving.package import COMPARISON
 
 REFRESH_SECONDS = 30
 COMPARISON_POLICY = (
@@ -139,7 +139,7 @@ class Board:
             max_age=LOOK_SECONDS,
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https",
+            secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
         )
         return answer
 

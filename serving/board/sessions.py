@@ -62,7 +62,7 @@ class Sessions:
         return self._sign("form", session.id)
 
     def is_form_value(self, session: Session, given: str) -> bool:
-        return given.isascii() and hmac.compare_digest(given, self.form_value(session))
+        return given.isascii() and hmac.compare_digest(given.strip(), self.form_value(session))
 
     def _sign(self, purpose: str, text: str) -> str:
         return hmac.new(self._key, f"{purpose}:{text}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

@@ -6,9 +6,8 @@ from typing import Any
 from masd.errors import MasdError
 from masd.registry.layout import numbered, whole
 from masd.registry.registry import Registry
+from serving.package import COMPARISON
 
-COMPARISON = "comparison.html"
-"""Champion and challenger side by side, in the folder of a version whose pipeline has kept it."""
 DECISIONS = ("promote", "ask", "refuse")
 
 
