@@ -68,8 +68,11 @@ def spark(scores: Sequence[float], normal: tuple[float, float] | None) -> Spark 
     low, high = _limits(np.concatenate([values, normal or []]))
     xs = np.linspace(2, SPARK_WIDTH - 2, len(values))
     ys = SPARK_HEIGHT - 2 - (values - low) / (high - low) * (SPARK_HEIGHT - 4)
-    edges = [float(SPARK_HEIGHT - 2 - (edge - low) / (high - low) * (SPARK_HEIGHT - 4)) for edge in normal or ()]
-    return Spark(_line(zip(xs, ys, strict=True)), *(edges or [None, None]))
+    line = _line(zip(xs, ys, strict=True))
+    if normal is None:
+        return Spark(line, None, None)
+    edges = [float(SPARK_HEIGHT - 2 - (edge - low) / (high - low) * (SPARK_HEIGHT - 4)) for edge in normal]
+    return Spark(line, edges[0], edges[1])
 
 
 def plot(rows: pd.DataFrame, start: datetime, end: datetime) -> Plot | None:

@@ -195,4 +195,5 @@ def _table(rows: Iterable[Row]) -> pd.DataFrame:
     for name in ("machine_type", "request_id", "domain", "model_version"):
         table[name] = table[name].map(lambda value: value if isinstance(value, str) else "").astype(object)
     whole = table["time"].notna() & np.isfinite(table["score"])
-    return table[whole].sort_values("time", kind="stable", ignore_index=True)
+    ordered: pd.DataFrame = table[whole].sort_values("time", kind="stable", ignore_index=True)
+    return ordered
