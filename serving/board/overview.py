@@ -127,9 +127,9 @@ def make_tile(
         state = state if state in ("alarm", "known") else "unread"  # nobody may take an old "normal" for a new one
     if view is not None and production is not None and view.version != production:
         problems.append(f"masd alarms still hears version {view.version}")
-    last, scores, normal = "", (), None
-    if view is not None:
-        last, scores, normal = view.hearing.last, view.recent, view.normal
+    last = "" if view is None else view.hearing.last
+    scores = () if view is None else view.recent
+    normal = None if view is None else view.normal
     if len(scores) < 2:
         try:
             rows = sources.scores.newest(machine, now, RECENT)

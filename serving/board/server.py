@@ -46,7 +46,7 @@ def serve_board(
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         number = listen(listener, host, port, "--port")
         config = uvicorn.Config(
-            application,  # type: ignore[arg-type]
+            application,
             lifespan="off",
             access_log=False,
             log_level="warning",

@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 import numpy as np
 
+from masd.alarms.evidence import total
+from masd.alarms.monitor import Rule
 from masd.alarms.silence import Hearing
-from masd.alarms.state import MachineState, load_state
+from masd.alarms.state import damaged_named, read_content
 from masd.alarms.step import log_store, state_beside
 from masd.drift.history import beside, load_history
 from masd.errors import MasdError
@@ -47,8 +50,6 @@ class AlarmView:
     hearing: Hearing
     recent: tuple[float, ...]
     normal: tuple[float, float]
-    normal_scores: int
-    waiting: int
 
 
 class Kept(Generic[T]):
@@ -123,23 +124,21 @@ def alarm_view(store: ObjectStore, machine: str) -> AlarmView | None:
 
     :raises MasdError: the state is damaged.
     """
-    kept: MachineState = load_state(store, machine)
-    if kept.monitor is None:
+    content = read_content(store, machine)
+    if content is None or content.get("monitor") is None:
         return None
-    monitor = kept.monitor.to_dict()
-    scores = np.concatenate([np.asarray(own, dtype=float) for own in monitor["calibration"]["scores"].values()])
-    low, high = np.quantile(scores, [0.05, 0.95])
-    heard = sorted(monitor["waiting"], key=lambda clip: clip[0])
-    return AlarmView(
-        version=monitor["model_version"],
-        state=monitor["state"],
-        since=monitor["since"],
-        acknowledged=monitor["acknowledged"],
-        evidence=kept.monitor.evidence,
-        asked=kept.monitor.rule.clips,
-        hearing=kept.hearing,
-        recent=tuple(clip[1] for clip in heard[-RECENT:]),
-        normal=(float(low), float(high)),
-        normal_scores=len(scores),
-        waiting=len(kept.outbox),
-    )
+    with damaged_named(store, machine):
+        monitor, rule = content["monitor"], Rule(**content["monitor"]["rule"])
+        scores = sorted(chain.from_iterable(monitor["calibration"]["scores"].values()))
+        heard = sorted(monitor["waiting"], key=lambda clip: clip[0])
+        return AlarmView(
+            version=monitor["model_version"],
+            state=monitor["state"],
+            since=monitor["since"],
+            acknowledged=monitor["acknowledged"],
+            evidence=float(total(np.array(monitor["evidence"]))) * rule.block,
+            asked=rule.clips,
+            hearing=Hearing(**content["hearing"]),
+            recent=tuple(clip[1] for clip in heard[-RECENT:]),
+            normal=(scores[int(0.05 * len(scores))], scores[int(0.95 * len(scores))]),
+        )
