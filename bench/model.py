@@ -35,8 +35,7 @@ class BenchModel:
 
 
 def make_model(root: Path, settings: Settings) -> BenchModel:
-    """Simulate, train for as long as ``settings`` say, and fit the detectors to as many clips as the challenge has.
-    """
+    """Simulate, train for as long as ``settings`` say, and fit the detectors to as many clips as the challenge has."""
     simulate(root / "data", [MACHINE], train=60, test=8, seconds=10.0)
     steps.featurize(root / "data", [MACHINE], settings, root / "features")
     steps.train(root / "features", [MACHINE], settings, root / "network")

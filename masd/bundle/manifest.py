@@ -33,7 +33,7 @@ class Manifest:
     was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted.
     ``calibration`` says what the threshold of the model's system rests on: ``threshold``, ``threshold_low``,
     ``threshold_high``, ``clips``, ``recordings``, ``rate``. ``trained_on`` are the sample rates, codecs, channels,
-    levels and clipping of the training clips (:class:`masd.detection.warning_codes.TrainedOn`).
+    levels and clipping of the training clips (:class:`masd.detection.trained_on.warning_codes.TrainedOn`).
     """
 
     machine_type: str

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from masd.alarms.bundles import calibrated_bundle
-from masd.alarms.commissioning import Commissioning, commission
-from masd.alarms.doubts import Doubt
+from masd.alarms.commissioning.commission import Commissioning, commission
+from masd.alarms.commissioning.doubts import Doubt
 from masd.drift.log import fetched
 from masd.errors import MasdError
 from masd.registry.registry import Registry
@@ -36,7 +36,8 @@ def calibrate(
     It becomes the candidate. Nothing is trained, so the metrics are those of the version it was made of. The window is
     in the record of the registration.
 
-    :param asked: false alarms a clip; window and ``leave_out`` as for :func:`masd.alarms.commissioning.commission`.
+    :param asked: false alarms a clip; window and ``leave_out`` as for
+        :func:`masd.alarms.commissioning.commission.commission`.
     :param despite: doubts about the window that somebody has looked into; clips that are silent or of an alarm are left
         out then.
     :param build: adds the archive, as for :meth:`Registry.register`.

@@ -37,9 +37,9 @@ def featurize(
 
     :raises MasdError: recordings that cannot be trained on, with what to do.
     """
-    from masd.data.check.findings import say
     from masd.data.data_sets import fingerprint, local_data
-    from masd.data.folders import read_machine, refuse_too_few
+    from masd.data.findings import say
+    from masd.data.folders.machine import read_machine, refuse_too_few
     from masd.data.machine_name import check_machine_name
     from masd.data.store import build_store
 
@@ -82,9 +82,9 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.embedding_distance import fit_embedding_distance
-    from masd.detection.expected_bands import ExpectedBands
-    from masd.detection.features import FeatureExtractor
-    from masd.detection.warning_codes import TrainedOn
+    from masd.detection.features.extractor import FeatureExtractor
+    from masd.detection.trained_on.expected_bands import ExpectedBands
+    from masd.detection.trained_on.warning_codes import TrainedOn
     from masd.drift.reference import make_reference
     from masd.evaluation.residuals import usual_residual
     from masd.learning.trained import load_network
@@ -143,9 +143,9 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
     ``data/<machine>`` is where the clips of the report's players are taken from.
     """
     from masd.bundle.bundle import load_bundle
-    from masd.data.check.findings import say
     from masd.data.data_sets import local_data
-    from masd.data.folders import read_machine
+    from masd.data.findings import say
+    from masd.data.folders.machine import read_machine
     from masd.data.store import FeatureStore
     from masd.evaluation.controls import ControlScores
     from masd.evaluation.evaluate import evaluate_scorer
@@ -242,8 +242,8 @@ def gate(
 def _champion(bundle: Path, store: "FeatureStore", folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
     """What the production model says of every test clip of the *new* data, and these clips to listen to."""
     from masd.bundle.bundle import load_bundle
-    from masd.data.folders import read_machine
-    from masd.detection.streaming import excerpt
+    from masd.data.folders.machine import read_machine
+    from masd.detection.long_recordings.blocks import excerpt
     from masd.evaluation.comparison import Contender
     from masd.evaluation.pages.examples import wav_of
     from masd.evaluation.scoring import scores_by_name

@@ -21,7 +21,7 @@ from serving.board.overview import Overviews
 from serving.board.pages import page, style_sheet
 from serving.board.sessions import COOKIE, LOOK_SECONDS, Session, Sessions
 from serving.board.sources import Sources
-from serving.board.timeline import SPANS, view_of
+from serving.board.timeline.view import SPANS, view_of
 from serving.package import COMPARISON
 
 REFRESH_SECONDS = 30

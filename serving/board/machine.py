@@ -6,10 +6,10 @@ from typing import Any
 
 from masd.drift.history import DriftCheck
 from masd.errors import MasdError
-from serving.board.alarm_history import Episode, episodes, silences, try_newest
 from serving.board.overview import Tile, make_tile
 from serving.board.sources import Sources
-from serving.board.timeline import Timeline, View, try_timeline
+from serving.board.timeline.alarms import Episode, episodes, silences, try_newest
+from serving.board.timeline.view import Timeline, View, try_timeline
 from serving.board.versions import Versions, versions_of
 
 MOST_EPISODES, MOST_CHECKS, MOST_RECORDS = 20, 60, 40

@@ -13,8 +13,8 @@ from masd.drift.history import DriftCheck
 from masd.errors import MasdError, one_line
 from masd.registry.audit import AuditTrail
 from masd.storage.protocol import StoredObject
-from serving.board.charts import Spark, spark
 from serving.board.sources import RECENT, AlarmView, Sources
+from serving.board.timeline.charts import Spark, spark
 
 State = Literal["alarm", "known", "silent", "watch", "unread", "normal", "unheard"]
 """``known``: an alarm that somebody has acknowledged. ``unread``: its state cannot be told, or is old. ``unheard``: the

@@ -22,9 +22,9 @@ from masd.errors import MasdError
 from masd.registry.registry import Registry
 from masd.storage.opening import open_store
 from masd.storage.protocol import ObjectStore, StoredObject
-from serving.board.alarm_history import EventReader
 from serving.board.clips import kept_files
-from serving.board.scores import ScoreReader
+from serving.board.timeline.alarms import EventReader
+from serving.board.timeline.scores import ScoreReader
 
 T = TypeVar("T")
 

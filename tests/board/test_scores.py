@@ -10,10 +10,10 @@ import pytest
 from board_plant import Plant
 
 from masd.storage.folder import FolderStore
-from serving.board import scores as scores_module
-from serving.board.charts import COLUMNS, MOST_DOTS, plot, spark
-from serving.board.scores import ScoreReader
-from serving.board.timeline import SPANS, view_of
+from serving.board.timeline import scores as scores_module
+from serving.board.timeline.charts import COLUMNS, MOST_DOTS, plot, spark
+from serving.board.timeline.scores import ScoreReader
+from serving.board.timeline.view import SPANS, view_of
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 

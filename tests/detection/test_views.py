@@ -10,8 +10,9 @@ import torch
 from scipy.signal import welch
 from tiny import SMALL_NORMALISATION
 
-from masd.detection.features import ClipFeatures, FeatureExtractor
-from masd.detection.fused.views import (
+from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.extractor import FeatureExtractor
+from masd.detection.features.views import (
     MODULATION_BANDS,
     MODULATION_FLOOR,
     MODULATION_FRAMES,
@@ -198,7 +199,7 @@ class TestOfAClip:
             def release(self) -> None:
                 pass
 
-        (read,) = small_extractor.rows(Store(), np.array([0]))  # type: ignore[arg-type]
+        (read,) = small_extractor.rows(Store(), np.array([0]))
         assert read.window_views == {}
         assert np.shares_memory(read.log_mel, log_mel)
         for name in VIEWS:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from masd.alarms.events import Event
-from masd.alarms.history import event_keys, read_event
+from masd.alarms.recipients import event_keys, read_event
 from masd.errors import MasdError
 from masd.storage.protocol import ObjectStore
 

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from masd.errors import MasdError
-from serving.board.alarm_history import Episode, Silence
-from serving.board.charts import HEIGHT, WIDTH, Plot, place_of, plot
-from serving.board.scores import ScoreReader, Scores
+from serving.board.timeline.alarms import Episode, Silence
+from serving.board.timeline.charts import HEIGHT, WIDTH, Plot, place_of, plot
+from serving.board.timeline.scores import ScoreReader, Scores
 
 SPANS: dict[str, tuple[str, timedelta]] = {
     "1h": ("1 hour", timedelta(hours=1)),

@@ -1,4 +1,4 @@
-"""``python -m bench.alarms [DATA]``: how often alarm rules are wrong, and how soon they see a fault.
+"""``python -m bench.alarms.rates [DATA]``: how often alarm rules are wrong, and how soon they see a fault.
 
 Normal scores are simulated from three distributions; each stream has a calibration of its own, so that the interval of
 a mean covers the chance of the calibration too. A fault shifts a clip's score by 1, 2 or 4 standard deviations on the
@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom, norm
 
-from bench.alarm_rules import Draw, Found, Scores, cusum_rule, masd_rule, threshold_rule, tuned
+from bench.alarms.rules import Draw, Found, Scores, cusum_rule, masd_rule, threshold_rule, tuned
 
 SHAPES: dict[str, Callable[[Scores], Scores]] = {
     "Gaussian": lambda z: z,
@@ -158,7 +158,7 @@ def _calibrated(shape: str, size: int, asked: int, rng: np.random.Generator) -> 
     gaussian = {1000: 5.07, 10_000: 7.35}[asked]  # limits of a CUSUM of Gaussian scores at these rates
 
     def quantile(share: float) -> Scores:
-        return np.quantile(stacked, 1 - share, axis=1, method="higher")
+        return np.asarray(np.quantile(stacked, 1 - share, axis=1, method="higher"))
 
     rules: dict[str, Callable[[Draw, int], Found]] = {
         f"threshold tuned on {size:,}": lambda draw, n: threshold_rule(draw, quantile(1 / asked), n),
@@ -261,7 +261,7 @@ def real_scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
 
     from masd.bundle.bundle import load_bundle
     from masd.config import Settings
-    from masd.data.folders import read_machine
+    from masd.data.folders.machine import read_machine
     from masd.evaluation.scoring import score_recordings
     from masd.lifecycle import steps
 
