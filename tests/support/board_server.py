@@ -28,7 +28,7 @@ def board(sources: Sources, *, token: bool = True, changes: bool = True, private
     )
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(application, lifespan="off", log_level="warning"))  # type: ignore[arg-type]
+        server = uvicorn.Server(uvicorn.Config(application, lifespan="off", log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started:
