@@ -96,6 +96,7 @@ def _judge_and_ship(
         "bundle": bundle,
         "evaluation": evaluation,
         "verdict": verdict,
+        "comparison": judgement.outputs["comparison"],
         "registry": registry,
         "machine": machine,
         # A parameter of its own: the back-end replaces a placeholder only where it is the whole value.

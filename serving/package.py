@@ -1,6 +1,7 @@
 """Bundle and verdict -> a version in the registry, with its archive, in production if the gate says so."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ from masd.registry.audit import RunDecision
 from masd.registry.registry import Registry
 from serving.archive import archive
 
+COMPARISON = "comparison.html"
+"""The gate's page in the folder of a version."""
 
-def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run: str) -> str:
+
+def package(
+    bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run: str, comparison: Path | None = None
+) -> str:
     """Register a bundle with its ``<machine>.mar`` and act on the gate's verdict; returns the version.
 
     It is promoted, or kept as the candidate: with a record that it awaits approval, or of why it was refused. The
@@ -24,6 +30,7 @@ def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run
     :param verdict: the gate's ``verdict.json``.
     :param registry: the registry's URL.
     :param run: the pipeline run's id, for the audit records.
+    :param comparison: the gate's page, kept with the version as :data:`COMPARISON`.
     :raises MasdError: a broken bundle, files that are not of the same machine, or a registry that cannot be
     written.
     """
@@ -36,6 +43,8 @@ def package(bundle: Path, evaluation: Path, verdict: Path, registry: str, *, run
 
     def add_archive(folder: Path, version: str) -> None:
         archive(folder, folder / f"{machine}.mar")
+        if comparison is not None:
+            shutil.copyfile(comparison, folder / COMPARISON)
 
     if (version := _registered(models, machine, bundle)) is not None:
         models.nominate(machine, version)  # in case the task was killed just before

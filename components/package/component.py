@@ -10,6 +10,7 @@ def package(
     bundle: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     verdict: dsl.Input[dsl.Artifact],
+    comparison: dsl.Input[dsl.HTML],
     registry: str,
     machine: str,
     run_id: str,
@@ -20,6 +21,7 @@ def package(
         bundle: The machine's bundle.
         evaluation: Its evaluation.
         verdict: The gate's verdict on it.
+        comparison: The gate's page, which is kept with the version.
         registry: URL of the model registry.
         machine: The machine type.
         run_id: The pipeline run's id, by which its audit records are found again.
@@ -35,4 +37,4 @@ def package(
         from serving.package import package
 
         paths = Path(bundle.path), Path(evaluation.path), Path(verdict.path)
-        return str(package(*paths, registry, run=run_id))
+        return str(package(*paths, registry, run=run_id, comparison=Path(comparison.path)))

@@ -1,6 +1,8 @@
 """What is kept of a machine between two steps: one object, so that a step has happened whole or not at all."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,22 +43,41 @@ def load_state(store: ObjectStore, machine: str) -> MachineState:
 
     :raises MasdError: it is damaged, or of a newer masd.
     """
-    key = _key(machine)
-    try:
-        content: dict[str, Any] = json.loads(store.read(key))
-        if content["schema_version"] != SCHEMA:
-            raise MasdError(f"{store.url}/{key}: schema {content['schema_version']} is not the one this masd reads")
+    content = read_content(store, machine)
+    if content is None:
+        return MachineState(machine)
+    with damaged_named(store, machine):
         monitor = None if content["monitor"] is None else Monitor.from_dict(content["monitor"])
         outbox = [Waiting(Event.from_dict(one["event"]), one["to"], one["steps"]) for one in content["outbox"]]
         return MachineState(
             machine, monitor, Hearing(**content["hearing"]), content["read"], content["passed_over"], outbox
         )
-    except MissingObjectError:
-        return MachineState(machine)
-    except (KeyError, TypeError, ValueError) as error:
-        raise MasdError(
-            f"{store.url}/{key}: is damaged ({one_line(error, 160)}); move it away to begin anew"
-        ) from error
+
+
+def read_content(store: ObjectStore, machine: str) -> dict[str, Any] | None:
+    """What :func:`save_state` wrote, for who needs only a part of it; None where there is nothing.
+
+    :raises MasdError: it is no JSON, or of a newer masd.
+    """
+    key = _key(machine)
+    with damaged_named(store, machine):
+        try:
+            content: dict[str, Any] = json.loads(store.read(key))
+        except MissingObjectError:
+            return None
+        if content["schema_version"] != SCHEMA:
+            raise MasdError(f"{store.url}/{key}: schema {content['schema_version']} is not the one this masd reads")
+    return content
+
+
+@contextmanager
+def damaged_named(store: ObjectStore, machine: str) -> Iterator[None]:
+    """:raises MasdError: what is inside the block finds something else than a state."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = one_line(error, 160)
+        raise MasdError(f"{store.url}/{_key(machine)}: is damaged ({reason}); move it away to begin anew") from error
 
 
 def save_state(store: ObjectStore, state: MachineState) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from masd.alarms.bundles import calibration_of
@@ -21,6 +20,7 @@ from masd.alarms.events import Event
 from masd.alarms.monitor import Clip, Monitor, Rule
 from masd.alarms.recipients import Alertmanager, EventLog, Recipient
 from masd.alarms.state import MachineState, Waiting, load_state, save_state
+from masd.drift.history import beside
 from masd.drift.new_records import new_records
 from masd.errors import MasdError
 from masd.registry.registry import Registry
@@ -63,7 +63,7 @@ class AlarmStep:
         recipients: Sequence[Recipient] = (),
     ) -> None:
         self._models = Registry.open(registry)
-        self._log, self._only = _log_store(log_url)
+        self._log, self._only = log_store(log_url)
         self._store = open_store(state_url or state_beside(log_url))
         self._clips, self._since = clips, since
         self._recipients: list[Recipient] = [EventLog(self._store), *recipients]
@@ -210,11 +210,10 @@ class _Alone:
 
 def state_beside(log_url: str) -> str:
     """Where the state of a log's alarms is kept unless another place is named: ``<log>-alarms``."""
-    url = log_url.rstrip("/")
-    return f"{url.removesuffix(Path(url).suffix) if Path(url).suffix in ('.jsonl', '.parquet') else url}-alarms"
+    return beside(log_url, "alarms")
 
 
-def _log_store(url: str) -> tuple[ObjectStore, str | None]:
+def log_store(url: str) -> tuple[ObjectStore, str | None]:
     """The store of a log, and the one key of it where the log is a single file.
 
     :raises StoreError: there is no such folder or file.

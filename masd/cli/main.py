@@ -14,7 +14,7 @@ from masd.cli import alarms, drift, log, pipeline, registry
 from masd.cli.common import WORK_FAILED, needs
 from masd.cli.model import archive, benchmark, evaluate, score, train
 from masd.cli.recordings import data, dataset, simulate
-from masd.cli.serving import agent, serve
+from masd.cli.serving import agent, board, serve
 from masd.errors import MasdError, one_line
 
 COMMANDS = (
@@ -33,6 +33,7 @@ COMMANDS = (
     drift,
     log,
     alarms,
+    board,
 )
 """In the order of the help; each is a file, or a package with a file per action."""
 

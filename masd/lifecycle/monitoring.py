@@ -6,9 +6,13 @@ from pathlib import Path
 
 from masd.bundle.manifest import OtherSchemaError
 from masd.drift.check import check_drift
+from masd.drift.history import beside, remember
 from masd.drift.log import NothingLoggedError
+from masd.drift.verdict import DriftVerdict
 from masd.errors import MasdError
+from masd.registry.audit import now
 from masd.registry.registry import Registry
+from masd.storage.opening import open_store
 from masd.storage.protocol import StoreError
 
 log = logging.getLogger(__name__)
@@ -27,6 +31,8 @@ def drifted_machines(
 
     ``inference_log`` is a file, a folder or ``s3://bucket/prefix``; ``workspace`` and ``since`` as in
     :func:`check_drift`.
+
+    Each verdict is added to the machine's history in ``<log>-drift`` (:mod:`masd.drift.history`).
 
     A machine without a version in production, or without a clip in the log, is passed over with a warning, and so is
     one whose version is damaged or of another schema: it must not keep the others from being watched.
@@ -53,6 +59,15 @@ def drifted_machines(
         except (NothingLoggedError, OtherSchemaError) as nothing:
             log.warning("%s: %s", machine, nothing)
             continue
+        _remember(inference_log, verdict)
         if verdict.verdict == "drift":
             drifted.append(machine)
     return drifted
+
+
+def _remember(inference_log: str, verdict: DriftVerdict) -> None:
+    """A history that cannot be written, as beside a log that may only be read, costs a warning and no check."""
+    try:
+        remember(open_store(beside(inference_log, "drift")), verdict, now())
+    except MasdError as error:
+        log.warning("%s: the drift check is not in the history: %s", verdict.machine_type, error)

@@ -4,6 +4,9 @@ import getpass
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -52,9 +55,22 @@ class AuditRecord:
     sums_sha256: str = ""
 
 
+_ACTING: ContextVar[str] = ContextVar("acting", default="")
+
+
+@contextmanager
+def acting_as(actor: str) -> Iterator[None]:
+    """Inside the block, records name ``actor``: for a process that acts for several people."""
+    token = _ACTING.set(actor)
+    try:
+        yield
+    finally:
+        _ACTING.reset(token)
+
+
 def current_actor() -> str:
-    """Who acts: ``MASD_ACTOR`` (a service account, a CI job), or the user's name."""
-    if actor := one_line(os.environ.get("MASD_ACTOR", ""), 200):
+    """Who acts: whom :func:`acting_as` names, ``MASD_ACTOR`` (a service account, a CI job), or the user's name."""
+    if actor := one_line(_ACTING.get() or os.environ.get("MASD_ACTOR", ""), 200):
         return actor
     try:
         return getpass.getuser()

@@ -26,6 +26,8 @@ ENDS = {
     "pipeline run": "hours of training",
     "pipeline schedule": "runs for ever",
     "serve": "runs for ever",
+    "alarms": "runs for ever",
+    "board": "runs for ever",
     "dataset fetch": "downloads gigabytes",
 }
 """Commands that are only parsed, and why."""

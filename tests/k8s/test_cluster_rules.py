@@ -22,7 +22,7 @@ from manifests import K8S, Object, name_of, pods, render, render_component
 from serving.front.auth import StaticToken
 
 OVERLAYS = ("base", "overlays/dev", "overlays/prod")
-COMPONENTS = ("gpu", "kserve", "prometheus", "zones")
+COMPONENTS = ("board", "gpu", "kserve", "prometheus", "zones")
 DOCS = (K8S.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 SECRET = next(yaml.safe_load_all((K8S / "secrets.template.yaml").read_text(encoding="utf-8")))
 STORAGE = yaml.safe_load((K8S / "components/kserve/cluster-storage-container.yaml").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from manifests import (
 from masd.cli.main import parser
 
 WHOLE = ("base", "overlays/dev", "overlays/prod")
-COMPONENTS = ("gpu", "kserve", "prometheus", "zones")
+COMPONENTS = ("board", "gpu", "kserve", "prometheus", "zones")
 SECRETS = list(yaml.safe_load_all((K8S / "secrets.template.yaml").read_text(encoding="utf-8")))
 
 
@@ -93,6 +93,19 @@ def test_only_scoring_can_be_reached(rendered: dict[str, list[Object]]) -> None:
     assert [port["containerPort"] for box in serving.containers for port in box.get("ports", [])] == [8080]
 
 
+def test_the_board_is_off_by_default_only_shows_and_writes_the_alarms_alone(
+    rendered: dict[str, list[Object]],
+) -> None:
+    assert not [name for name in WHOLE if "Deployment/masd-board" in map(name_of, rendered[name])]
+    (pod,) = [pod for pod in manifests.pods(rendered["board"]) if pod.where == "Deployment/masd-board"]
+    (box,) = pod.containers
+    assert "--allow-changes" not in box["args"]
+    assert [mount["mountPath"] for mount in box["volumeMounts"] if not mount.get("readOnly")] == [
+        "/tmp",
+        "/mnt/masd/log-alarms",
+    ]
+
+
 def test_the_gpu_component_gives_training_a_gpu_and_room_for_shared_memory(rendered: dict[str, list[Object]]) -> None:
     trains = [pod for pod in manifests.pods(rendered["gpu"]) if pod.kind in ("CronJob", "TrainingRuntime")]
     assert [pod.where for pod in trains] == [
@@ -119,7 +132,7 @@ def test_commands_and_options_are_those_of_masd(rendered: dict[str, list[Object]
             arguments = [re.sub(r"\$\((\w+)\)", r"\1", argument) for argument in box["args"]]
             options = parser().parse_args(arguments)
             commands.add((options.command, getattr(options, "action", None)))
-    assert commands == {("serve", None), ("pipeline", "run"), ("pipeline", "monitor")}
+    assert commands == {("serve", None), ("pipeline", "run"), ("pipeline", "monitor"), ("board", None)}
 
 
 def test_nodes_of_a_training_share_the_machine_types(rendered: dict[str, list[Object]], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from masd.bundle.manifest import FILES, load_manifest
 from masd.errors import MasdError
+from masd.registry.audit import acting_as, current_actor
 from masd.registry.registry import Registry
 from masd.registry.verify import verify
 
@@ -153,3 +154,10 @@ def test_an_unreadable_pointer_says_what_to_do_and_that_helps(registry: Registry
     assert registry.history("fan") == ["2", "1"]
     assert registry.register(tiny_bundle, metrics={}) == "3"
     assert verify(registry) == []
+
+
+def test_a_process_can_act_for_several_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASD_ACTOR", "service")
+    with acting_as("anna"):
+        assert current_actor() == "anna"
+    assert current_actor() == "service"

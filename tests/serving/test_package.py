@@ -12,7 +12,7 @@ from masd.errors import MasdError
 from masd.registry.registry import Registry
 from masd.registry.verify import verify
 from serving.archive import is_archive_of
-from serving.package import package
+from serving.package import COMPARISON, package
 
 VALUES = {"auc_source": 0.9, "auc_target": 0.8, "pauc": 0.7, "hmean": 0.79}
 
@@ -37,14 +37,18 @@ def _verdict(tmp_path: Path, *, passed: bool, machine: str = "fan", decision: st
 
 
 def test_passed_is_in_production_with_its_archive(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
-    registry = tmp_path / "registry"
-    version = package(tiny_bundle, evaluation, _verdict(tmp_path, passed=True), str(registry), run="run 7")
+    registry, page = tmp_path / "registry", tmp_path / "page.html"
+    page.write_text("side by side")
+    verdict = _verdict(tmp_path, passed=True)
+    version = package(tiny_bundle, evaluation, verdict, str(registry), run="run 7", comparison=page)
 
     models = Registry.open(registry)
     assert version == "1"
     assert models.channel("fan", "production") == models.channel("fan", "candidate") == "1"
     folder = models.fetch("fan", "1")
     assert is_archive_of(folder / "fan.mar", folder)
+    assert (folder / COMPARISON).read_text() == "side by side"
+    assert COMPARISON in (folder / "SHA256SUMS").read_text()
     assert load_manifest(folder).metrics == {"system": "knn-feature", **VALUES}
     records = models.audit("fan")
     assert [record["event"] for record in records] == ["register", "promote"]

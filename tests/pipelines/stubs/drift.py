@@ -10,4 +10,4 @@ def check_drift(bundle: Path, log: Path, out: Path, workspace: Path | None = Non
     out.mkdir()
     verdict = {"verdict": "drift" if drifted else "no drift", "sentence": f"{bundle.parent.name}: looked at"}
     (out / "verdict.json").write_text(json.dumps(verdict))
-    return SimpleNamespace(**verdict)
+    return SimpleNamespace(machine_type=bundle.parent.name, model_version="1", clips=1, columns={}, **verdict)

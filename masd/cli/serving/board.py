@@ -1,0 +1,45 @@
+"""``masd board``."""
+
+import argparse
+
+from masd.cli.alarms.options import recipients_of
+from masd.cli.common import needs
+from masd.cli.numbers import port
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    board = commands.add_parser("board", help="a page for the shift: machines, alarms, scores, versions")
+    board.add_argument("--registry", required=True, metavar="URL", help="a folder or s3://bucket/prefix")
+    board.add_argument(
+        "--log", required=True, metavar="LOG", help="inference log: a file, a folder or s3://bucket/prefix"
+    )
+    board.add_argument("--state", metavar="URL", help="where masd alarms keeps states and events (default LOG-alarms)")
+    board.add_argument(
+        "--clips", metavar="URL", help="where recordings or pictures are kept as MACHINE/REQUEST_ID.wav, .png, ..."
+    )
+    board.add_argument("--host", default="127.0.0.1", help="others than loopback need the token for every page")
+    board.add_argument("--port", type=port, default=8090, help="(default 8090)")
+    board.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="approve, promote, roll back and acknowledge, by those who sign in with the token: that in "
+        "MASD_BOARD_TOKEN, or in the file that MASD_BOARD_TOKEN_FILE names",
+    )
+    board.add_argument("--webhook", metavar="URL", help="also told of acknowledged alarms, as by masd alarms")
+    board.add_argument("--alertmanager", metavar="URL", help="also told of acknowledged alarms, as by masd alarms")
+    board.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    with needs("serving"):
+        from serving.board.server import serve_board
+        from serving.board.sources import Sources
+
+    serve_board(
+        Sources(options.registry, options.log, options.state, options.clips),
+        host=options.host,
+        port=options.port,
+        allow_changes=options.allow_changes,
+        recipients=recipients_of(options),
+    )
+    return 0
