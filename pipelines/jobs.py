@@ -53,7 +53,7 @@ class Job:
             return _told(run_training(*where, self.settings, self.out, **how), self.registry, [])
         ran = run_monitoring(*where, self.log, self.settings, self.out, **how)
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
-        lines = [f"{ran.drift}: {len(found)} machines looked at"] + [verdict["sentence"] for verdict in found]
+        lines = [f"{ran.drift}: {len(found)} machines checked"] + [verdict["sentence"] for verdict in found]
         return _told(ran.training, self.registry, lines, ran.held_back)
 
     def once(self, say: Say = say_on_stderr) -> Outcome:
@@ -104,8 +104,8 @@ def told(outcome: Outcome) -> str:
         return record.outcome
     by = f"by {record.actor} on {record.host} since {record.begun}"
     if record.state == "running":
-        return f"nothing started: a run for the same {record.kind} is under way {by}"
-    return f"nothing started: the same {record.kind} had its run {by}, which said:\n{record.outcome}"
+        return f"nothing started: a run for the same {record.kind} is in progress, {by}"
+    return f"nothing started: a run for the same {record.kind} has been done, {by}; its result was:\n{record.outcome}"
 
 
 def _told(

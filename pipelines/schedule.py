@@ -48,7 +48,7 @@ class Cron:
                 raise CronSimError("not five fields")
             next(CronSim(text, datetime.now(UTC)))
         except (CronSimError, StopIteration) as error:
-            why = str(error) or "it never comes"
+            why = str(error) or "that time never comes"
             raise MasdError(
                 f"cron expression '{text}': {why}; expected minute hour day month weekday, as '*/30 * * * *'"
             ) from error
@@ -66,7 +66,7 @@ def seconds(text: str) -> int:
     """
     found = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if found is None or int(found[1]) == 0:
-        raise MasdError(f"'{text}' is no length of time; give 90s, 30m, 6h or 1d")
+        raise MasdError(f"'{text}' is not a duration; give 90s, 30m, 6h or 1d")
     return int(found[1]) * _UNITS[found[2]]
 
 

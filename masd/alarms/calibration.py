@@ -25,7 +25,7 @@ class Calibration:
         self.most = most
         if len(self._all) < LEAST:
             raise MasdError(
-                f"{len(self._all)} normal scores to compare with: alarms need at least {LEAST}; calibrate the version "
+                f"{len(self._all)} normal scores are too few: alarms need at least {LEAST}; calibrate the version "
                 "by what was heard (masd registry calibrate)"
             )
         if not np.isfinite(self._all).all():

@@ -76,8 +76,8 @@ def commission(
     rows = rows[inside].reset_index(drop=True)
     if len(rows) < LEAST_CLIPS or "score" not in rows:
         raise MasdError(
-            f"{machine}: version {version} has {len(rows)} scored clips in the window, a calibration needs at least "
-            f"{LEAST_CLIPS}; wait, or make the window longer"
+            f"{machine}: version {version} has {len(rows)} scored clips in the window, and a calibration needs "
+            f"at least {LEAST_CLIPS}; wait, or make the window longer"
         )
     silent = np.array([is_silent(warnings) for warnings in rows["warnings"]])
     if "level_dbfs" in rows:
@@ -93,8 +93,8 @@ def commission(
     kept = ~silent & ~alarmed
     if kept.sum() < LEAST_CLIPS:
         raise MasdError(
-            f"{machine}: only {int(kept.sum())} of {len(rows)} clips in the window are neither silent nor "
-            f"part of an alarm, a calibration needs {LEAST_CLIPS}; choose another window"
+            f"{machine}: only {int(kept.sum())} of {len(rows)} clips in the window are usable (not silent, "
+            f"not part of an alarm), and a calibration needs {LEAST_CLIPS}; choose another window"
         )
     found: dict[Doubt, bool] = {
         "silence": bool(silent.any()),

@@ -92,7 +92,7 @@ class Monitor:
         :raises MasdError: a score that is not a finite number.
         """
         if not np.isfinite(clip.score):
-            raise MasdError(f"{self.machine}: a score is {clip.score}")
+            raise MasdError(f"{self.machine}: the score {clip.score} is not a finite number")
         self.clips += 1
         self.last_heard = max(self.last_heard, clip.time)
         self._waiting.append(clip)

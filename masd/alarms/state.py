@@ -55,7 +55,7 @@ def load_state(store: ObjectStore, machine: str) -> MachineState:
         return MachineState(machine)
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise MasdError(f"{store.url}/{key}: is damaged ({reason}); move it away to begin anew") from error
+        raise MasdError(f"{store.url}/{key}: is damaged ({reason}); move it away to start again") from error
 
 
 def save_state(store: ObjectStore, state: MachineState) -> None:

@@ -94,7 +94,7 @@ class AlarmStep:
         """
         with self._alone(machine) as state:
             if state.monitor is None:
-                raise MasdError(f"{machine} has no alarm to acknowledge: masd alarms has not heard it yet")
+                raise MasdError(f"{machine} has no alarm to acknowledge: masd alarms has not seen a clip of it yet")
             event = state.monitor.acknowledge(_text(now or datetime.now(UTC)), actor, reason, normal=normal)
             self._queue(state, [event])
         self._deliver(machine)
@@ -183,7 +183,7 @@ class AlarmStep:
                 if state.hearing.silent:
                     recipient.repeat("MasdNotHeard", machine, state.hearing.last)
             except MasdError as error:
-                log.warning("%s; tried again by the next step", error)
+                log.warning("%s; the next step tries again", error)
         return on
 
 

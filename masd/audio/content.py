@@ -31,7 +31,7 @@ def in_memory_unless_regular(source: Path | Encoded) -> Path | Encoded:
         while part := file.read(1 << 20):
             content += part
             if len(content) > MOST_PIPED:
-                raise OSError(f"is no regular file and goes on beyond {MOST_PIPED} bytes")
+                raise OSError(f"is not a regular file and is longer than {MOST_PIPED} bytes")
     return content
 
 

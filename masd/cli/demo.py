@@ -55,7 +55,7 @@ def demo(out: Path) -> None:
             client.score(machine, clip)
     _say("    server stopped")
 
-    _say("5/5 drift: what the server heard, against what the model was trained on")
+    _say("5/5 drift: the clips that were served, compared with the training clips")
     bundle = bundles[0]
     drift = check_drift(bundle, out / "log", out / "drift")
     _say(f"    {drift.sentence}")
@@ -92,7 +92,7 @@ def _bundles(registry: Registry) -> list[Path]:
     """What is in production; if the gate has let nothing through, the candidates, said aloud."""
     if production := registry.in_production():
         return [registry.fetch(machine, version) for machine, version in production.items()]
-    _say("    the gate has let nothing into production: the demo serves the refused candidates instead")
+    _say("    the gate refused every candidate, so nothing is in production: the demo serves the refused candidates")
     candidates = [
         registry.fetch(machine, version)
         for machine in registry.machines()

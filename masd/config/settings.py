@@ -53,7 +53,9 @@ class AudioSettings(_Section):
     @model_validator(mode="after")
     def _frames_and_filters_fit_the_samples(self) -> Self:
         if self.hop_length > self.n_fft:
-            raise ValueError(f"hop_length is {self.hop_length}: beyond n_fft ({self.n_fft}) samples go unheard")
+            raise ValueError(
+                f"hop_length is {self.hop_length}: must be at most n_fft ({self.n_fft}), or samples are skipped"
+            )
         if self.upper_edge_hz > self.sample_rate / 2:
             raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
         for cutoff in (self.high_pass_hz, *self.high_pass_hz_by_machine.values()):
@@ -85,7 +87,9 @@ class WindowSettings(_Section):
     @model_validator(mode="after")
     def _windows_leave_no_gap(self) -> Self:
         if self.hop_frames > self.frames:
-            raise ValueError(f"hop_frames is {self.hop_frames}: beyond frames ({self.frames}) frames go unheard")
+            raise ValueError(
+                f"hop_frames is {self.hop_frames}: must be at most frames ({self.frames}), or frames are skipped"
+            )
         return self
 
 
@@ -108,9 +112,9 @@ class DataSettings(_Section):
             try:
                 groups = re.compile(value.removeprefix("pattern:")).groups
             except re.error as error:
-                raise ValueError(f"{value}: is no regular expression ({error})") from error
+                raise ValueError(f"{value}: is not a regular expression ({error})") from error
             if groups != 1:
-                raise ValueError(f"{value}: needs exactly one group (...), which clips of one recording share")
+                raise ValueError(f"{value}: needs exactly one group (...); clips with the same group are one recording")
         return value
 
 

@@ -70,8 +70,8 @@ def heard_in_training_note(clips: pd.DataFrame) -> str | None:
     if found.empty:
         return None
     return (
-        f"{len(found)} test clip{'s share' if len(found) > 1 else ' shares'} sound with training clips, which flatters "
-        f"the result: {_pairs(found['name'], found['in_training'])}"
+        f"{len(found)} test clip{'s share' if len(found) > 1 else ' shares'} sound with training clips, so the result "
+        f"looks better than it is: {_pairs(found['name'], found['in_training'])}"
     )
 
 
@@ -132,7 +132,7 @@ def group_keys(
     if group_by not in ("none", "auto", SIMILARITY) and not any(key is not None for key in keys):
         known = sorted({name for text in clips["attributes"][training] for name in split_attributes(text)})
         raise MasdError(
-            f"data.group_by={group_by!r} fits none of the {training.sum()} training clips; their attributes are: "
+            f"data.group_by={group_by!r} matches none of the {training.sum()} training clips; their attributes are: "
             f"{', '.join(known) or 'none'}"
         )
     return keys

@@ -243,6 +243,6 @@ def _row(
 def _too_many(skipped: Sequence[str], clips: int, settings: Settings) -> str:
     share = settings.data.max_unreadable_share
     return (
-        f"{skipped[0]} - {len(skipped)} unreadable of {clips} clips is more than data.max_unreadable_share={share:g} "
-        "allows; repair or remove the file, or raise the share"
+        f"{len(skipped)} of {clips} clips cannot be read, more than data.max_unreadable_share={share:g} allows (first: "
+        f"{skipped[0]}); repair or remove them, or raise the share"
     )

@@ -177,7 +177,7 @@ def fit_detectors(
     if (~is_target).sum() < 3:
         raise MasdError(f"{int((~is_target).sum())} source training clips: detectors need at least 3 of them")
     if not is_target.any():
-        log.info("no target training clips: the source detector stands alone")
+        log.info("no target training clips: only the source detector is fitted")
     recordings = np.arange(len(clips)) if recordings is None else recordings
     held_out: dict[SystemName, Floats] = {}
     log_mels, views = [clip.log_mel for clip in clips], joined_views([clip.views for clip in clips])

@@ -80,7 +80,7 @@ class Calibration:
         if not self.too_few:
             return None
         return (
-            f"{self.recordings} independent recordings are few for a false-alarm rate of {self.rate:.0%}: the "
+            f"{self.recordings} independent recordings are too few for a false-alarm rate of {self.rate:.0%}: the "
             f"threshold may be far off; record at least {self.recordings_needed}, or ask for a higher rate "
             "(detection.threshold_percentile)"
         )

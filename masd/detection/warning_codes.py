@@ -24,12 +24,12 @@ WARNINGS: dict[WarningCode, str] = {
     "silence": "It holds no sound, or is 20 dB quieter than every training clip: the machine or the microphone is off.",
     "level": "It is 10 dB quieter or louder than every training clip: look at the gain and place of the microphone.",
     "clipped": "More than one sample in a thousand is cut off, more than in any training clip: turn the gain down.",
-    "sample_rate": "It reaches less high than the training clips, or higher: sample it at a rate of theirs.",
-    "lossy": "It was compressed by a codec that drops part of the sound and that no training clip was in.",
+    "sample_rate": "Its bandwidth differs from that of the training clips: record it at one of their sample rates.",
+    "lossy": "It is in a lossy format, and no training clip was.",
     "mono_for_two_channels": "It has one channel, and every training clip had several.",
     "channels_cancel": "Its channels cancel each other in their mean: one of them is inverted.",
     "dead_channel": "One of the channels that are averaged holds no sound.",
-    "repaired": "Its header was wrong and was put right: check how long it should be.",
+    "repaired": "Its header was wrong and was corrected: check its duration.",
 }
 """Every code with what it says of a recording, in the order of an answer."""
 

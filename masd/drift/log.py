@@ -98,7 +98,7 @@ def read_log(log: Path, machine_type: str, version: str, columns: Sequence[str])
     finite = np.isfinite(values)
     missing = tuple(name for name in columns if len(clips) and finite[name].mean() < LEAST_SHARE)
     if len(missing) == len(columns):
-        raise MasdError(f"inference log {log} has values in no compared column: is it what masd serve logged?")
+        raise MasdError(f"inference log {log} has no values in the compared columns: was it written by masd serve?")
     values, finite = values.drop(columns=list(missing)), finite.drop(columns=list(missing))
     whole = finite.all(axis=1)
     unreadable += int((~whole).sum())

@@ -76,7 +76,7 @@ def read_reference(file: Path) -> pd.DataFrame:
         raise MasdError(f"{file}: cannot be read: {one_line(error, 160)}") from error
     reference = rounded(clips)
     if reference.empty or "domain" not in clips:
-        raise MasdError(f"{file} is no reference of drift: train the bundle again with this version of masd")
+        raise MasdError(f"{file} is not a drift reference: train the bundle again with this version of masd")
     own = [name for name in MODEL_COLUMNS if name in reference]
     target = (clips["domain"] == "target").to_numpy()
     if own and not target.all():

@@ -79,7 +79,9 @@ def evaluate_scorer(
     scores.to_parquet(out / "scores.parquet", index=False)
     (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
     if broken := [name for name in ALL_SYSTEMS if not np.isfinite(scores[name]).all()]:
-        log.warning("%s: no report, %s gives scores that are no numbers", machine, ", ".join(broken))
+        log.warning(
+            "%s: no report was written, because %s gives scores that are not finite numbers", machine, ", ".join(broken)
+        )
         return metrics
     with ConsoleProgress(f"map {machine}") as progress:
         places = map_embeddings(scorer, store, progress)
@@ -110,7 +112,7 @@ def _notes(scores: pd.DataFrame, store: FeatureStore, calibration: Calibration |
         notes.append(note)
     if not (scores["domain"] == "target").any():
         notes.append(
-            "No target clips in the test set: values of the target domain do not exist, "
+            "No target clips in the test set: the values of the target domain are missing, "
             "and the harmonic mean leaves them out."
         )
     if not {"normal", "anomaly"} <= set(scores["condition"]):

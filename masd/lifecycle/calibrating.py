@@ -14,7 +14,7 @@ from masd.registry.registry import Registry
 
 MENDS: dict[Doubt, str] = {
     "silence": "clips in it are silent",
-    "drift": "its two halves differ",
+    "drift": "its first and second half differ",
     "alarms": "it has alarms",
 }
 
@@ -52,13 +52,13 @@ def calibrate(
     if doubts := [name for name in found.doubts if name not in despite]:
         why = " and ".join(MENDS[name] for name in doubts)
         raise MasdError(
-            f"{machine}: the window from {found.since} to {found.until} is not taken as normal: {why}; choose another "
-            f"(--since, --until), or look into it and add --despite {','.join(doubts)}"
+            f"{machine}: the window from {found.since} to {found.until} may not be normal: {why}; choose another "
+            f"(--since, --until), or check it and add --despite {','.join(doubts)}"
         )
     about = {name: value for name, value in asdict(found).items() if name not in ("scores", "highest")}
     about |= {"from_version": version, "by_domain": {domain: len(own) for domain, own in found.scores.items()}}
     metrics = {**models.manifest(machine, version).metrics, "calibration": about}
-    reason = f"version {version} calibrated by {found.clips} clips heard from {found.since} to {found.until}"
+    reason = f"version {version} calibrated with {found.clips} clips scored from {found.since} to {found.until}"
     with tempfile.TemporaryDirectory(prefix="masd-calibrate-") as folder:
         calibrated_bundle(bundle, found, Path(folder, "bundle"))
         return models.register(Path(folder, "bundle"), metrics=metrics, reason=reason, build=build), found

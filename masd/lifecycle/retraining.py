@@ -90,7 +90,9 @@ def _last_verdict(models: Registry, machine: str, settings: Settings) -> dict[st
         if now != (records[-1]["previous"], made, manifest.code_version):
             return None
     except MasdError as error:
-        log.warning("%s: what the last training came to cannot be read, so it is trained again: %s", machine, error)
+        log.warning(
+            "%s: the result of the last training cannot be read, so the machine is trained again: %s", machine, error
+        )
         return None
     return records[-1] | {"recordings": manifest.recordings}
 
@@ -104,8 +106,8 @@ def _held_back(machine: str, verdict: dict[str, Any], place: str) -> HeldBack:
         what = f"was refused on {time} ({verdict['decision_reason'] or verdict['reason']})"
         do = "add"
     sentence = (
-        f"{machine} has drifted, but was not trained again: version {version} {what}, and recordings, settings, masd "
-        f"and the version in production are still the same, so that another would end like it; {do} recordings of the "
+        f"{machine} has drifted, but was not trained again: version {version} {what}; recordings, settings, masd and "
+        f"the version in production are unchanged, so a new training would end the same way; {do} recordings of the "
         f"new condition to {place}, change settings, or train by hand with masd pipeline run"
     )
     return HeldBack(machine, version, verdict["event"], verdict["time"], sentence)

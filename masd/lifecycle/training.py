@@ -72,5 +72,5 @@ def _check_same_order(work: Path, machines: list[str], settings: Settings) -> No
     order["data"] = {machine: FeatureStore.open(work / "features" / machine).fingerprint for machine in machines}
     note, text = work / "order.json", json_text(order, indent=2)
     if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise MasdError(f"{work}: was begun with other data or settings; train without --resume to start again")
+        raise MasdError(f"{work}: was started with other data or settings; train without --resume to start again")
     write_text(note, text)

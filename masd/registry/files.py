@@ -95,5 +95,5 @@ def _check(path: Path, digest: str, where: str) -> None:
         raise MasdError(f"{where}: is missing from the version; promote another version or register this one again")
     if sha256(path) != digest:
         raise MasdError(
-            f"{where}: is not what was registered (SHA-256 differs); promote another version or register this one again"
+            f"{where}: differs from what was registered (SHA-256); promote another version or register this one again"
         )

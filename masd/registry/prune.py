@@ -52,7 +52,7 @@ def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False)
             lease.check(f"{machine}: pruning version {number}")
             registry.store.delete(f"{place}/{number}/{MANIFEST}")  # first: without it there is no version
             if number not in gone:
-                what = f"keep {keep}" if number in old else "its registration was broken off"
+                what = f"keep {keep}" if number in old else "its registration was interrupted"
                 trail.add("prune", number, None, what)
             for name in objects.get(number, {}):
                 registry.store.delete(f"{place}/{number}/{name}")

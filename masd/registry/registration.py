@@ -75,7 +75,7 @@ def _write(
     record = AuditTrail(store, machine).add("register", version, None, reason, metrics, gate)
     try:
         if not list(store.list(claim)):  # pruned as one that was killed long ago
-            raise StoreError(f"{store.url}: registering {machine} took so long that it was given up; try again")
+            raise StoreError(f"{store.url}: registering {machine} took too long and was stopped; try again")
         store.upload(staged / MANIFEST, f"{place}/{MANIFEST}")
     except BaseException:
         with suppress(MasdError):

@@ -37,7 +37,7 @@ class Lease:
         :raises BusyError: so much time has passed that another may believe this process dead.
         """
         if time.monotonic() > self._until:
-            raise BusyError(f"{doing}: took too long to be sure that nobody else does it; nothing moved, try again")
+            raise BusyError(f"{doing}: took so long that another process may do it too; nothing was changed, try again")
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def exclusive(store: ObjectStore, place: str, doing: str) -> Iterator[Lease]:
                 store.delete(own)
         time.sleep(random.uniform(0, PAUSE_S * (attempt + 1)))  # noqa: S311 - no secret
     raise BusyError(
-        f"{doing} is under way elsewhere; look at the outcome before you try again (one that was killed is forgotten "
+        f"{doing} is in progress elsewhere; look at the outcome before you try again (the lock of a killed one expires "
         f"after {LEASE.total_seconds():.0f} s)"
     )
 

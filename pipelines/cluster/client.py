@@ -40,7 +40,7 @@ class Cluster:
         self._api_error, self._http_error = ApiException, HTTPError
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise MasdError(f"{endpoint}: is no endpoint; give http:// or https://host[:port], without a user name")
+            raise MasdError(f"{endpoint}: is not an endpoint; give http:// or https://host[:port], without a user name")
         token = token or _token()
         if token and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
             raise MasdError(f"{endpoint}: a token is sent over https only; use https, or forward the port to localhost")
@@ -98,7 +98,7 @@ class Cluster:
             except (self._api_error, self._http_error, OSError) as error:
                 silent += 1
                 if silent >= PATIENCE or getattr(error, "status", 500) in (401, 403, 404):
-                    raise self._error(f"lost sight of run {run_id}", error) from error
+                    raise self._error(f"cannot read the state of run {run_id}", error) from error
             else:
                 if run.state != state:
                     state = run.state

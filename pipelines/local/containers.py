@@ -35,7 +35,7 @@ def check_engine(image: str) -> None:
             client.images.pull(image)
     except DockerException as error:
         raise MasdError(
-            f"image {image}: neither on the Docker engine nor to be pulled; build it with make images, or name "
+            f"image {image}: is not on the Docker engine and cannot be pulled; build it with make images, or name "
             "another in MASD_IMAGE"
         ) from error
     finally:

@@ -79,7 +79,7 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
         raise MasdError("pipelines need Kubeflow's SDK: pip install 'masd[pipelines]'")
     failed: list[StepLine] = []
     running: dict[str, StepLine] = {}
-    last = "no word of why"
+    last = "no reason was given"
     log_file = steps.parent / LOG
     (steps / ORDER).write_text(json.dumps(order), encoding="utf-8")
     with log_file.open("a", encoding="utf-8", buffering=1) as log, _process(steps, order["runner"]) as process:
@@ -104,7 +104,7 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
         others = f" (and {len(failed) - 1} more, see the log)" if len(failed) > 1 else ""
         raise StepsFailedError(f"{failed[0]}{others}; {where}", _machines([*failed, *running.values()]))
     if running:  # whatever the runner says of them
-        why = "ended without a word (killed, or out of memory?)"
+        why = "ended without an error message (killed, or out of memory?)"
         raise StepsFailedError(f"{' and '.join(running)} {why}; {where}", _machines(running.values()))
     if code != 0:
         raise StepsFailedError(f"the pipeline failed: {last}; {where}", frozenset())

@@ -199,7 +199,7 @@ def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:
         if machine in RESERVED:
             raise MasdError(f"{data}: no machine can be named {machine}: results have such a folder")
         if (out / machine).exists() and not _is_result(out / machine):
-            raise MasdError(f"{out / machine}: is there, but not a run's result; choose another output folder")
+            raise MasdError(f"{out / machine}: exists, but is not the result of a run; choose another output folder")
     # Most recordings first: the longest training then does not start when all others have ended.
     return sorted(chosen, key=lambda machine: -known[machine])
 

@@ -145,7 +145,7 @@ def test_what_cannot_be_done_is_said() -> None:
         Calibration({"source": [1.0] * 19 + [float("nan")]}, 0)
     with pytest.raises(MasdError, match="1/100"):
         Rule(50)
-    with pytest.raises(MasdError, match="a score is nan"):
+    with pytest.raises(MasdError, match="the score nan is not a finite number"):
         heard(monitor(), [Clip("t", float("nan"))])
     with pytest.raises(MasdError, match="not the state"):
         Monitor.from_dict({"calibration": {"scores": {"a": [1.0] * 20}, "most": 0}})

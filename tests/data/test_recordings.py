@@ -144,7 +144,7 @@ def test_similarity_finds_the_recordings_that_names_tell(recordings: Path, tmp_p
 @pytest.mark.parametrize("group_by", ["speed", ["motor", "speed"], r"pattern:car_(\d)"])
 def test_what_fits_no_clip_is_refused_and_the_attributes_are_named(tmp_path: Path, group_by: object) -> None:
     folder = write(tmp_path / "pump", dcase(GRID))
-    with pytest.raises(MasdError, match=r"data.group_by=.* fits none of the 18 training clips; .* motor, rpm"):
+    with pytest.raises(MasdError, match=r"data.group_by=.* matches none of the 18 training clips; .* motor, rpm"):
         stored(folder, tmp_path / "store", group_by)
 
 

@@ -361,7 +361,7 @@ def test_a_supplement_holds_the_hall_alone_or_the_machine_alone(name: str, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train": 3}, "train is 3.*4 is the least"),
+        ({"train": 3}, "train is 3.*at least 4"),
         ({"test": 0}, "test is 0.*multiple of 4"),
         ({"test": 6}, "test is 6.*multiple of 4"),
         ({"test": -4}, "test is -4"),

@@ -241,7 +241,7 @@ def _columns_missing(path: Path) -> None:
             lambda path: write_log(path, make_clips(3, np.random.default_rng(16), machine="valve")),
             "only of valve",
         ),
-        (_columns_missing, "has values in no compared column"),
+        (_columns_missing, "has no values in the compared columns"),
     ],
 )
 def test_a_log_that_cannot_be_used_is_named_in_one_line(

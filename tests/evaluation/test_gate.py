@@ -82,7 +82,7 @@ def test_worse_than_chance_is_refused() -> None:
     verdict = judge(scores(-1.0, baseline=-3.0, statistics=-3.0))
     assert not verdict.passed
     assert checks(verdict) == {"chance": False, "normal clips": True, "official baseline": True, "mel-statistics": True}
-    assert "does not beat chance" in verdict.sentence and "official baseline" not in verdict.sentence
+    assert "is not above chance" in verdict.sentence and "official baseline" not in verdict.sentence
 
 
 def test_a_lucky_detector_without_skill_is_refused() -> None:
@@ -218,7 +218,8 @@ def test_a_model_that_gives_no_number_is_refused(broken: float) -> None:
     verdict = judge(frame, champion_of(frame, 1.0))
     assert verdict.decision == "refuse" and verdict.checks == ()
     assert (
-        verdict.sentence == "fan is refused: the model is broken, knn-feature gives no number for 3 of 160 test clips."
+        verdict.sentence
+        == "fan is refused: the model is broken: knn-feature gives no finite score for 3 of 160 test clips."
     )
 
 
@@ -226,7 +227,7 @@ def test_a_model_that_gives_one_score_is_refused() -> None:
     verdict = judge(scores(2.0).assign(**{"knn-feature": 0.7}))
     assert verdict.decision == "refuse"
     assert (
-        verdict.sentence == "fan is refused: the model is broken, knn-feature gives all 160 test clips the same score."
+        verdict.sentence == "fan is refused: the model is broken: knn-feature gives all 160 test clips the same score."
     )
 
 
@@ -236,7 +237,7 @@ def test_a_model_that_flags_all_normal_clips_is_refused_however_well_it_ranks() 
     assert verdict.decision == "refuse"
     assert [name for name, passed in checks(verdict).items() if not passed] == ["normal clips"]
     assert "it flags 100% of the normal clips, a reference 3%" in verdict.sentence
-    assert "was it trained on recordings of another?" in verdict.sentence
+    assert "was it trained on recordings of another machine?" in verdict.sentence
 
 
 def test_that_all_models_flag_the_normal_clips_is_no_reason_to_refuse() -> None:

@@ -167,7 +167,7 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
     second = job.once(say=list[str]().append)
     assert (second.started, second.record.code) == (True, 3)  # what has drifted still serves
     looked, drifted, held = second.record.outcome.splitlines()
-    assert looked.endswith("/out/drift: 1 machines looked at") and drifted.startswith("fan: drift in ")
+    assert looked.endswith("/out/drift: 1 machines checked") and drifted.startswith("fan: drift in ")
     assert held.startswith("fan has drifted, but was not trained again: version 2 was refused on 20")
     assert held.endswith(
         f"add recordings of the new condition to {plant}/fan/train, change settings, or train by hand with masd "

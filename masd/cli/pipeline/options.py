@@ -19,7 +19,9 @@ def add_places(
         "--data", required=data, metavar="DATA", help="one folder per machine, in a folder or s3://bucket"
     )
     command.add_argument("--machines", type=names, default=[], help="machine types, separated by commas (default all)")
-    command.add_argument("--out", type=Path, required=out, metavar="DIR", help="results of runs on this machine")
+    command.add_argument(
+        "--out", type=Path, required=out, metavar="DIR", help="folder for the results of runs on this computer"
+    )
     default = "" if registry else " (default DIR/registry)"
     command.add_argument(
         "--registry", required=registry, metavar="URL", help=f"a folder or s3://bucket/prefix{default}"
@@ -36,7 +38,7 @@ def add_runner(command: argparse.ArgumentParser) -> None:
         "--runner",
         choices=["subprocess", "docker"],
         default="subprocess",
-        help="steps as processes, or as containers of the image MASD_IMAGE on a Docker engine",
+        help="run steps as processes, or as containers of the image MASD_IMAGE on a Docker engine",
     )
 
 
@@ -45,9 +47,11 @@ def add_cluster(command: argparse.ArgumentParser, *, required: bool) -> None:
         "--endpoint",
         required=required,
         metavar="URL",
-        help="Kubeflow Pipelines; its token is taken from MASD_KFP_TOKEN or the file that MASD_KFP_TOKEN_FILE names",
+        help="URL of Kubeflow Pipelines; the token comes from MASD_KFP_TOKEN or the file in MASD_KFP_TOKEN_FILE",
     )
-    command.add_argument("--namespace", metavar="NAME", help="profile, on a cluster with several users")
+    command.add_argument(
+        "--namespace", metavar="NAME", help="Kubeflow profile of the run, on a cluster with several users"
+    )
 
 
 def run_here(options: argparse.Namespace) -> int:

@@ -11,13 +11,13 @@ from masd.progress import ConsoleProgress
 def add_action(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = actions.add_parser(
         "check",
-        help="what is in a data set, and what would go wrong",
-        description="Read and listen to the recordings of a machine, or of all machines below a folder: counts, "
-        "formats, levels, copies, silent and clipped clips, what is left out and why. Ends with 1 if a machine cannot "
-        "be trained.",
+        help="check the recordings of a data set before training",
+        description="Read the recordings of a machine, or of all machines in a folder, and print counts, "
+        "formats, levels, copies, silent and clipped clips, what is left out and why. The exit code is 1 if a machine "
+        "cannot be trained.",
     )
     check.add_argument("folder", metavar="FOLDER", help="a machine's folder, or the folder of all machines; or s3://")
-    check.add_argument("--json", action="store_true", help="one JSON object per machine")
+    check.add_argument("--json", action="store_true", help="print one JSON object per machine")
     check.add_argument("--out", type=Path, metavar="PAGE", help="also write a page, such as check.html")
     add_settings(check, seed=False)
     check.set_defaults(run=_check)

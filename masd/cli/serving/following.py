@@ -10,10 +10,12 @@ from masd.storage.opening import folder_of
 
 
 def add_following(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--poll", type=seconds, default=10.0, metavar="SECONDS", help="between looks at the registry")
-    command.add_argument("--log", metavar="URL", help="keep the inference log there: a folder or s3://bucket/prefix")
     command.add_argument(
-        "--log-spool", type=Path, metavar="DIR", help="where records wait on this machine (default: spool in --log)"
+        "--poll", type=seconds, default=10.0, metavar="SECONDS", help="time between checks of the registry"
+    )
+    command.add_argument("--log", metavar="URL", help="write the inference log there: a folder or s3://bucket/prefix")
+    command.add_argument(
+        "--log-spool", type=Path, metavar="DIR", help="where records wait on this computer (default: spool in --log)"
     )
 
 
@@ -25,7 +27,7 @@ def following(options: argparse.Namespace) -> dict[str, Any]:
 def _spool(options: argparse.Namespace) -> Path | None:
     """Where the workers write: the folder of the log itself has room for it, a bucket has not."""
     if options.log_spool is not None and options.log is None:
-        raise MasdError("--log-spool needs --log, the place to which records are brought from there")
+        raise MasdError("--log-spool needs --log, the place that records are sent to")
     if options.log is None:
         return None
     if options.log_spool is not None:

@@ -67,22 +67,24 @@ def _channels(train: Sequence[HeardClip], audio: AudioSettings, layout: Layout) 
     mixed = [one for one in train if one.heard.mixed]
     cancel = [one for one in mixed if one.heard.channels_cancel]
     if cancel:
-        what = "have channels that cancel each other in their mean, as one of them is inverted"
+        what = "have channels that cancel each other in their mean: one of them is inverted"
         found.append(_of_some("channels_cancel", cancel, train, what, "set audio.channel=0"))
     half = [one for one in mixed if 0 < len(_channels_with_sound(one)) < one.heard.channels_in]
     if half:
         alive = _channels_with_sound(half[0])
         dead = sorted(set(range(half[0].heard.channels_in)) - alive)
-        what = f"have a channel without sound ({', '.join(map(str, dead))}), which their mean takes in"
+        what = f"have a channel without sound ({', '.join(map(str, dead))}) that is part of their mean"
         found.append(_of_some("dead_channel", half, train, what, f"set audio.channel={min(alive)}"))
     if mixed and not found:
         near_and_far = layout == "dcase" and {one.heard.channels_in for one in mixed} == {2}
         numbers = " or ".join(str(number) for number in sorted({one.heard.channels_in for one in mixed}))
         what = "a near and a far microphone" if near_and_far else f"{numbers} channels"
-        text = f"the mean of {what} is taken of {counted(len(mixed), 'training clip')}; audio.channel=0 takes the first"
+        text = (
+            f"{counted(len(mixed), 'training clip')}: the mean of {what} is used; audio.channel=0 uses the first alone"
+        )
         found.append(Finding("warning" if near_and_far else "note", "mean_of_channels", text))
     if chosen := [one for one in train if one.heard.channels_in > 1 and not one.heard.mixed]:
-        text = f"channel {audio.channel} alone is taken of {counted(len(chosen), 'training clip')} of several channels"
+        text = f"{counted(len(chosen), 'training clip')} of several channels: only channel {audio.channel} is used"
         found.append(Finding("note", "one_of_channels", text))
     return found
 
@@ -95,7 +97,7 @@ def _levels(train: Sequence[HeardClip]) -> list[Finding]:
     quiet = [one for one in sounding if one.heard.level_dbfs < max(middle - QUIET_DB, QUIET_DBFS)]
     if not quiet:
         return []
-    what = f"are {QUIET_DB:g} dB below the others or more, or below {QUIET_DBFS:g} dBFS"
+    what = f"are at least {QUIET_DB:g} dB quieter than most, or below {QUIET_DBFS:g} dBFS"
     return [_of_some("quiet", quiet, train, what, "remove them if the machine was off", "warning")]
 
 
@@ -110,19 +112,21 @@ def _samples(train: Sequence[HeardClip], audio: AudioSettings) -> list[Finding]:
     rates = Counter(one.heard.sample_rate_in for one in train)
     if len(rates) > 1:
         text = ", ".join(f"{rate} Hz ({counted(number, 'clip')})" for rate, number in rates.most_common())
-        found.append(Finding("warning", "sample_rates", f"training clips of several sample rates: {text}"))
+        found.append(Finding("warning", "sample_rates", f"training clips have several sample rates: {text}"))
     if low := [one for one in train if one.heard.sample_rate_in < audio.sample_rate]:
         names = _names(low)
-        text = f"{counted(len(low), 'training clip')} of a rate below the {audio.sample_rate} Hz of audio.sample_rate"
+        text = (
+            f"{counted(len(low), 'training clip')} with a sample rate below audio.sample_rate ({audio.sample_rate} Hz)"
+        )
         found.append(Finding("warning", "low_rate", f"{text}: {some(names)}", names))
     lossy = [one for one in train if one.heard.lossy]
     if lossy and len(lossy) < len(train):
         names = _names(lossy)
-        text = f"{len(lossy)} of {counted(len(train), 'training clip')} are of a lossy format, the others are not"
+        text = f"{len(lossy)} of {counted(len(train), 'training clip')} have a lossy format, the others do not"
         found.append(Finding("warning", "lossy", f"{text}: {some(names)}", names))
     durations = [one.heard.duration_s for one in train]
     if max(durations) > UNEVEN * min(durations):
-        text = f"training clips last from {min(durations):.2g} to {max(durations):.4g} s; scores of lengths differ"
+        text = f"training clips last from {min(durations):.2g} to {max(durations):.4g} s; length changes the score"
         found.append(Finding("note", "durations", text))
     return found
 

@@ -88,7 +88,9 @@ def check_machine(folder: Path, settings: Settings, progress: Progress | None = 
 def _unfit(data: MachineData, found: Scan, train: Sequence[HeardClip], settings: Settings) -> list[Finding]:
     unfit = []
     if len(found.unreadable) > int(settings.data.max_unreadable_share * len(data.clips)):
-        text = f"{len(found.unreadable)} unreadable of {len(data.clips)} clips are more than data.max_unreadable_share="
+        text = (
+            f"{len(found.unreadable)} of {len(data.clips)} clips cannot be read, more than data.max_unreadable_share="
+        )
         text += f"{settings.data.max_unreadable_share:g} allows; repair or remove them, or raise the share"
         unfit.append(Finding("problem", "too_many_unreadable", text, tuple(found.unreadable)))
     try:

@@ -114,8 +114,8 @@ def _unreadable(unreadable: dict[str, str], clips: int) -> list[Finding]:
 def _copies(copy_of: dict[str, str], clips: int) -> list[Finding]:
     if not copy_of:
         return []
-    pairs = some([f"{copy} of {first}" for copy, first in copy_of.items()])
-    text = f"{len(copy_of)} of {counted(clips, 'training clip')} are copies of others by their sound: {pairs}"
+    pairs = some([f"{copy} = {first}" for copy, first in copy_of.items()])
+    text = f"{len(copy_of)} of {counted(clips, 'training clip')} have the same sound as others: {pairs}"
     return [Finding("warning", "copies", text, tuple(copy_of))]
 
 
@@ -123,6 +123,6 @@ def _groups(sizes: Sequence[int], copy_of: dict[str, str], clips: int) -> list[F
     shared = clips - len(sizes)
     if shared <= len(copy_of):
         return []
-    text = f"{clips} training clips come from {len(sizes)} recordings, the largest of {counted(sizes[0], 'clip')}, by "
-    text += "their sound or data.group_by: held-out scores keep those of a recording together"
+    text = f"{clips} training clips come from {len(sizes)} recordings, the largest with {counted(sizes[0], 'clip')} "
+    text += "(found by sound or data.group_by); the clips of one recording are held out together"
     return [Finding("warning", "shared_sound", text)]

@@ -58,10 +58,10 @@ def import_recordings(
     :raises MasdError: ``out`` is not empty, a source is not there, or no file could be imported.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MasdError(f"{out}: is there and not empty; choose another --out")
+        raise MasdError(f"{out}: is not empty; choose another --out")
     files, ignored = _files(sources)
     if not files:
-        raise MasdError(f"{sources[0]}: no recordings; known are {', '.join(sorted(FORMATS))}")
+        raise MasdError(f"{sources[0]}: no recordings; masd imports {', '.join(sorted(FORMATS))}")
     result = Imported(ignored=ignored)
     with replacing_folder(out) as staged:
         notes: dict[str, list[dict[str, Any]]] = {}

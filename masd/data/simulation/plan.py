@@ -46,7 +46,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.train <= _LEAST_TARGET:
             raise SimulationError(
-                f"train is {self.train}, but {_LEAST_TARGET + 1} is the least: "
+                f"train is {self.train}, but must be at least {_LEAST_TARGET + 1}: "
                 f"{_LEAST_TARGET} target clips and one source clip"
             )
         if self.test < 4 or self.test % 4:

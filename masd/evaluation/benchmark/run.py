@@ -53,7 +53,7 @@ def run_benchmark(
     :raises MasdError: no labelled test clips, or ``out`` holds a benchmark of other data or settings.
     """
     if settings.training.scope == "fleet":
-        raise MasdError("training.scope=fleet: the benchmark trains one network a machine, as the report does")
+        raise MasdError("training.scope=fleet: the benchmark trains one network a machine, as the paper does")
     clips = {machine: _labelled_clips(data / machine, settings) for machine in machines}
     stores = _features(clips, settings, out)
     jobs = [
@@ -106,7 +106,7 @@ def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> d
             made_with, known = before["settings"], before["machines"]
             changed = [machine for machine in own if known.get(machine, own[machine]) != own[machine]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MasdError(f"{note}: is not what a benchmark wrote; choose another --out") from error
+            raise MasdError(f"{note}: was not written by a benchmark; choose another --out") from error
         if made_with != fingerprint or changed:
             raise MasdError(f"{out}: holds a benchmark of other data or settings; choose another --out")
     for machine, found in clips.items():

@@ -51,7 +51,7 @@ def checked(results: Sequence[BenchmarkScores]) -> list[BenchmarkScores]:
         raise MasdError("the benchmark has no scores to show: let it finish one machine at least")
     machines = [result.machine for result in results]
     if twice := sorted({machine for machine in machines if machines.count(machine) > 1}):
-        raise MasdError(f"the benchmark has two results of {', '.join(twice)}: give one of them")
+        raise MasdError(f"the benchmark has two results of {', '.join(twice)}: give only one of them")
     for result in results:
         for (method, seed), scores in result.scores.items():
             where = f"{result.machine}, {method}, seed {seed}"

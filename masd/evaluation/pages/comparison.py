@@ -159,10 +159,10 @@ def _edges(points: Floats) -> Floats:
 def _words(compared: Comparison) -> str:
     found = compared.difference["hmean"]
     if found.low > 0.0:
-        return "The challenger is better; that is more than chance explains."
+        return "The challenger is better, by more than chance explains."
     if found.high < 0.0:
-        return "The champion is better; that is more than chance explains."
-    return "These clips cannot tell the two apart: the interval of the difference holds zero."
+        return "The champion is better, by more than chance explains."
+    return "These clips do not show a difference: its interval includes zero."
 
 
 def _uri(figure: str | None) -> str | None:

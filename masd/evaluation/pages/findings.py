@@ -67,7 +67,7 @@ def sentences(metrics: dict[str, Any], served_system: str, counts: Sequence[Flag
     if unknown:
         said.append(
             f"The condition of {unknown} clips is unknown: the threshold flags {flagged} of them, "
-            "and whether rightly cannot be told from these files."
+            "and these files do not say whether that is right."
         )
     return said + _against_controls(served["hmean"], metrics["controls"])
 
