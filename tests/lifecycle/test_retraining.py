@@ -17,8 +17,8 @@ from masd.storage.opening import open_store
 from masd.storage.protocol import ObjectStore
 
 WHY = (
-    "fused reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, the best of its references 10%; was it "
-    "trained on recordings of another machine?"
+    "fused reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, the best of its references 10%; was "
+    "it trained on recordings of another machine?"
 )
 REFUSED: dict[str, Any] = {"reason": f"fan is refused: {WHY}.", "gate": RunDecision("7", "refuse", WHY)}
 FLEET = Settings.load(None, ["training.scope=fleet"])
@@ -92,8 +92,8 @@ def test_what_would_be_refused_again_is_held_back_and_told(plant: Plant, caplog:
     assert held.time == time
     assert held.sentence == (
         f"fan has drifted, but was not trained again: version 2 was refused on {time[:10]} {time[11:16]} UTC (fused "
-        "reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, the best of its references 10%; was it "
-        "trained on recordings of another machine?); recordings, settings, masd and the version in production are "
+        "reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, the best of its references 10%; was "
+        "it trained on recordings of another machine?); recordings, settings, masd and the version in production are "
         "unchanged, so a new training would end the same way; add recordings of the new condition to "
         f"{plant.data}/fan/train, change settings, or train by hand with masd pipeline run"
     )
