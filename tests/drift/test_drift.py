@@ -263,7 +263,7 @@ def test_a_broken_parquet_log_is_named(bundle: Path, tmp_path: Path) -> None:
 
 def test_a_reference_that_is_none_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"name": ["a"]}).to_parquet(tmp_path / "reference.parquet")
-    with pytest.raises(MasdError, match="no reference of drift: train the bundle again"):
+    with pytest.raises(MasdError, match="is not a drift reference: train the bundle again"):
         read_reference(tmp_path / "reference.parquet")
     (tmp_path / "reference.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(MasdError, match="cannot be read"):

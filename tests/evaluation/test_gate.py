@@ -236,7 +236,7 @@ def test_a_model_that_flags_all_normal_clips_is_refused_however_well_it_ranks() 
     verdict = judge(scores(2.0), threshold=-10.0)
     assert verdict.decision == "refuse"
     assert [name for name, passed in checks(verdict).items() if not passed] == ["normal clips"]
-    assert "it flags 100% of the normal clips, a reference 3%" in verdict.sentence
+    assert "it flags 100% of the normal clips, the best of its references 3%" in verdict.sentence
     assert "was it trained on recordings of another machine?" in verdict.sentence
 
 
@@ -309,7 +309,7 @@ def test_a_set_that_cannot_judge_refuses(condition: str) -> None:
     frame = scores(2.0).assign(condition=condition)
     verdict = judge(frame, champion_of(frame, 0.0))
     assert not verdict.passed and verdict.checks == ()
-    assert "no labelled normal and anomalous clips" in verdict.sentence
+    assert "needs clips labelled normal and clips labelled anomalous" in verdict.sentence
 
 
 def test_unlabelled_clips_beside_labelled_ones_change_nothing() -> None:

@@ -129,7 +129,7 @@ def test_monitoring_without_drift_leaves_no_verdict(
     assert _submit(server, *options, pipeline="monitoring") == 0
     assert server.runs[0]["runtime_config"]["parameters"]["log"] == "s3://plant/log"
     assert server.pipelines[0]["display_name"] == "masd-monitoring"
-    assert "nothing was trained: the drift task's log and reports say" in capsys.readouterr().out
+    assert "nothing was trained: the log of the drift task says" in capsys.readouterr().out
 
 
 def test_a_registry_that_the_run_did_not_write_to(
