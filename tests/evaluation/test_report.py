@@ -254,8 +254,8 @@ def test_a_blind_test_set_claims_no_quality(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"history": [{"epoch": 1, "stage": 1, "total": 3.0}]}, "Mean of each loss"),
-        ({"history": [{"epoch": 1, "stage": 2, "total": float("nan")}]}, "No training history"),
-        ({"notes": []}, "No training history came with this model."),
+        ({"history": [{"epoch": 1, "stage": 2, "total": float("nan")}]}, "This model has no training history"),
+        ({"notes": []}, "This model has no training history."),
     ],
 )
 def test_any_history_makes_a_page(tmp_path: Path, change: dict[str, Any], said: str) -> None:

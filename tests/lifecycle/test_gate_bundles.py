@@ -96,7 +96,7 @@ def test_an_equal_model_ships_and_the_page_shows_both(plant: Plant, tiny_bundle:
     assert judged.difference == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert "cannot be distinguished from version 1 in production" in judged.sentence
     assert Registry.open(plant.registry).channel("fan", "production") == judged.version == "2"
-    for part in ("Side by side", "Nowhere much", "Scores of the challenger", "Scores of the champion"):
+    for part in ("Side by side", "There are none", "Scores of the challenger", "Scores of the champion"):
         assert part in judged.page
     assert "http://" not in judged.page and "https://" not in judged.page
 
