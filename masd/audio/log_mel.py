@@ -1,4 +1,4 @@
-"""Log-mel spectrogram behind an optional high-pass (report 3.1)."""
+"""Log-mel spectrogram behind an optional high-pass (paper, section 3.1)."""
 
 import numpy as np
 import torch

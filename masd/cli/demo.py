@@ -22,7 +22,7 @@ from serving.server import running_server
 MACHINES = ("gearbox", "fan")
 TRAIN_CLIPS, TEST_CLIPS, SECONDS, SEED = 90, 80, 4.0, 0
 SCHEDULE = ("training.stage1_epochs=30", "training.stage2_epochs=50")
-"""Minutes on two cores instead of the report's 100 + 250 epochs."""
+"""Minutes on two cores instead of the paper's 100 + 250 epochs."""
 
 
 def demo(out: Path) -> None:

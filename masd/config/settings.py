@@ -1,7 +1,7 @@
 """Every setting of masd with its default, and where the default comes from.
 
-"Report 3.1" is a section of the technical report the method implements; settings the report leaves open say why
-they have the value they have. The settings travel inside every bundle as ``config.yaml``.
+"Paper, section 3.1" is a section of the technical report whose method masd implements (docs/method.md). Settings that
+the paper leaves open say why they have their default. The settings travel inside every bundle as ``config.yaml``.
 """
 
 import re
@@ -25,7 +25,7 @@ from masd.errors import MasdError, one_line
 
 ReportSystemName = Literal["knn-feature", "knn-score", "lof-feature", "lof-score"]
 REPORT_SYSTEMS: tuple[ReportSystemName, ...] = get_args(ReportSystemName)
-"""The report's four systems (section 3.2): detector, then what is aggregated over a clip's windows."""
+"""The paper's four systems (section 3.2): detector, then what is aggregated over a clip's windows."""
 
 SystemName = Literal["fused", ReportSystemName]
 ALL_SYSTEMS: tuple[SystemName, ...] = ("fused", *REPORT_SYSTEMS)
@@ -39,14 +39,14 @@ class _Section(BaseModel):
 
 
 class AudioSettings(_Section):
-    """From a recording to log-mel frames (report 3.1)."""
+    """From a recording to log-mel frames (paper, section 3.1)."""
 
     sample_rate: PositiveInt = 16_000
     n_fft: PositiveInt = 1024
     hop_length: PositiveInt = 512
     n_mels: PositiveInt = 128
     f_max_hz: float | None = Field(None, gt=0.0)  # upper edge of the mel bands; None: half of sample_rate
-    high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the report leaves the value open
+    high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the paper leaves the value open
     high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     channel: NonNegativeInt | Literal["auto", "mean"] = "auto"  # 0 of DCASE 2026, whose channel 1 is far; else the mean
 
@@ -79,7 +79,7 @@ class AudioSettings(_Section):
 
 
 class WindowSettings(_Section):
-    """Analysis windows cut from the log-mel frames (report 3.1: 64 frames, with overlap)."""
+    """Analysis windows cut from the log-mel frames (paper, section 3.1: 64 frames, with overlap)."""
 
     frames: PositiveInt = 64
     hop_frames: PositiveInt = 32
@@ -119,21 +119,21 @@ class DataSettings(_Section):
 
 
 class NetworkSettings(_Section):
-    """The convolutional auto-encoder (report 2.1, 3.1)."""
+    """The convolutional auto-encoder (paper, sections 2.1 and 3.1)."""
 
     channels: tuple[PositiveInt, ...] = Field((16, 32, 64, 128), min_length=1)
     embedding_dim: PositiveInt = 128
 
 
 class TrainingSettings(_Section):
-    """Two-stage training (report 2.3, 3.1)."""
+    """Two-stage training (paper, sections 2.3 and 3.1)."""
 
     scope: Literal["machine", "fleet"] = "machine"
     losses: tuple[LossName, ...] = ("reconstruction", "classification", "contrastive")
     stage1_epochs: NonNegativeInt = 100
     stage2_epochs: NonNegativeInt = 250
     learning_rate: float = Field(1e-3, gt=0.0)
-    batch_source: PositiveInt = 96  # 96 + 16 + 16: the report's batch of 128
+    batch_source: PositiveInt = 96  # 96 + 16 + 16: the paper's batch of 128
     batch_target: NonNegativeInt = 16
     batch_supplemental: NonNegativeInt = 16
     alpha: float = Field(2.0, ge=0.0)
@@ -159,7 +159,7 @@ class TrainingSettings(_Section):
 
 
 class DetectionSettings(_Section):
-    """The detectors behind the network (report 2.4)."""
+    """The detectors behind the network (paper, section 2.4)."""
 
     system: SystemName = "fused"
     error_weight: float = Field(1.0, ge=0.0)

@@ -1,4 +1,4 @@
-"""All detectors of one machine, the fused one and the report's four (section 3.2), from one pass of the network."""
+"""All detectors of one machine, the fused one and the paper's four (section 3.2), from one pass of the network."""
 
 import logging
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ WINDOW_LEVEL: dict[ReportSystemName, ReportSystemName] = {
     "lof-feature": "lof-score",
     "lof-score": "lof-score",
 }
-"""Where the window scores of each of the report's systems come from."""
+"""Where the window scores of each of the paper's systems come from."""
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def kind_and_level(system: ReportSystemName) -> tuple[type[Detector], Level]:
 
 @dataclass(frozen=True)
 class SystemScores:
-    """Scores of one clip under one system; ``window_scores`` ``[W]`` of a report's system come from the window-level
+    """Scores of one clip under one system; ``window_scores`` ``[W]`` of a paper's system come from the window-level
     bank of the same kind.
     """
 
@@ -52,7 +52,7 @@ class SystemScores:
 
 @dataclass(frozen=True)
 class Detectors:
-    """The fused detector, the report's four domain minimums with the two error scalings they share, and a threshold
+    """The fused detector, the paper's four domain minimums with the two error scalings they share, and a threshold
     for each, with what it rests on where the bundle knows. ``embeddings`` decide nothing: drift is measured by them.
     """
 

@@ -45,7 +45,7 @@ def evaluate_scorer(
     """Write ``metrics.json``, ``scores.parquet``, ``report.html`` and the result files of each system and control
     below ``out``.
 
-    Scores come from the frames of ``store``; ``clips`` are the test clips, some of which the report lets one listen to.
+    Scores come from the frames of ``store``; ``clips`` are the test clips, some of which the report plays.
     A broken model, whose scores are no numbers, gets no report: the gate refuses it. Returns what ``metrics.json``
     holds.
 

@@ -1,4 +1,4 @@
-"""Balanced batches of windows (report 3.1: a sampler that controls the proportion of each sample type)."""
+"""Balanced batches of windows (paper, section 3.1: a sampler that controls the proportion of each sample type)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ LEAST_SET_ASIDE = 5
 def calibration_rows(store: FeatureStore, settings: Settings) -> Integers:
     """Rows of the source training clips kept from the network: ``training.calibration_share`` of them, at least five.
 
-    The network remembers the clips it was trained on, and after the report's 350 epochs a new normal clip scores well
+    The network remembers the clips it was trained on, and after the paper's 350 epochs a new normal clip scores well
     above them: thresholds and drift references measured on remembered clips would flag most normal clips. Target
     clips are too few to set any aside; theirs stay leave-one-out scores of the detectors alone. Recordings are set
     aside whole, as long as that is not twice as many clips; where even the smallest is too large, none is.

@@ -1,4 +1,4 @@
-"""Attribute classes ``y`` for the classifier and the contrastive loss (report 2.2, 2.3)."""
+"""Attribute classes ``y`` for the classifier and the contrastive loss (paper, sections 2.2 and 2.3)."""
 
 from collections.abc import Sequence
 

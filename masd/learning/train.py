@@ -1,4 +1,4 @@
-"""Two-stage training (report 2.3, eq. (5)): one network for one machine type, or for a whole fleet."""
+"""Two-stage training (paper, section 2.3, eq. (5)): one network for one machine type, or for a whole fleet."""
 
 import hashlib
 import json

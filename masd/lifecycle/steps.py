@@ -140,7 +140,7 @@ def controls(features: Path, machine: str, settings: Settings, out: Path) -> Non
 def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, machine: str, out: Path) -> None:
     """Score the test clips of a log-mel store with a bundle, beside the controls' scores -> the folder ``out``.
 
-    ``data/<machine>`` is where the clips of the report's players are taken from.
+    The report plays clips from ``data/<machine>``.
     """
     from masd.bundle.bundle import load_bundle
     from masd.data.check.findings import say

@@ -1,4 +1,4 @@
-"""The benchmark's tables as Markdown, in the layout of the report's Table 1."""
+"""The benchmark's tables as Markdown, in the layout of the paper's Table 1."""
 
 from collections.abc import Iterable, Sequence
 

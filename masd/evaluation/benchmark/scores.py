@@ -15,7 +15,7 @@ STATISTICS = "mel-statistics"
 DEFAULT = "default"
 
 LOSSES = {"recon": "L_recon", "recon+class": "+ L_class", "recon+class+contr": "+ L_contr"}
-"""The report's ablation: each variant adds a loss to the one before."""
+"""The paper's ablation: each variant adds a loss to the one before."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "controls": CONTROLS,
