@@ -27,7 +27,7 @@ drifted still serves."""
 
 
 @dataclass(frozen=True)
-class Job:
+class PipelineJob:
     """Training or, with the inference log to look at, monitoring. No ``machines``: all below ``data``."""
 
     data: str
@@ -50,11 +50,11 @@ class Job:
         where = (self.data, self.machines)
         how: dict[str, Any] = {"registry": self.registry, "runner": self.runner, "say": say}
         if self.log is None:
-            return _told(run_training(*where, self.settings, self.out, **how), self.registry, [])
+            return _result(run_training(*where, self.settings, self.out, **how), self.registry, [])
         ran = run_monitoring(*where, self.log, self.settings, self.out, **how)
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
         lines = [f"{ran.drift}: {len(found)} machines checked"] + [verdict["sentence"] for verdict in found]
-        return _told(ran.training, self.registry, lines, ran.held_back)
+        return _result(ran.training, self.registry, lines, ran.held_back)
 
     def once(self, say: Say = say_on_stderr) -> Outcome:
         """:meth:`run`, unless that was done for the same recordings (monitoring: also the same window of the log and
@@ -97,8 +97,8 @@ class Job:
         return hashlib.sha256(self.settings.to_yaml().encode()).hexdigest()
 
 
-def told(outcome: Outcome) -> str:
-    """What :meth:`Job.once` did, for a person."""
+def describe(outcome: Outcome) -> str:
+    """What :meth:`PipelineJob.once` did, for a person."""
     record = outcome.record
     if outcome.started:
         return record.outcome
@@ -108,14 +108,14 @@ def told(outcome: Outcome) -> str:
     return f"nothing started: a run for the same {record.kind} has been done, {by}; its result was:\n{record.outcome}"
 
 
-def _told(
+def _result(
     training: TrainingRun | None, registry: str, lines: list[str], held_back: Sequence[HeldBack] = ()
 ) -> tuple[int, str]:
-    told: list[HeldBack | MachineVerdict] = [*held_back, *(training.verdicts if training else ())]
-    lines += [one.sentence for one in told]
+    machines: list[HeldBack | MachineVerdict] = [*held_back, *(training.verdicts if training else ())]
+    lines += [one.sentence for one in machines]
     failed = training.failed if training else ()
     lines += [f"{one.machine}: not trained: {one.reason}" for one in failed]
     if training is not None:
         lines += [f"report: {training.report}", f"registry: {registry}"]
-    refused = REFUSED if any(one.refused for one in told) else 0
+    refused = REFUSED if any(one.refused for one in machines) else 0
     return (FAILED if failed else refused), "\n".join(lines)

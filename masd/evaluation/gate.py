@@ -16,7 +16,7 @@ from masd.evaluation.metrics import official_metrics
 
 CHANCE = 0.5
 
-NORMAL_MARGIN = 0.5
+SPECIFICITY_MARGIN = 0.5
 """How far the specificity of a model, over normal clips of the source domain, may lie below that of the best reference.
 One that flags nearly all of them, where others do not, does not know the machine: it was trained on recordings of
 another, say. The areas do not show it, for they only compare clips with each other. Where recording conditions have
@@ -43,7 +43,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What the gate decided and why.
 
     ``passed`` says that every check holds; ``decision`` what follows: into production, to a person who approves, or
@@ -72,7 +72,7 @@ def decide(
     *,
     thresholds: dict[str, float],
     seed: int = 0,
-) -> Verdict:
+) -> GateVerdict:
     """Compare harmonic means of AUC source, AUC target and pAUC on the same test clips.
 
     ``scores`` is ``scores.parquet`` of the candidate's evaluation, ``thresholds`` above which its ``system`` and the
@@ -86,10 +86,10 @@ def decide(
     checks: list[Check] = []
     difference: Interval | None = None
 
-    def verdict(decision: Decision, reason: str) -> Verdict:
+    def verdict(decision: Decision, reason: str) -> GateVerdict:
         sentence = say(decision, machine=machine_type, reason=reason)
         passed = decision != "refuse"
-        return Verdict(
+        return GateVerdict(
             machine_type, passed, decision, reason, sentence, system, tuple(checks), champion_version, difference
         )
 
@@ -107,7 +107,7 @@ def decide(
     others = [_specificity(scores, scores[name], thresholds[name]) for name in CONTROLS]
     if champion is not None:
         others.append(_specificity(scores, scores["name"].map(champion.scores), champion.threshold))
-    checks.append(_not_worse("specificity", say("specificity"), own_specificity, max(others), NORMAL_MARGIN))
+    checks.append(_not_worse("specificity", say("specificity"), own_specificity, max(others), SPECIFICITY_MARGIN))
     baseline = max(_harmonic_mean(scores, name) or 0.0 for name in BASELINES)
     checks.append(_not_worse("baseline", say("baseline"), value, baseline, settings.control_margin))
     for name in (name for name, kind in CONTROL_KINDS.items() if kind == "control"):

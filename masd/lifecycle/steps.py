@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from masd.data.store import FeatureStore
     from masd.evaluation.comparison import Contender
-    from masd.evaluation.gate import Verdict
+    from masd.evaluation.gate import GateVerdict
     from masd.learning.device import DeviceName
 
 # Each step imports what it needs: a pipeline pays the imports once a task, and most need only part of torch, scipy,
@@ -195,7 +195,7 @@ def gate(
     data: str | Path,
     out: Path,
     page: Path | None = None,
-) -> "Verdict":
+) -> "GateVerdict":
     """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``, and how the candidate
     compares with the version in production, which scores the same clips of ``features``, to ``page``.
     """

@@ -24,7 +24,7 @@ PATIENCE = 5
 ENDED = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
 
 
-class Cluster:
+class KubeflowClient:
     """One endpoint. Every error is one line that names it.
 
     :param token: a bearer token; default ``MASD_KFP_TOKEN``, or the file that ``MASD_KFP_TOKEN_FILE`` names.

@@ -11,7 +11,7 @@ from masd.bundle.manifest import code_version
 from masd.config import Settings
 from masd.errors import MasdError
 from masd.registry.registry import Registry
-from pipelines.cluster.client import Cluster, version_name
+from pipelines.cluster.client import KubeflowClient, version_name
 from pipelines.compile import compile_pipelines
 from pipelines.jobs import PipelineName
 from pipelines.local.process import Say
@@ -19,7 +19,9 @@ from pipelines.local.process import Say
 EXPERIMENT = "masd"
 
 
-def upload(cluster: Cluster, pipeline: PipelineName, settings: Settings, say: Say) -> tuple[tuple[str, str], str]:
+def upload(
+    cluster: KubeflowClient, pipeline: PipelineName, settings: Settings, say: Say
+) -> tuple[tuple[str, str], str]:
     """Compile with ``settings`` and upload; answers the ids of pipeline and version, and a name for runs of it."""
     with TemporaryDirectory(prefix="masd-submit-") as folder:
         compile_pipelines(Path(folder), settings)
@@ -56,11 +58,11 @@ def verdicts(registry: str, machines: Sequence[str], run_id: str) -> list[dict[s
 
 
 def follow(
-    cluster: Cluster, run_id: str, machines: Sequence[str], registry: str | None, say: Say, *, timeout_s: float
+    cluster: KubeflowClient, run_id: str, machines: Sequence[str], registry: str | None, say: Say, *, timeout_s: float
 ) -> list[dict[str, Any]] | None:
     """Wait for a training or monitoring run; answers :func:`verdicts`, or None if no registry was named to read from.
 
-    :raises MasdError: see :meth:`Cluster.wait` and :func:`verdicts`.
+    :raises MasdError: see :meth:`KubeflowClient.wait` and :func:`verdicts`.
     """
     cluster.wait(run_id, say, timeout_s=timeout_s)
     if registry is None or not (registry.startswith("s3://") or Path(registry).is_dir()):

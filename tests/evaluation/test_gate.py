@@ -7,7 +7,7 @@ import pytest
 from masd.config import GateSettings
 from masd.detection.controls import CONTROLS
 from masd.evaluation.comparison import Contender, Interval, compare
-from masd.evaluation.gate import Verdict, decide
+from masd.evaluation.gate import GateVerdict, decide
 from masd.evaluation.metrics import official_metrics
 
 SETTINGS = GateSettings(bootstrap_samples=30)
@@ -51,7 +51,7 @@ def judge(
     settings: GateSettings = SETTINGS,
     seed: int = 0,
     threshold: float = 1.3,
-) -> Verdict:
+) -> GateVerdict:
     """About one in ten normal clips is above 1.3, as it should be."""
     thresholds = {"knn-feature": threshold} | dict.fromkeys(CONTROLS, 1.3)
     contender = None if champion is None else Contender(champion, 1.3)
@@ -64,7 +64,7 @@ def champion_of(frame: pd.DataFrame, separation: float) -> dict[str, float]:
     return dict(zip(frame["name"], column, strict=True))
 
 
-def checks(verdict: Verdict) -> dict[str, bool]:
+def checks(verdict: GateVerdict) -> dict[str, bool]:
     return {check.name: check.passed for check in verdict.checks}
 
 

@@ -8,8 +8,8 @@ from masd.cli.common import add_settings, names, needs, settings_from
 from masd.errors import MasdError
 
 if TYPE_CHECKING:
-    from pipelines.cluster.client import Cluster
-    from pipelines.jobs import Job
+    from pipelines.cluster.client import KubeflowClient
+    from pipelines.jobs import PipelineJob
 
 
 def add_places(
@@ -61,22 +61,22 @@ def run_here(options: argparse.Namespace) -> int:
         code, said = job.run()
         print(said)
         return code
-    from pipelines.jobs import told
+    from pipelines.jobs import describe
 
     outcome = job.once()
-    print(told(outcome))
+    print(describe(outcome))
     return outcome.record.code or 0
 
 
-def job_of(options: argparse.Namespace) -> "Job":
+def job_of(options: argparse.Namespace) -> "PipelineJob":
     """The pipeline with all it works on.
 
     :raises MasdError: the extra is not installed, or settings that cannot be used.
     """
     with needs("pipelines"):
-        from pipelines.jobs import Job
+        from pipelines.jobs import PipelineJob
 
-    return Job(
+    return PipelineJob(
         options.data,
         options.machines,
         settings_from(options),
@@ -87,17 +87,17 @@ def job_of(options: argparse.Namespace) -> "Job":
     )
 
 
-def cluster_of(options: argparse.Namespace) -> "tuple[Cluster, dict[str, Any]]":
+def cluster_of(options: argparse.Namespace) -> "tuple[KubeflowClient, dict[str, Any]]":
     """The cluster, and the arguments of a run there.
 
     :raises MasdError: no machines are named, or the extra is not installed.
     """
     with needs("pipelines"):
-        from pipelines.cluster.client import Cluster
+        from pipelines.cluster.client import KubeflowClient
         from pipelines.cluster.submit import arguments_of
 
     if not options.machines:
         raise MasdError("a run on a cluster needs --machines: the recordings cannot be listed from here")
-    cluster = Cluster(options.endpoint, namespace=options.namespace)
+    cluster = KubeflowClient(options.endpoint, namespace=options.namespace)
     places = {"data": options.data, "registry": options.registry, "log": options.log}
     return cluster, arguments_of(options.machines, **places)

@@ -32,16 +32,16 @@ def _run(options: argparse.Namespace) -> int:
         if getattr(options, name) is None:
             raise MasdError(f"a schedule for {options.pipeline} on this computer needs --{name}")
     with needs("pipelines"):
-        from pipelines.jobs import told
+        from pipelines.jobs import describe
         from pipelines.local.process import say_on_stderr
         from pipelines.schedule import Cron, Every, keep, watch
 
     job = job_of(options)
     if options.watch:
-        watch(job.glance, lambda: print(told(job.once()), flush=True), say_on_stderr)
+        watch(job.glance, lambda: print(describe(job.once()), flush=True), say_on_stderr)
         return 0
     timetable = Cron(options.cron) if options.cron else Every(options.every)
-    keep(timetable, lambda slot: print(told(job.once_for(timetable.text, slot)), flush=True), say_on_stderr)
+    keep(timetable, lambda slot: print(describe(job.once_for(timetable.text, slot)), flush=True), say_on_stderr)
     return 0
 
 

@@ -32,7 +32,7 @@ def _check(options: argparse.Namespace) -> int:
     for folder in machine_folders(options.folder):
         with ConsoleProgress(f"check {folder.resolve().name}") as progress:
             checks.append(check_machine(folder, settings, progress))
-        print(json.dumps(checks[-1].to_dict()) if options.json else _told(checks[-1]), flush=True)
+        print(json.dumps(checks[-1].to_dict()) if options.json else _lines(checks[-1]), flush=True)
     if options.out is not None:
         from masd.evaluation.pages.data import write_data_page
 
@@ -42,7 +42,7 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if all(check.trainable for check in checks) else WORK_FAILED
 
 
-def _told(check: "MachineCheck") -> str:  # type: ignore[name-defined]  # noqa: F821
+def _lines(check: "MachineCheck") -> str:  # type: ignore[name-defined]  # noqa: F821
     state = "can be trained" if check.trainable else "cannot be trained"
     lines = [f"{check.machine_type}: {state}"]
     if check.data is not None:

@@ -16,7 +16,7 @@ from masd.evaluation.comparison import Comparison, Contender, compare
 from masd.evaluation.figures.colours import HIGHLIGHT, INK, REFERENCE_COLOUR, SERVED_COLOUR, WORSE_COLOUR
 from masd.evaluation.figures.curves import roc_curves, score_histograms
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
-from masd.evaluation.gate import Verdict
+from masd.evaluation.gate import GateVerdict
 from masd.evaluation.pages.findings import flagged_counts
 from masd.evaluation.pages.html import render, svg_uri, wav_uri
 from masd.evaluation.pages.report import MAX_AUDIO_BYTES
@@ -36,7 +36,7 @@ NAMES = {
 
 
 def write_comparison(
-    verdict: Verdict,
+    verdict: GateVerdict,
     clips: pd.DataFrame,
     challenger: Contender,
     champion: Contender | None,
