@@ -1,4 +1,4 @@
-"""Alarm rules on many streams at once, as :class:`masd.alarms.monitor.Monitor` and as plants without it have them."""
+"""Alarm rules on many streams at once: the rule of masd, and the usual rules of plants."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""``python -m bench.drift [DATA]``: how often a drift check is wrong without drift, and how often it sees one.
+"""``python -m bench.drift [DATA]``: the false-alarm rate and the detection rate of drift checks.
 
 Every window is a real check: a trained bundle with its own reference, and clips the bundle has never heard, drawn
 without replacement from a pool. Evidently's ``DataDriftPreset`` with its defaults judges the same windows.

@@ -1,4 +1,4 @@
-"""The one exception that is meant for a person."""
+"""The exception with a message for the user."""
 
 
 class MasdError(Exception):

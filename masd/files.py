@@ -1,4 +1,4 @@
-"""Write beside, then rename: what is seen under its final name is always whole."""
+"""Write beside, then rename: a file under its final name is always complete."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A pipeline with all it works on, on this machine: run it, or run it once for a trigger."""
+"""A pipeline with all its arguments, on this computer: run it, or run it once per trigger."""
 
 import hashlib
 import json

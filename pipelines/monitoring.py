@@ -1,4 +1,4 @@
-"""The monitoring pipeline: look for drift, and retrain what has drifted where that is worth it."""
+"""The monitoring pipeline: check for drift, and retrain the drifted machines that should be trained again."""
 
 from typing import Any
 

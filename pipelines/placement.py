@@ -1,4 +1,4 @@
-"""Where tasks run: what a cluster must give each of them, and how this machine's cores are shared out."""
+"""The resources of every task on a cluster, and how tasks share the cores of this computer."""
 
 import os
 from collections.abc import Callable

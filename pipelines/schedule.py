@@ -1,4 +1,4 @@
-"""A schedule for one machine: slots of time, or new recordings, and a loop that runs what is due."""
+"""Schedules on this computer: times or new recordings, and a loop that starts the runs."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""Clips that are recorded back to back are alike: how many of them count as one."""
+"""Clips that are recorded one after the other are alike: how many of them count as one."""
 
 import numpy as np
 from scipy.stats import rankdata

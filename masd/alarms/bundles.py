@@ -1,4 +1,4 @@
-"""A calibration inside a bundle: arrays beside the detectors', so that it is versioned, shipped and rolled back too."""
+"""Store a calibration inside a bundle, as arrays beside the detectors', so that it is versioned with the model."""
 
 import shutil
 from dataclasses import dataclass, replace

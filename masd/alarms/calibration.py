@@ -1,4 +1,4 @@
-"""The normal scores that new ones are ranked among: what the machine sounded like when it was well."""
+"""The normal scores that new scores are ranked among."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping

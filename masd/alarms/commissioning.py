@@ -1,4 +1,4 @@
-"""A calibration from what is heard: the scores of a window of the inference log in which the machine was well."""
+"""Calibrate with a window of the inference log in which the machine was healthy."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

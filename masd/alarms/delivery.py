@@ -1,4 +1,4 @@
-"""Events -> everybody who is to be told: tried again until they are, or put aside where a person finds them."""
+"""Send events to their recipients: try again until they have them, or put them aside where a person finds them."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What a shift is told of."""
+"""Events of the alarm rule, as the staff of a plant get them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""How much the scores heard so far speak against a normal machine: ranks, bets on them, Shiryaev-Roberts sums.
+"""The evidence of the latest scores against a normal machine: ranks, bets on them, Shiryaev-Roberts sums.
 
 A normal clip's rank among ``n`` normal scores is uniform on ``0 ... n``, whatever the distribution of the scores, as
 long as they are exchangeable (a conformal p-value). A bet is a function of the rank with mean one under that, large

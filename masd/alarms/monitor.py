@@ -1,4 +1,4 @@
-"""One machine's alarm state: clips go in, events come out; the whole of it fits in one small JSON object."""
+"""The alarm state of one machine: clips go in, events come out; the state fits in one small JSON object."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

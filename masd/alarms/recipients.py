@@ -1,4 +1,4 @@
-"""Who is told of events: the events log, a webhook (CloudEvents), Alertmanager."""
+"""The recipients of events: the events log, a webhook (CloudEvents), Alertmanager."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""A machine that is not heard for longer than usual."""
+"""Find machines that send no clips for longer than usual."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field

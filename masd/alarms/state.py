@@ -1,4 +1,4 @@
-"""What is kept of a machine between two steps: one object, so that a step has happened whole or not at all."""
+"""What is stored of a machine between two steps: one object, so that a step is complete or has not happened."""
 
 import json
 from dataclasses import dataclass, field

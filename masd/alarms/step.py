@@ -1,4 +1,4 @@
-"""One look at the inference log: new records through each machine's monitor, events out, state kept beside the log.
+"""One step over the inference log: new records go to each machine's monitor, events come out, states are stored.
 
 A machine's new state and its events are one object, written before anybody is told, and an event's id is made of its
 content. So whenever this process is killed, the next step finds each record either in the state or not, never half;

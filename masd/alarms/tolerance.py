@@ -1,4 +1,4 @@
-"""What a number of normal clips can promise about the rate at which later normal clips exceed a threshold."""
+"""Thresholds with a guarantee: how rarely later normal clips exceed them, given the number of normal clips."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Clipping: runs of equal extremes, and full scale where the format has one."""
+"""Clipping: repeated extreme samples, and full scale where the format has one."""
 
 import numpy as np
 

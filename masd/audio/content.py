@@ -1,4 +1,4 @@
-"""A recording's bytes, of a file or in memory, as the file that libsndfile reads."""
+"""The bytes of a recording, from a file or memory, as the file object that libsndfile reads."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Headers of WAV, RF64, BW64, Wave64 and CAF files, where libsndfile takes them at their word and should not.
+"""Correct wrong headers of WAV, RF64, BW64, Wave64 and CAF files, which libsndfile would believe.
 
 A recorder that lost its power, or a program that wrote to a pipe, leaves a length of nothing or of everything. Where
 the fault is certain, the file is given a header that says what is there. Sizes in a header are never believed: nothing

@@ -1,4 +1,4 @@
-"""The bundle: the one artefact of training, a folder whose every byte is vouched for by its manifest."""
+"""The bundle: the one artefact of training, a folder with a manifest that has the digest of every other file."""
 
 import json
 from dataclasses import asdict, dataclass

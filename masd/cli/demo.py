@@ -1,4 +1,4 @@
-"""``masd demo``: the whole chain once, on simulated machines: recordings to a served, drift-checked model."""
+"""``masd demo``: the whole chain once on simulated machines, from recordings to a served model and a drift check."""
 
 import json
 import sys

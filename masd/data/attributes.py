@@ -1,4 +1,4 @@
-"""``attributes_00.csv``: the operating conditions of recordings, beside a machine's folders."""
+"""``attributes_00.csv``: the operating conditions of the recordings of a machine."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""The files of a machine's folder: which are recordings, and what is left out."""
+"""The files of a machine's folder: which are recordings, and which are left out."""
 
 import os
 from collections import defaultdict

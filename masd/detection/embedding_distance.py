@@ -1,4 +1,4 @@
-"""How far a clip's embedding is from those of training: what drift of the embeddings is measured by."""
+"""The distance of a clip's embedding from the training embeddings, for the drift check."""
 
 from collections.abc import Sequence
 

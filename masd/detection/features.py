@@ -1,4 +1,4 @@
-"""What detectors see of a clip: an embedding and a reconstruction error for each window, and the views of a clip."""
+"""The input of the detectors: for each window an embedding and a reconstruction error, and the views of the clip."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class ClipFeatures:
     window_views: Views
 
     def mean(self) -> tuple[Array, np.float32]:
-        """Feature-based aggregation (paper, section 2.4 (1)): the mean embedding, of unit length, and the mean error."""
+        """Feature-based aggregation (paper, section 2.4 (1)): the mean embedding, of unit length, and mean error."""
         mean = self.embeddings.mean(axis=0)
         return mean / max(float(np.linalg.norm(mean)), 1e-12), self.errors.mean()
 

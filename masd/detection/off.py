@@ -1,4 +1,4 @@
-"""Stretches of a long recording in which the machine is off: they say nothing of the machine, and so are not scored."""
+"""Find the parts of a long recording in which the machine is off; they are not scored."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What scoring one clip answers."""
+"""The result of scoring one clip."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The threshold of a system: where the held-out scores of normal clips are exceeded as often as was asked for."""
+"""The threshold of a system, from the held-out scores of normal clips and the false-alarm rate that was set."""
 
 import math
 from dataclasses import dataclass

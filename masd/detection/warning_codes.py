@@ -1,4 +1,4 @@
-"""What an answer warns of: reasons to mistrust a score that are no errors."""
+"""Warnings of an answer: reasons not to trust a score."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self

@@ -1,4 +1,4 @@
-"""Evidently's report on a drift check, and its workspace, which keeps the history of them.
+"""Evidently's report on a drift check, and its workspace with the history of checks.
 
 The report runs the tests of ``drift_statistics`` again with the thresholds of the verdict, so it says the same.
 """

@@ -1,4 +1,4 @@
-"""Labels that come late, when somebody has opened the machine: how good the model is on what it really heard."""
+"""Labels that come after an inspection: how well the model did on the clips that were served."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Read an inference log: JSON lines or Parquet, one row a clip, one file, a folder or a bucket of them."""
+"""Read an inference log: JSON lines or Parquet, one row per clip; a file, a folder or a bucket."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""``reference.parquet`` of a bundle: what drift is measured against, written and read.
+"""Write and read ``reference.parquet`` of a bundle, the reference of the drift check.
 
 One row per normal training clip, with the columns of the inference log: what the clip is like, and what a model that
 has not seen it says of it.

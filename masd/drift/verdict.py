@@ -1,4 +1,4 @@
-"""What a drift check concludes."""
+"""The result of a drift check."""
 
 from dataclasses import dataclass
 from typing import Literal

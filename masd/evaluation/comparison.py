@@ -1,4 +1,4 @@
-"""Two models on the same clips: how much better is the one, and could that be chance?"""
+"""Compare two models on the same clips: the difference and its confidence interval."""
 
 from dataclasses import dataclass
 

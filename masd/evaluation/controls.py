@@ -1,4 +1,4 @@
-"""The controls' scores of a machine's test clips, as a step of their own: they follow from its recordings alone."""
+"""The controls' scores of a machine's test clips, in a separate step: they depend only on the recordings."""
 
 import json
 from dataclasses import dataclass

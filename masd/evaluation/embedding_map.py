@@ -1,4 +1,4 @@
-"""Where the clips lie in the network's embedding, brought down to two dimensions."""
+"""Map of the clips: the network's embedding in two dimensions."""
 
 from dataclasses import dataclass
 

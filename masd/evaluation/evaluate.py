@@ -1,4 +1,4 @@
-"""Score a machine's test clips with its model, set them beside the controls', and write all results into one folder."""
+"""Score a machine's test clips with its model, compare with the controls, and write all results into one folder."""
 
 import logging
 from collections.abc import Sequence

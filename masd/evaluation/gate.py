@@ -1,4 +1,4 @@
-"""The quality gate: may this candidate ship?"""
+"""The quality gate: decides whether a candidate may go into production."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What the gate says to people. Programs read the fields of its verdict, never these texts."""
+"""The sentences of the gate, for people. Programs read the fields of its verdict, never these texts."""
 
 GATE_TEXTS = {
     # the sentence of a verdict, by its decision

@@ -1,4 +1,4 @@
-"""Normal clips that the network does not see, so that what is measured on them holds for new clips."""
+"""Normal clips held out from the network's training, so that thresholds measured on them hold for new clips."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Where the network runs and in which arithmetic."""
+"""The device and the number format of the network."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,4 +1,4 @@
-"""A trained network on disk: weights, the normalisation of each machine it knows, its classes, its history."""
+"""A trained network on disk: weights, the normalisation of each machine, classes, training history."""
 
 import json
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""A new version of what is in production, calibrated by what it has heard."""
+"""Make a new version of the model in production, calibrated with the inference log."""
 
 import tempfile
 from collections.abc import Callable, Collection

@@ -1,4 +1,4 @@
-"""Which machines of a fleet have drifted?"""
+"""Find the machines of a fleet that have drifted."""
 
 import logging
 from collections.abc import Sequence

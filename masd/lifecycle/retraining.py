@@ -1,4 +1,4 @@
-"""Which of the machines that have drifted are worth training again?
+"""Decide which of the drifted machines should be trained again.
 
 What the gate says follows from the recordings, the settings, masd itself and the version in production. While all four
 are what they were when the gate refused the last challenger, another training ends like that one, and so does the next,

@@ -1,4 +1,4 @@
-"""Recordings -> bundles, on this machine and without a registry: ``masd train``."""
+"""Recordings -> bundles, on this computer and without a registry: ``masd train``."""
 
 import logging
 import shutil

@@ -1,4 +1,4 @@
-"""What starts a run, kept beside the registry so that the same thing twice starts one run.
+"""Triggers of runs, stored beside the registry so that the same trigger starts only one run.
 
 ::
 

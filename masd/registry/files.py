@@ -1,4 +1,4 @@
-"""The files of one version: what each must be, how they come out of a store, and how that is checked.
+"""The files of one version: how they are read from a store and checked.
 
 ``SHA256SUMS`` vouches for every other file, the manifest and the archive too; ``sha256sum -c`` reads it.
 """

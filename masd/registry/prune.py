@@ -1,4 +1,4 @@
-"""Make room: remove versions that nothing needs any more, and what broken-off registrations have left."""
+"""Remove versions that nothing needs any more, and the files of interrupted registrations."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass

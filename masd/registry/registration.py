@@ -1,4 +1,4 @@
-"""A new version: claim a number, bring the files in, the manifest last; or leave nothing."""
+"""Register a version: claim a number, write the files, the manifest last; or leave nothing."""
 
 import random
 import time

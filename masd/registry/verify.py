@@ -1,4 +1,4 @@
-"""Is a registry what its pointers and records say? One line per problem, each with what mends it."""
+"""Check a registry: one line per problem, each with its repair."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Where copies of what a store holds are kept on this machine."""
+"""The folder on this computer with copies of a store's objects."""
 
 import os
 import shutil

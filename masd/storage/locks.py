@@ -1,4 +1,4 @@
-"""One at a time, in a store that has neither locks nor conditional writes.
+"""Locks in a store that has neither locks nor conditional writes.
 
 Whoever wants to be alone writes a claim with a name of its own and then lists the claims. Who sees only his own is
 alone: everybody who comes later sees it. Who sees another's withdraws. That two come at the same moment and both

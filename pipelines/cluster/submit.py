@@ -1,4 +1,4 @@
-"""Hand a pipeline to a cluster, once or on a schedule, and fetch what its gates said."""
+"""Submit a pipeline to a cluster, once or on a schedule, and read the decisions of its gates."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The process that runs a pipeline on this machine: ``python -m pipelines.local ORDER``.
+"""The process that runs a pipeline on this computer: ``python -m pipelines.local ORDER``.
 
 A process of its own, because ``kfp.local`` changes what the whole process shares - ``print``, the root
 logger, its own configuration - and, with tasks side by side, does not put all of it back. The order is a JSON file,

@@ -1,4 +1,4 @@
-"""Run a pipeline in a process of its own: one line of progress per step, everything else into a log file."""
+"""Run a pipeline in its own process: one line of progress per step, everything else into a log file."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""Run the pipelines on this machine, without a cluster."""
+"""Run the pipelines on this computer, without a cluster."""
 
 import json
 import shutil

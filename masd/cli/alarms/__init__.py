@@ -1,4 +1,4 @@
-"""``masd alarms``: look at the log, once or again and again; the actions have a file each."""
+"""``masd alarms``: read the log once or repeatedly; each action has its own file."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Options that several commands of ``masd pipeline`` share, and what they name."""
+"""Options that several commands of ``masd pipeline`` share, and the objects made from them."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``masd pipeline schedule``: again and again, here or on a cluster."""
+"""``masd pipeline schedule``: run a pipeline on a schedule, on this computer or on a cluster."""
 
 import argparse
 

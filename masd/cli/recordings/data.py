@@ -1,4 +1,4 @@
-"""``masd data``: what is done with recordings before a model is trained on them."""
+"""``masd data``: check or import recordings."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""What the commands of ``masd registry`` share."""
+"""Options that the commands of ``masd registry`` share."""
 
 import argparse
 from typing import Protocol

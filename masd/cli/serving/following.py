@@ -1,4 +1,4 @@
-"""Options of what follows a registry and keeps an inference log: the server and the agent."""
+"""Options of the commands that follow a registry and write an inference log: the server and the agent."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the training clips of a machine hold, as far as it decides whether they can be trained on."""
+"""Check what the training clips of a machine contain: silence, channels, levels, rates, formats, durations."""
 
 from collections import Counter
 from collections.abc import Sequence

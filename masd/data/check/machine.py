@@ -1,4 +1,4 @@
-"""All that is known of a machine's recordings before training, as one record."""
+"""The check of one machine's recordings, as one record."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Every recording of a machine decoded once, on all processors: what is heard in it, and what it is a copy of."""
+"""Decode every recording of a machine once, on all processors: measure its sound and find copies."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""A data set by name -> machine folders: what is missing is downloaded, verified and unpacked, archive by archive."""
+"""Fetch a data set by name: download, verify and unpack the archives that are missing."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""One archive from the server to the disk: resumed, counted, and verified before it gets its name."""
+"""Download one archive: resume it, check its size and digest, then give it its name."""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""A zip archive -> machine folders. The archive is not trusted: nothing leaves the folder, nothing appears in part."""
+"""Unpack a zip archive into machine folders. The archive is not trusted: nothing leaves the folder."""
 
 import filecmp
 import re

@@ -1,4 +1,4 @@
-"""A Zenodo server: one host, the files of a record, and patience with a busy line."""
+"""A Zenodo server: one host, the files of a record, and retries."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Files and folders of recordings -> a folder that ``masd train`` reads: all of it at the end, or nothing."""
+"""Import files and folders of recordings into a folder that ``masd train`` reads, completely or not at all."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""CSV and its kin: a column of times or none, a column per channel, names and units above them or not."""
+"""CSV and similar tables: a column per channel, with or without times, names and units."""
 
 import re
 from io import StringIO

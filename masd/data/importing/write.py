@@ -1,4 +1,4 @@
-"""A channel -> clips as WAV of 32-bit floats, in their unit and at their rate, and what is known of each."""
+"""Write a channel as clips: WAV of 32-bit floats in its unit and at its rate, with a description of each clip."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Simulating machines: what is asked for, checked before anything is written."""
+"""Simulate machines; the arguments are checked before anything is written."""
 
 import math
 from collections.abc import Callable, Sequence

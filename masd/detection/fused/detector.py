@@ -1,4 +1,4 @@
-"""The default detector: distances of single frames and of several views of a clip, each domain in its own unit."""
+"""The default detector: distances of frames and of several views of a clip, in the unit of each domain."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How unusual single frames are, in what a linear auto-encoder leaves of them.
+"""How unusual single frames are in the residual of a linear auto-encoder.
 
 The challenge's baseline scores a clip by the Mahalanobis distance of its frames' residuals after a dense auto-encoder
 (:mod:`masd.detection.controls.baseline`), and is strong on machines where statistics over a clip say little. Here the

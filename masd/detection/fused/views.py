@@ -1,4 +1,4 @@
-"""Five descriptions of a sound beside the paper's embedding; the fused detector looks at all of them.
+"""Five views of a clip, which the fused detector uses beside the frames.
 
 Band means say where in the spectrum the energy is, band peaks how far single moments stand out in each band, band
 changes how restless it is from frame to frame, the modulation spectrum in which rhythm the bands swell and fade, and

@@ -1,4 +1,4 @@
-"""Nearest neighbours in a whitened space: what varies among normal clips counts little, what does not counts much."""
+"""Nearest neighbours in a whitened space: directions with much normal variation count little."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""The benchmark's files: every cell as CSV, the tables as Markdown, and one HTML page that needs nothing around it."""
+"""The benchmark's files: every cell as CSV, the tables as Markdown, and one self-contained HTML page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

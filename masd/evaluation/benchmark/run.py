@@ -1,4 +1,4 @@
-"""Run a benchmark: cells side by side, each once, results written as they come."""
+"""Run a benchmark: several cells at the same time, each once, with results written as they come."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a benchmark hands over: the scores of every method and seed, and what the methods are called."""
+"""The scores of every method and seed, and the names of the methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One test clip to look at and listen to: where and when it sounds unlike a normal machine."""
+"""The figure of one test clip: where and when it differs from normal clips."""
 
 import io
 from dataclasses import dataclass

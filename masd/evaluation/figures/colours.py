@@ -1,4 +1,4 @@
-"""Every colour of the figures, by what it stands for."""
+"""Every colour of the figures, by its meaning."""
 
 CARD = "#f3f3f0"
 INK = "#22262b"

@@ -1,4 +1,4 @@
-"""Champion and challenger side by side: one HTML file, readable without anything around it."""
+"""Champion and challenger side by side: one self-contained HTML file."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What ``masd data check`` finds, on one page for people."""
+"""The page of ``masd data check``."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an evaluation found, counted and in words: the plain part of the report."""
+"""The results of an evaluation in sentences, for the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
