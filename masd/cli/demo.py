@@ -89,7 +89,7 @@ def _extremes(results: Path) -> tuple[str, str]:
 
 
 def _bundles(registry: Registry) -> list[Path]:
-    """What is in production; if the gate has let nothing through, the candidates, said aloud."""
+    """The versions in production; if the gate refused all, the candidates, and a message that says so."""
     if production := registry.in_production():
         return [registry.fetch(machine, version) for machine, version in production.items()]
     _say("    the gate refused every candidate, so nothing is in production: the demo serves the refused candidates")

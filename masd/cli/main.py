@@ -33,7 +33,7 @@ COMMANDS = (
     drift,
     alarms,
 )
-"""In the order of the help; each is a file, or a package with a file per action."""
+"""The commands, in the order of the help. Each is a file, or a package with a file per action."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -29,7 +29,7 @@ REPORT_SYSTEMS: tuple[ReportSystemName, ...] = get_args(ReportSystemName)
 
 SystemName = Literal["fused", ReportSystemName]
 ALL_SYSTEMS: tuple[SystemName, ...] = ("fused", *REPORT_SYSTEMS)
-"""Ours first: distances of frames, and whitened nearest neighbours of several views of a clip."""
+"""Our own first: ``fused`` combines distances of frames with nearest neighbours in several views of a clip."""
 
 LossName = Literal["reconstruction", "classification", "contrastive"]
 
@@ -65,7 +65,7 @@ class AudioSettings(_Section):
 
     @property
     def upper_edge_hz(self) -> float:
-        """Where the mel bands end, in Hz."""
+        """The upper edge of the mel bands, in Hz."""
         return self.sample_rate / 2 if self.f_max_hz is None else self.f_max_hz
 
     @property
@@ -94,15 +94,14 @@ class WindowSettings(_Section):
 
 
 class DataSettings(_Section):
-    """What is accepted as a data set."""
+    """Which recordings are read, and how their clips are grouped."""
 
     supplemental: Literal["auto", "clean", "noise", "ignore"] = "auto"
     max_unreadable_share: float = Field(0.01, ge=0.0, le=1.0)
     group_by: str | tuple[str, ...] = "auto"
-    """What tells the recordings that training clips were cut from: attributes by name, ``pattern:REGULAR_EXPRESSION``
-    on the file name, whose one group they share, ``similarity`` of their mean spectra, ``none``, or ``auto``: all
-    attributes, where their combinations are many and of few clips each. Clips that share sound are of one recording in
-    any case.
+    """How to find the clips of one recording: attributes by name, ``pattern:REGULAR_EXPRESSION`` with one group on the
+    file name, ``similarity`` of their mean spectra, ``none``, or ``auto``: all attributes, if there are many
+    combinations with few clips each. Clips that share sound always belong to one recording.
     """
 
     @field_validator("group_by")
@@ -176,7 +175,9 @@ class DetectionSettings(_Section):
 
 
 class GateSettings(_Section):
-    """When a candidate may ship. Differences are of the harmonic mean of AUC source, AUC target and pAUC."""
+    """When a candidate may go into production. Margins are differences of the harmonic mean of AUC source, AUC target
+    and pAUC.
+    """
 
     confidence: float = Field(0.9, gt=0.0, lt=1.0)  # one-sided lower bound at (1 - confidence) / 2
     bootstrap_samples: PositiveInt = 1000
@@ -193,7 +194,7 @@ class ServingSettings(_Section):
 
 
 class DriftSettings(_Section):
-    """When an inference log counts as drifted."""
+    """When an inference log has drifted."""
 
     false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
     min_clips: PositiveInt = 30
@@ -225,7 +226,7 @@ class Settings(_Section):
     def load(cls, file: Path | None = None, overrides: Sequence[str] = ()) -> Self:
         """Read a YAML file and apply ``section.key=value`` overrides (values are YAML too).
 
-        :raises MasdError: unreadable file, unknown key or a value out of range, named with where it stands.
+        :raises MasdError: unreadable file, unknown key or a value out of range, with its place.
         """
         values: dict[str, Any] = {}
         if file is not None:
@@ -265,7 +266,7 @@ class Settings(_Section):
             raise MasdError(f"{where}: {problems}") from error
 
     def settled_like(self, made: "Settings") -> Self:
-        """These settings with the channel that ``made``, a bundle's, has settled on, where they leave it open."""
+        """These settings with the channel of ``made``, the settings of a bundle, if they leave the channel open."""
         if self.audio.channel != "auto":
             return self
         return self.model_copy(update={"audio": self.audio.model_copy(update={"channel": made.audio.channel})})

@@ -39,7 +39,7 @@ class ControlScores:
         return cls(pd.concat([names, pd.DataFrame(scores)], axis=1), thresholds)
 
     def write(self, out: Path) -> None:
-        """Write the folder ``out``, whole or not at all."""
+        """Write the folder ``out``, complete or not at all."""
         with replacing_folder(out) as staged:
             self.scores.to_parquet(staged / "scores.parquet", index=False)
             (staged / "thresholds.json").write_text(json.dumps(self.thresholds), encoding="utf-8")

@@ -45,9 +45,8 @@ def evaluate_scorer(
     """Write ``metrics.json``, ``scores.parquet``, ``report.html`` and the result files of each system and control
     below ``out``.
 
-    Scores come from the frames of ``store``; ``clips`` are the test clips, some of which the report plays.
-    A broken model, whose scores are no numbers, gets no report: the gate refuses it. Returns what ``metrics.json``
-    holds.
+    Scores come from the frames of ``store``; ``clips`` are the test clips, some of which the report plays. A broken
+    model, whose scores are not finite, gets no report: the gate refuses it. Returns what ``metrics.json`` holds.
 
     :raises MasdError: a store or controls of other recordings or settings.
     """

@@ -17,10 +17,11 @@ from masd.evaluation.metrics import official_metrics
 CHANCE = 0.5
 
 SPECIFICITY_MARGIN = 0.5
-"""How far the specificity of a model, over normal clips of the source domain, may lie below that of the best reference.
-One that flags nearly all of them, where others do not, does not know the machine: it was trained on recordings of
-another, say. The areas do not show it, for they only compare clips with each other. Where recording conditions have
-changed all models flag many: so a share alone, without a reference, says nothing."""
+"""How far the specificity of a model, over normal clips of the source domain, may be below that of the best reference.
+A model that flags nearly all of them while others do not was probably trained on recordings of another machine. The
+AUCs do not show this, because they only compare clips with each other. If recording conditions have changed, all models
+flag many clips, so the specificity is compared with a reference.
+"""
 
 Decision = Literal["promote", "ask", "refuse"]
 CheckKind = Literal["chance", "specificity", "baseline", "control", "champion"]
@@ -155,7 +156,9 @@ def _lower_bound(scores: pd.DataFrame, column: str, settings: GateSettings, seed
 
 
 def _specificity(clips: pd.DataFrame, scores: pd.Series, threshold: float) -> float:
-    """The share of normal clips that are not flagged; 0 without any. Not of the target domain: a model knows few."""
+    """The share of normal clips of the source domain that are not flagged; 0 without any. The target domain is left
+    out, because a model knows few clips of it.
+    """
     usual = (clips["condition"] == "normal") & (clips["domain"] != "target")
     own = scores[usual]  # those that the champion could not score count as flagged
     return float((own.notna() & ~flagged(own, threshold)).mean()) if usual.any() else 0.0

@@ -30,10 +30,10 @@ def classification_loss(logits: Tensor, y: Tensor) -> Tensor:
 def contrastive_loss(z: Tensor, labels: Tensor, is_noise: Tensor, temperature: float) -> Tensor:
     """``L_contr``, eqs. (3) and (4), with the paper's extension to noise-only clips.
 
-    ``z`` ``[N, d]`` embeddings (any length: eq. (4) is the cosine), ``labels`` ``[N]`` attribute classes,
-    ``is_noise`` ``[N]``. Clean clips carry the label of the noisy clips with the same attributes, which makes them
-    each other's positives. Noise-only clips are neither anchors nor positives: they stand in the denominator only.
-    Anchors without a positive are skipped; without any anchor the loss is 0.
+    ``z`` ``[N, d]`` embeddings (any length: eq. (4) is the cosine), ``labels`` ``[N]`` attribute classes, ``is_noise``
+    ``[N]``. Clean clips carry the label of the noisy clips with the same attributes, so they are positives of each
+    other. Noise-only clips are neither anchors nor positives: they are in the denominator only. Anchors without a
+    positive are skipped; without any anchor the loss is 0.
     """
     directions = F.normalize(z.float(), dim=1)
     with torch.autocast(

@@ -31,14 +31,15 @@ def calibrate(
     despite: Collection[Doubt] = (),
     build: Callable[[Path, str], None] | None = None,
 ) -> tuple[str, Commissioning]:
-    """Register the version in production anew with a calibration from a window of ``log``; returns the new version.
+    """Register the model in production as a new version, with a calibration from a window of ``log``; returns the
+    version.
 
-    It becomes the candidate. Nothing is trained, so the metrics are those of the version it was made of. The window is
-    in the record of the registration.
+    It becomes the candidate. Nothing is trained, so it has the metrics of the version in production. The record of the
+    registration names the window.
 
     :param asked: false alarms a clip; window and ``leave_out`` as for :func:`masd.alarms.commissioning.commission`.
-    :param despite: doubts about the window that somebody has looked into; clips that are silent or of an alarm are left
-        out then.
+    :param despite: doubts about the window that a person has checked; silent clips and clips of an alarm are then left
+        out.
     :param build: adds the archive, as for :meth:`Registry.register`.
     :raises MasdError: nothing in production, a window that cannot be used, or one in doubt.
     """

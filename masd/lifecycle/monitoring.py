@@ -18,10 +18,10 @@ def drifted_machines(
 
     ``inference_log`` is a file, a folder or ``s3://bucket/prefix``; ``workspace`` as in :func:`check_drift`.
 
-    A machine without a version in production, or without a clip in the log, is passed over with a warning: an idle
-    machine must not keep the others from being watched.
+    A machine without a version in production, or without a clip in the log, is skipped with a warning, so that an idle
+    machine does not prevent the check of the others.
 
-    :raises MasdError: a log that is not there or is no inference log.
+    :raises MasdError: there is no log, or it is not an inference log.
     """
     out.mkdir(parents=True, exist_ok=True)
     models = Registry.open(registry)

@@ -17,10 +17,12 @@ from pipelines.local.process import Say
 
 TOKEN, TOKEN_FILE = "MASD_KFP_TOKEN", "MASD_KFP_TOKEN_FILE"
 REQUEST_TIMEOUT_S = (10.0, 30.0)
-"""To connect, and to be answered. A pair, because kfp_server_api ignores a single number that is no int."""
+"""Time limits for connecting and for reading. A pair, because kfp_server_api ignores a single number that is not an
+int.
+"""
 POLL_S = 10.0
 PATIENCE = 5
-"""Questions in a row about a run that may go unanswered: an API server restarts within that time."""
+"""Failed requests in a row about a run that are tolerated: an API server restarts within that time."""
 ENDED = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
 
 
@@ -73,7 +75,7 @@ class KubeflowClient:
             return pipeline_id, uploaded.pipeline_version_id
 
     def start(self, ids: tuple[str, str], name: str, experiment: str, arguments: dict[str, Any]) -> str:
-        """Start a run of an uploaded version; answers the run's id."""
+        """Start a run of an uploaded version; returns the run's id."""
         with self._explained(f"{name} cannot be started"), redirect_stdout(sys.stderr):
             run = self._client.run_pipeline(
                 self._client.create_experiment(experiment, namespace=self.namespace).experiment_id,
@@ -124,9 +126,8 @@ class KubeflowClient:
         cron: str | None,
         every_s: int | None,
     ) -> str:
-        """A recurring run, one at a time and without catching up on missed slots; answers its id.
-
-        The same name again, as from a repeated CI job, replaces the one before.
+        """Create a recurring run, one at a time and without catching up on missed times; returns its id. It replaces a
+        recurring run of the same name, for example from an earlier CI job.
         """
         with self._explained(f"{name} cannot be scheduled"):
             experiment_id = self._client.create_experiment(experiment, namespace=self.namespace).experiment_id
@@ -149,7 +150,7 @@ class KubeflowClient:
             return str(made.recurring_run_id)
 
     def page(self, run_id: str) -> str:
-        """Where a person looks at a run."""
+        """The address of a run's page."""
         return f"{self.endpoint}/#/runs/details/{run_id}"
 
     @contextmanager
@@ -171,7 +172,7 @@ class KubeflowClient:
 
 
 def version_name(package: Path, code: str) -> str:
-    """The git commit that a version is of, and a digest: the same commit compiled with other settings is another."""
+    """The git commit and a digest: the same commit compiled with other settings is another version."""
     return f"{code}-{sha256(package)[:8]}"
 
 
@@ -187,7 +188,7 @@ def _token() -> str | None:
 
 
 def _limit_time(client: Any) -> None:
-    """kfp.Client passes no time limit on: an endpoint that accepts and stays silent would be waited for for ever."""
+    """kfp.Client has no time limit: without one, a request to an endpoint that does not answer would never end."""
     rest = client._run_api.api_client.rest_client
     unlimited = rest.request
 

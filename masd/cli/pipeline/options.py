@@ -55,7 +55,7 @@ def add_cluster(command: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def run_here(options: argparse.Namespace) -> int:
-    """Run the pipeline that the options name on this machine; the command's exit code."""
+    """Run the pipeline of the options on this computer; returns the command's exit code."""
     job = job_of(options)
     if not options.once:
         code, said = job.run()
@@ -69,7 +69,7 @@ def run_here(options: argparse.Namespace) -> int:
 
 
 def job_of(options: argparse.Namespace) -> "PipelineJob":
-    """The pipeline with all it works on.
+    """The pipeline with its arguments.
 
     :raises MasdError: the extra is not installed, or settings that cannot be used.
     """
@@ -88,7 +88,7 @@ def job_of(options: argparse.Namespace) -> "PipelineJob":
 
 
 def cluster_of(options: argparse.Namespace) -> "tuple[KubeflowClient, dict[str, Any]]":
-    """The cluster, and the arguments of a run there.
+    """A client of the cluster, and the arguments of a run there.
 
     :raises MasdError: no machines are named, or the extra is not installed.
     """

@@ -9,7 +9,7 @@ from masd.registry.registry import Registry
 
 
 class Actions(Protocol):
-    """The group of commands, to which each of them adds itself."""
+    """The group of commands; each command adds itself to it."""
 
     def add(self, name: str, help_: str, *, machine: bool = True, as_json: bool = False) -> argparse.ArgumentParser: ...
 

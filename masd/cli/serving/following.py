@@ -20,12 +20,12 @@ def add_following(command: argparse.ArgumentParser) -> None:
 
 
 def following(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_following` has asked for, as the server and the agent take it."""
+    """The values of the options of `add_following`, for the server and the agent."""
     return {"poll_seconds": options.poll, "log_url": options.log, "log_folder": _spool(options)}
 
 
 def _spool(options: argparse.Namespace) -> Path | None:
-    """Where the workers write: the folder of the log itself has room for it, a bucket has not."""
+    """The folder in which the workers write: inside the log if that is a folder; a bucket needs ``--log-spool``."""
     if options.log_spool is not None and options.log is None:
         raise MasdError("--log-spool needs --log, the place that records are sent to")
     if options.log is None:
