@@ -19,16 +19,17 @@ from pipelines.local.run import MachineVerdict, TrainingRun, run_monitoring, run
 
 PipelineName = Literal["training", "monitoring"]
 FAILED = 1
-"""Exit code where a machine was left out: it cannot be trained."""
+"""Exit code if a machine was left out because it cannot be trained."""
 
 REFUSED = 3
-"""Exit code where the gate refused a machine, now or when it was last trained and nothing has changed since: what has
-drifted still serves."""
+"""Exit code if the gate refused a machine, now or at its last training with nothing changed since: the drifted model
+still serves.
+"""
 
 
 @dataclass(frozen=True)
 class PipelineJob:
-    """Training or, with the inference log to look at, monitoring. No ``machines``: all below ``data``."""
+    """Training or, with an inference ``log``, monitoring. Without ``machines``: all below ``data``."""
 
     data: str
     machines: Sequence[str]
@@ -43,7 +44,7 @@ class PipelineJob:
         return "training" if self.log is None else "monitoring"
 
     def run(self, say: Say = say_on_stderr) -> tuple[int, str]:
-        """An exit code, 0, :data:`FAILED` or :data:`REFUSED`, and what there is to say, a line each.
+        """Returns an exit code (0, :data:`FAILED` or :data:`REFUSED`) and a text about the outcome.
 
         :raises MasdError: as :func:`~pipelines.local.run.run_training`.
         """
@@ -75,7 +76,7 @@ class PipelineJob:
         return self._once("window of the log", about | {"production": production, "log": window}, say)
 
     def once_for(self, timetable: str, slot: datetime, say: Say = say_on_stderr) -> Outcome:
-        """:meth:`run`, unless somebody has run it for this slot of a schedule."""
+        """:meth:`run`, unless it has been done for this time of a schedule."""
         about = {
             "pipeline": self.pipeline,
             "machines": sorted(self.machines),
@@ -87,7 +88,7 @@ class PipelineJob:
         return self._once("slot", about, say)
 
     def glance(self) -> str:
-        """Changes, without reading a recording, when there may be new ones."""
+        """A string that changes when there may be new recordings; it reads none of them."""
         return glance(self.data)
 
     def _once(self, kind: str, about: dict[str, Any], say: Say) -> Outcome:
@@ -98,7 +99,7 @@ class PipelineJob:
 
 
 def describe(outcome: Outcome) -> str:
-    """What :meth:`PipelineJob.once` did, for a person."""
+    """A text about the outcome of :meth:`PipelineJob.once`."""
     record = outcome.record
     if outcome.started:
         return record.outcome

@@ -18,7 +18,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Timetable(Protocol):
-    """When to run: ``next_after`` answers the first slot later than a moment."""
+    """When to run: ``next_after`` returns the first time of the schedule after a given time."""
 
     text: str
 
@@ -26,7 +26,7 @@ class Timetable(Protocol):
 
 
 class Every:
-    """Slots a fixed time apart, counted from 1970, so that all who keep this schedule have the same slots."""
+    """Times at a fixed interval, counted from 1970, so that all computers with this schedule have the same times."""
 
     def __init__(self, text: str) -> None:
         self.text, self.seconds = text, seconds(text)
@@ -37,7 +37,7 @@ class Every:
 
 
 class Cron:
-    """Slots of a cron expression with five fields, in UTC."""
+    """Times of a cron expression with five fields, in UTC."""
 
     def __init__(self, text: str) -> None:
         from cronsim import CronSim, CronSimError
@@ -71,8 +71,8 @@ def seconds(text: str) -> int:
 
 
 def keep(timetable: Timetable, run: Callable[[datetime], None], say: Say) -> None:
-    """Call ``run(slot)`` when each slot comes, until SIGTERM. A run that fails is said and waits for the next
-    slot; slots that pass while one works are left out.
+    """Call ``run(slot)`` at each time of the schedule, until SIGTERM. If a run fails, a message says so, and the next
+    time is awaited; times that pass during a run are left out.
     """
     with _until_stopped() as stopped:
         while not stopped.is_set():
@@ -88,8 +88,8 @@ def keep(timetable: Timetable, run: Callable[[datetime], None], say: Say) -> Non
 
 
 def watch(look: Callable[[], str], run: Callable[[], None], say: Say, every_s: float = LOOK_EVERY_S) -> None:
-    """Call ``run`` when what ``look`` sees is something new and has not changed from one look to the next: recordings
-    that are still being copied are waited for. Until SIGTERM; a run that fails is said.
+    """Call ``run`` when the result of ``look`` is new and was the same twice in a row, so that recordings that are
+    still being copied are complete. This continues until SIGTERM; if a run fails, a message says so.
     """
     before: str | None = None
     handled: str | None = None
@@ -119,7 +119,7 @@ def _attempt(run: Callable[[], None], say: Say) -> None:
 
 @contextmanager
 def _until_stopped() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets. In the middle of a run SIGTERM ends the run, with its tasks, and leaves the block."""
+    """An event that SIGTERM sets. During a run SIGTERM ends the run and its tasks, and leaves the block."""
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -22,7 +22,7 @@ EXPERIMENT = "masd"
 def upload(
     cluster: KubeflowClient, pipeline: PipelineName, settings: Settings, say: Say
 ) -> tuple[tuple[str, str], str]:
-    """Compile with ``settings`` and upload; answers the ids of pipeline and version, and a name for runs of it."""
+    """Compile with ``settings`` and upload; returns the ids of pipeline and version, and a name for its runs."""
     with TemporaryDirectory(prefix="masd-submit-") as folder:
         compile_pipelines(Path(folder), settings)
         package = Path(folder, f"{pipeline}.yaml")
@@ -40,9 +40,8 @@ def arguments_of(machines: Sequence[str], **places: str | None) -> dict[str, Any
 
 
 def verdicts(registry: str, machines: Sequence[str], run_id: str) -> list[dict[str, Any]]:
-    """The records that a run's packaging steps have left, one per machine that it has trained.
-
-    Kubeflow does not answer the outputs of tasks, so they are read where the run has written them.
+    """The audit records of a run's packaging steps, one per machine that it has trained. Kubeflow does not return the
+    outputs of tasks, so they are read from the registry.
 
     :raises MasdError: the registry cannot be read, or knows nothing of the run.
     """
@@ -60,7 +59,7 @@ def verdicts(registry: str, machines: Sequence[str], run_id: str) -> list[dict[s
 def follow(
     cluster: KubeflowClient, run_id: str, machines: Sequence[str], registry: str | None, say: Say, *, timeout_s: float
 ) -> list[dict[str, Any]] | None:
-    """Wait for a training or monitoring run; answers :func:`verdicts`, or None if no registry was named to read from.
+    """Wait for a training or monitoring run; returns :func:`verdicts`, or None if no registry is given.
 
     :raises MasdError: see :meth:`KubeflowClient.wait` and :func:`verdicts`.
     """
