@@ -1,6 +1,7 @@
 """Decode, filter, log-mel frames and windows: everything between a recording and the network's input.
 
-:class:`masd.audio.log_mel.LogMel` is not named here: it needs torch, which whoever only decodes waits for in vain.
+:class:`masd.audio.log_mel.LogMel` is not imported here: it needs torch, which takes long to import and is not needed
+    for decoding.
 """
 
 from masd.audio.content import Encoded

@@ -21,10 +21,10 @@ MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 400_000
 
 MAX_MAGNITUDE = 1e12
-"""Largest sample that is believed: beyond it the power of a frame overflows float32 and the log-mel is infinite."""
+"""The largest valid sample: above it the power of a frame overflows float32 and the log-mel is infinite."""
 
 MAX_CHANNELS = 64
-"""Of one recording: libsndfile goes on to 1024, and a block of any number has to fit into memory."""
+"""The most channels of a recording: libsndfile allows 1024, and a block of all channels must fit into memory."""
 
 BLOCK = 1 << 18
 """Samples of all channels read at a time."""
@@ -49,9 +49,8 @@ class Recording(Heard):
 
 @dataclass(frozen=True, kw_only=True)
 class LongRecording(Heard):
-    """A recording that was read to its end once, found sound, and is decoded again block by block when it is scored.
-
-    Never is more of it in memory than a block, however long it is.
+    """A long recording. It was read to its end once and is valid; it is decoded again block by block when it is scored,
+    so that only one block is in memory.
     """
 
     source: Path | Encoded
@@ -60,9 +59,9 @@ class LongRecording(Heard):
     loudness: Loudness
 
     def stream(self) -> Iterator[Array]:
-        """Mono float32 at ``sample_rate``, in blocks that together are what :func:`decode` gives as a whole.
+        """Mono float32 at ``sample_rate``, in blocks; joined they equal the result of :func:`decode`.
 
-        :raises AudioError: the file is no longer what it was.
+        :raises AudioError: the file has changed.
         """
         with _opened(self.source, self.channel) as stream:
             if stream.rate == self.sample_rate:
@@ -220,7 +219,9 @@ def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships no types
-    """Read front to back until it ends: a header's length is 0 in a streamed FLAC and anything in a broken file."""
+    """Read until the end of the data, because the length in the header is 0 in a streamed FLAC and can be wrong in a
+    broken file.
+    """
 
     def seekable(self) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""The properties of a clip that need no model and no label, and what their columns are called: listed here only.
+"""The properties of a clip that need no model and no label, and the names of their columns: listed only here.
 
 The log-mel store, the reference of drift, the inference log and the drift check all take them from here.
 """
@@ -22,7 +22,7 @@ SIGNAL_COLUMNS = (
     "spectral_centroid_hz",
     *OCTAVE_COLUMNS,
 )
-"""Of the inference log and of ``reference.parquet``: what can be said of a clip without a model."""
+"""Columns of the inference log and of ``reference.parquet`` that need no model."""
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,8 @@ def _labelled_clips(folder: Path, settings: Settings) -> MachineData:
 def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> dict[str, FeatureStore]:
     """The log-mel store of each machine.
 
-    ``benchmark.json`` notes what they were made of, so that cells of two benchmarks are never mixed; machines may be
-    added.
+    ``benchmark.json`` has the fingerprint of their inputs, so that results of two benchmarks are never mixed; machines
+    may be added.
     """
     note = out / "benchmark.json"
     about = settings.model_dump(mode="json", exclude={"seed", "gate", "serving", "drift"})
@@ -173,7 +173,7 @@ def _run(tasks: Sequence[CellTask], out: Path) -> None:
 
 
 def _watch(futures: "dict[Future[None], CellTask]", news: Any) -> Iterator[str]:
-    """What each cell says of itself, with the time that is left; ends when all are done, raises what one raised."""
+    """The progress of each cell, with the remaining time; ends when all are done, and raises the error of a cell."""
     started, shares = time.monotonic(), dict.fromkeys((task.cell.name for task in futures.values()), 0.0)
     work = {task.cell.name: task.work for task in futures.values()}
     pending = set(futures)
@@ -197,9 +197,7 @@ def _watch(futures: "dict[Future[None], CellTask]", news: Any) -> Iterator[str]:
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is killed: nobody waits for its cell, and the next run, which
-    trains it again, must not find a second trainer there.
-    """
+    """End this process when its parent is killed: otherwise the next run would train the same cell at the same time."""
     parent = multiprocessing.parent_process()
 
     def wait_for_its_end() -> None:

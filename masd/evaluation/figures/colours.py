@@ -9,7 +9,7 @@ SERVED_COLOUR = "#1b4f9c"
 """The system that is served, the default, the newer model."""
 
 REFERENCE_COLOUR = "#8a5a2b"
-"""What it is compared with: a control, a margin."""
+"""The other side of a comparison: a control, a margin."""
 
 HIGHLIGHT = "#d9a441"
 """A span that counts: an interval, the low false-positive rates."""
