@@ -36,8 +36,8 @@ lint: $(STAMP) ## ruff, mypy, and the layers of docs/architecture.md
 bench: $(STAMP) ## measure training, scoring, serving, drift checks and alarms here (RECORDINGS=folder: also on real recordings)
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.drift $(RECORDINGS)
-	$(BIN)/python -m bench.alarms $(RECORDINGS)
-	$(BIN)/python -m bench.commissioning $(RECORDINGS)
+	$(BIN)/python -m bench.alarms.rates $(RECORDINGS)
+	$(BIN)/python -m bench.alarms.commissioning $(RECORDINGS)
 
 soak: $(STAMP) ## serve 20,000 clips, some broken, with an upgrade, a rollback and a killed worker
 	$(BIN)/python -m bench soak

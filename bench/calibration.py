@@ -18,10 +18,10 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from masd.config import Settings
-from masd.data.folders import list_machines, read_machine
+from masd.data.folders.machine import list_machines, read_machine
 from masd.data.store import FeatureStore, build_store
+from masd.detection.features.views import Views, views_of
 from masd.detection.fused.detector import fit_fused
-from masd.detection.fused.views import Views, views_of
 from masd.detection.threshold import Calibration, calibrate
 from masd.evaluation.metrics import official_metrics
 from masd.learning.calibration import calibration_rows
@@ -74,11 +74,11 @@ def measure(
     old, held_out = fit_fused(*sounds(rows), is_target, folds, settings.seed)
     used = unseen | is_target if unseen.any() else np.ones(len(rows), np.bool_)
     threshold = float(np.percentile(held_out[used], percentile))
-    before = _outcome(store, tested, old.score(*sounds(tested))[0], threshold)
+    before = _outcome(store, tested, old.score_views(*sounds(tested))[0], threshold)
 
     new, held_out = fit_fused(*sounds(rows), is_target, folds, settings.seed, recordings)
     found = calibrate(held_out, recordings, is_target, percentile, settings.seed)
-    return before, _outcome(store, tested, new.score(*sounds(tested))[0], found.threshold), found
+    return before, _outcome(store, tested, new.score_views(*sounds(tested))[0], found.threshold), found
 
 
 def _outcome(store: FeatureStore, rows: Rows, scores: Scores, threshold: float) -> Outcome:

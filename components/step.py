@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 _LINE = re.compile(
     r"\[masd\] (?P<step>[\w-]+)(?: of (?P<machine>.+?))? (?P<state>started|done|failed)(?:: (?P<text>.*))?$"
@@ -47,7 +47,7 @@ def step(name: str, machine: str = "") -> Iterator[None]:
         yield
     except Exception as error:
         text = str(error) if isinstance(error, MasdError) else f"{type(error).__name__}: {error}"
-        _say(StepLine(name, machine, "failed", " ".join(text.split())))
+        _say(StepLine(name, machine, "failed", one_line(text)))
         raise
     _say(StepLine(name, machine, "done", f"{time.monotonic() - start:.1f} s"))
 

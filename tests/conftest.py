@@ -17,7 +17,7 @@ from tiny import SMALL_NORMALISATION, TINY
 
 from masd.config import NetworkSettings, Settings, WindowSettings
 from masd.data.simulation import simulate
-from masd.detection.features import FeatureExtractor
+from masd.detection.features.extractor import FeatureExtractor
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.lifecycle import steps
 

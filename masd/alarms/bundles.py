@@ -11,10 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from masd.alarms.calibration import ALL
-from masd.alarms.commissioning import Commissioning
+from masd.alarms.commissioning.commission import Commissioning
 from masd.bundle.manifest import load_manifest, write_manifest
 from masd.config import Settings
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import replacing_folder, sha256
 
 DETECTORS, PREFIX, ABOUT = "detectors.safetensors", "calibration.", "calibration:about"
@@ -70,7 +70,7 @@ def calibration_of(bundle: Path) -> Calibrated:
                 return Calibrated(scores, asked, int(block))
         held_out = pd.read_parquet(bundle / "reference.parquet", columns=["score"])["score"].dropna()
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise MasdError(f"{bundle}: no scores to compare with ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{bundle}: no scores to compare with ({one_line(error, 160)})") from error
     return Calibrated({ALL: held_out.tolist()}, None, 1)
 
 

@@ -28,7 +28,7 @@ def level(clips: float, size: int | Integers) -> Floats:
     Evidence passes its level with a leap: at a level of 0.7 x ``clips`` the mean is still above ``clips``. ``size`` is
     how many scores the ranks are among. Few scores can misjudge the tail, and stay wrong as long as they are used: the
     second term keeps the mean for about 95 in 100 calibrations of 100 scores or more, not only on average over them.
-    Both numbers are measured on the exact distribution of ranks (``python -m bench.alarms``).
+    Both numbers are measured on the exact distribution of ranks (``python -m bench.alarms.rates``).
     """
     return np.asarray(clips * (OVERSHOOT + (SMALL_CALIBRATION / np.maximum(size, 1)) ** 1.5), dtype=np.float64)
 

@@ -11,7 +11,7 @@ from masd.alarms.calibration import Calibration
 from masd.alarms.events import Event, Kind
 from masd.alarms.evidence import SHIFTS, advance, bets, level, total
 from masd.arrays import Floats
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 State = Literal["normal", "watch", "alarm"]
 
@@ -37,7 +37,7 @@ def _bet(rank: int, size: int) -> Floats:
 @dataclass(frozen=True)
 class Rule:
     """``clips``: at least so many, on average, from one false alarm to the next. ``block``: so many clips in a row are
-    taken as one (:func:`masd.alarms.blocks.block_length`).
+    taken as one (:func:`masd.alarms.commissioning.blocks.block_length`).
 
     :raises MasdError: fewer than 100 clips, or no block.
     """
@@ -217,5 +217,5 @@ class Monitor:
             new._block, new._rise_since = content["block"], content["rise_since"]
             new._waiting = [Clip(*clip) for clip in content["waiting"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise MasdError(f"not the state of a machine's alarms ({' '.join(str(error).split())[:160]})") from error
+            raise MasdError(f"not the state of a machine's alarms ({one_line(error, 160)})") from error
         return new

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from masd.alarms.events import Event
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.storage.protocol import ObjectStore
 
 TIMEOUT_S = 5.0
@@ -124,4 +124,4 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
             raise RefusedError(f"{url}: refused with {error.code} {error.reason}") from error
         raise MasdError(f"{url}: answered {error.code} {error.reason}") from error
     except (OSError, ValueError) as error:
-        raise MasdError(f"{url}: cannot be reached ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{url}: cannot be reached ({one_line(error, 160)})") from error

@@ -7,7 +7,7 @@ from typing import Any
 from masd.alarms.events import Event
 from masd.alarms.monitor import Monitor
 from masd.alarms.silence import Hearing
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.storage.protocol import MissingObjectError, ObjectStore
 
 SCHEMA = 1
@@ -54,8 +54,9 @@ def load_state(store: ObjectStore, machine: str) -> MachineState:
     except MissingObjectError:
         return MachineState(machine)
     except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise MasdError(f"{store.url}/{key}: is damaged ({reason}); move it away to start again") from error
+        raise MasdError(
+            f"{store.url}/{key}: is damaged ({one_line(error, 160)}); move it away to start again"
+        ) from error
 
 
 def save_state(store: ObjectStore, state: MachineState) -> None:

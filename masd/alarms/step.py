@@ -15,7 +15,7 @@ from typing import Any
 
 from masd.alarms.bundles import calibration_of
 from masd.alarms.calibration import Calibration
-from masd.alarms.commissioning import is_silent
+from masd.alarms.commissioning.commission import is_silent
 from masd.alarms.delivery import deliver, recipients_of, settle
 from masd.alarms.events import Event
 from masd.alarms.monitor import Clip, Monitor, Rule

@@ -15,7 +15,7 @@ from masd.audio.content import Encoded, LaidOut, in_memory_unless_regular, opene
 from masd.audio.heard import Channel, Heard, Listener, Loudness
 from masd.audio.unreadable import advice
 from masd.audio.wav_header import Layout, layout_of
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 
 MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 400_000
@@ -201,8 +201,7 @@ def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
         raise AudioError("undecodable", f"{name}: cannot be read ({error.strerror or error})") from error
     except (soundfile.SoundFileError, ValueError, TypeError) as error:
         reason = getattr(error, "error_string", None) or str(error)  # str() of libsndfile's errors has an address in it
-        reason = " ".join(reason.split())[:160]
-        raise AudioError("undecodable", f"{name}: cannot be decoded ({hint or reason})") from error
+        raise AudioError("undecodable", f"{name}: cannot be decoded ({hint or one_line(reason, 160)})") from error
 
 
 def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None:

@@ -28,6 +28,11 @@ LOSSLESS = frozenset(
 """Subtypes of libsndfile that keep every sample; all others lose something."""
 
 
+def is_lossy(codec: str) -> bool:
+    """Whether a codec, by libsndfile's name of it, drops part of the sound."""
+    return codec not in LOSSLESS
+
+
 @dataclass(frozen=True, kw_only=True)
 class Heard:
     """A recording before it was resampled.
@@ -54,7 +59,7 @@ class Heard:
     @property
     def lossy(self) -> bool:
         """Whether the codec drops part of the sound."""
-        return self.codec not in LOSSLESS
+        return is_lossy(self.codec)
 
     @property
     def dead_channels(self) -> tuple[int, ...]:

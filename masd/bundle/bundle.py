@@ -14,21 +14,22 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
+from masd.arrays import named, owned
 from masd.bundle.manifest import FILES, Manifest, code_version, load_manifest, write_manifest
 from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.detection.detectors import Detectors
-from masd.detection.expected_bands import ExpectedBands
 from masd.detection.scorer import Scorer
-from masd.detection.warning_codes import TrainedOn
+from masd.detection.trained_on.expected_bands import ExpectedBands
+from masd.detection.trained_on.warning_codes import TrainedOn
 from masd.errors import MasdError, one_line
 from masd.evaluation.residuals import UsualResidual
 from masd.files import json_text, replacing_folder, sha256
 from masd.learning.trained import TrainedNetwork, network_tensors, restore_network
 
 CLIP_SECONDS = "clip_seconds"
-USUAL = "usual_residual."
-EXPECTED = "expected."
+USUAL = "usual_residual"
+EXPECTED = "expected"
 """Names of other tensors in ``detectors.safetensors``."""
 
 DCASE_CLIP_SECONDS = np.array(10.0)
@@ -71,8 +72,8 @@ def save_bundle(
         arrays = {name: array.copy(order="C") for name, array in detectors.tensors().items()}
         arrays[CLIP_SECONDS] = np.array(float(reference["duration_s"].median()))
         if usual is not None:
-            arrays |= {f"{USUAL}mean": usual.mean, f"{USUAL}spread": usual.spread}
-        arrays |= {f"{EXPECTED}{name}": array for name, array in expected.tensors().items()}
+            arrays |= named(USUAL, {"mean": usual.mean, "spread": usual.spread})
+        arrays |= named(EXPECTED, expected.tensors())
         save_arrays(arrays, staged / "detectors.safetensors")
         reference.to_parquet(staged / "reference.parquet", index=False)
         (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
@@ -112,14 +113,14 @@ def load_bundle(folder: Path) -> Bundle:
         arrays = load_arrays(folder / "detectors.safetensors")
         detectors = Detectors.from_tensors(arrays)
         clip_seconds = float(arrays.get(CLIP_SECONDS, DCASE_CLIP_SECONDS))
-        own = {name.removeprefix(EXPECTED): array for name, array in arrays.items() if name.startswith(EXPECTED)}
+        own = owned(EXPECTED, arrays)
         expected = ExpectedBands.from_tensors(own) if own else None
         trained_on = TrainedOn.from_json(manifest.trained_on)
         scorer = Scorer(
             settings, manifest.machine_type, trained, detectors, manifest.version, clip_seconds, trained_on, expected
         )
-        known = f"{USUAL}mean" in arrays
-        usual = UsualResidual(arrays[f"{USUAL}mean"], arrays[f"{USUAL}spread"]) if known else None
+        known = f"{USUAL}.mean" in arrays
+        usual = UsualResidual(arrays[f"{USUAL}.mean"], arrays[f"{USUAL}.spread"]) if known else None
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise MasdError(f"{folder}: its files do not fit together ({one_line(error, 160)})") from error
     return Bundle(folder, manifest, settings, scorer, history, usual)

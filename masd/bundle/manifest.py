@@ -33,7 +33,7 @@ class Manifest:
     of the machines that share its network (:func:`masd.data.data_sets.fingerprint`), empty if it was not stored.
     ``calibration`` describes the threshold of the model's system: ``threshold``, ``threshold_low``, ``threshold_high``,
     ``clips``, ``recordings``, ``rate``. ``trained_on`` are the sample rates, codecs, channels, levels and clipping of
-    the training clips (:class:`masd.detection.warning_codes.TrainedOn`).
+    the training clips (:class:`masd.detection.trained_on.warning_codes.TrainedOn`).
     """
 
     machine_type: str

@@ -2,7 +2,6 @@
 
 from masd.config.settings import (
     ALL_SYSTEMS,
-    REPORT_SYSTEMS,
     AudioSettings,
     DataSettings,
     DetectionSettings,
@@ -10,7 +9,6 @@ from masd.config.settings import (
     GateSettings,
     LossName,
     NetworkSettings,
-    ReportSystemName,
     ServingSettings,
     Settings,
     SystemName,
@@ -20,7 +18,6 @@ from masd.config.settings import (
 
 __all__ = [
     "ALL_SYSTEMS",
-    "REPORT_SYSTEMS",
     "AudioSettings",
     "DataSettings",
     "DetectionSettings",
@@ -28,7 +25,6 @@ __all__ = [
     "GateSettings",
     "LossName",
     "NetworkSettings",
-    "ReportSystemName",
     "ServingSettings",
     "Settings",
     "SystemName",

@@ -23,13 +23,9 @@ from pydantic import (
 
 from masd.errors import MasdError, one_line
 
-ReportSystemName = Literal["knn-feature", "knn-score", "lof-feature", "lof-score"]
-REPORT_SYSTEMS: tuple[ReportSystemName, ...] = get_args(ReportSystemName)
-"""The paper's four systems (section 3.2): detector, then what is aggregated over a clip's windows."""
-
-SystemName = Literal["fused", ReportSystemName]
-ALL_SYSTEMS: tuple[SystemName, ...] = ("fused", *REPORT_SYSTEMS)
-"""Our own first: ``fused`` combines distances of frames with nearest neighbours in several views of a clip."""
+SystemName = Literal["fused", "knn-feature", "knn-score", "lof-feature", "lof-score"]
+ALL_SYSTEMS: tuple[SystemName, ...] = get_args(SystemName)
+"""The values of ``detection.system``: the rows of :data:`masd.detection.detectors.SYSTEMS`, in their order."""
 
 LossName = Literal["reconstruction", "classification", "contrastive"]
 
@@ -292,5 +288,5 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _short(value: object) -> str:
-    text = " ".join(repr(value).split())
+    text = one_line(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,7 +3,7 @@
 import soundfile
 
 from masd.config import AudioSettings
-from masd.data.folders import MachineData
+from masd.data.folders.machine import MachineData
 
 LOOKED_AT = 20
 """Training clips whose headers are read."""

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from masd.data.check.findings import say
-from masd.data.folders import list_machines
-from masd.data.listing import AUDIO_SUFFIXES, listing_of
+from masd.data.findings import say
+from masd.data.folders.listing import AUDIO_SUFFIXES, listing_of
+from masd.data.folders.machine import list_machines
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
 from masd.files import replacing_file, sha256

@@ -20,14 +20,15 @@ from masd.audio.signals import Signals
 from masd.config import AudioSettings, Settings
 from masd.data.channels import settled
 from masd.data.check.content import HeardClip, content_findings, heard_of
-from masd.data.check.findings import Finding, of_level
 from masd.data.clips import Clip
-from masd.data.folders import MachineData
-from masd.data.prints import Prints
-from masd.data.recordings import SIMILARITY, add_recordings, copies_note
-from masd.data.similarity import half_spectra
-from masd.data.waveform_print import WaveformPrint
-from masd.errors import MasdError
+from masd.data.findings import Finding, of_level
+from masd.data.folders.machine import MachineData
+from masd.data.recordings.groups import SIMILARITY
+from masd.data.recordings.prints import Prints
+from masd.data.recordings.similarity import half_spectra
+from masd.data.recordings.table import add_recordings, copies_note
+from masd.data.recordings.waveform_print import WaveformPrint
+from masd.errors import MasdError, one_line
 from masd.files import replacing_folder
 from masd.progress import Progress
 
@@ -43,7 +44,7 @@ class FeatureStore:
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
     channels, codec, level, clipping, spectral centroid and octave levels, and what
-    :func:`~masd.data.recordings.add_recordings` says of it. The frames are those behind the machine's high-pass;
+    :func:`~masd.data.recordings.table.add_recordings` says of it. The frames are those behind the machine's high-pass;
     :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
     what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
     ``findings`` are of the training clips' contents.
@@ -83,7 +84,7 @@ class FeatureStore:
                 ),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MasdError(f"{folder}: not a log-mel store ({' '.join(str(error).split())[:160]})") from error
+            raise MasdError(f"{folder}: not a log-mel store ({one_line(error, 160)})") from error
 
     def without_high_pass(self) -> Self:
         """The same clips with frames that were not filtered, which is what the controls are defined on."""

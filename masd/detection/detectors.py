@@ -1,64 +1,61 @@
-"""All detectors of one machine, the fused one and the paper's four (section 3.2), from one pass of the network."""
+"""The table of systems, and the detectors of one machine: all systems with their thresholds."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
-from typing import Self
+from dataclasses import astuple, dataclass, field, replace
+from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from masd.arrays import Array, Floats, Integers, Mask
-from masd.config import ALL_SYSTEMS, REPORT_SYSTEMS, DetectionSettings, ReportSystemName, SystemName
-from masd.detection.features import ClipFeatures
-from masd.detection.fused.detector import FusedDetector, fit_fused
-from masd.detection.fused.views import VIEWS, Views
+from masd.arrays import Floats, Integers, Mask, Tensors, named, owned
+from masd.config import ALL_SYSTEMS, DetectionSettings, SystemName
+from masd.detection.features.clip import ClipFeatures
+from masd.detection.fused.detector import FusedDetector
 from masd.detection.fused.whitened import WhitenedNeighbours
-from masd.detection.paper.domains import Detector, DomainMinimum, fit_system
-from masd.detection.paper.knn import KnnDetector
-from masd.detection.paper.lof import LofDetector
-from masd.detection.paper.vectors import ErrorScaling, Level, rows_of
+from masd.detection.paper.system import KnnFeature, KnnScore, LofFeature, LofScore
+from masd.detection.system import System, SystemScores, TrainingClips
 from masd.detection.threshold import Calibration, calibrate
 from masd.errors import MasdError
 
-LEVELS: tuple[Level, ...] = ("feature", "score")
-WINDOW_LEVEL: dict[ReportSystemName, ReportSystemName] = {
-    "knn-feature": "knn-score",
-    "knn-score": "knn-score",
-    "lof-feature": "lof-score",
-    "lof-score": "lof-score",
-}
-"""Where the window scores of each of the paper's systems come from."""
-
 log = logging.getLogger(__name__)
 
-
-def kind_and_level(system: ReportSystemName) -> tuple[type[Detector], Level]:
-    """``"knn-score"`` -> (:class:`KnnDetector`, ``"score"``)."""
-    kind, _, level = system.partition("-")
-    return (KnnDetector if kind == "knn" else LofDetector), ("feature" if level == "feature" else "score")
+SystemKind = Literal["own", "paper"]
 
 
 @dataclass(frozen=True)
-class SystemScores:
-    """Scores of one clip under one system; ``window_scores`` ``[W]`` of a paper's system come from the window-level
-    bank of the same kind.
+class SystemRow:
+    """A system of our own or of the paper; ``windows_of`` is another system, whose window scores are shown with this
+    one.
     """
 
-    score: float
-    window_scores: Floats
-    from_target: bool
+    kind: SystemKind
+    system: type[System]
+    windows_of: SystemName | None = None
+
+
+SYSTEMS: dict[SystemName, SystemRow] = {
+    "fused": SystemRow("own", FusedDetector),
+    "knn-feature": SystemRow("paper", KnnFeature, windows_of="knn-score"),
+    "knn-score": SystemRow("paper", KnnScore),
+    "lof-feature": SystemRow("paper", LofFeature, windows_of="lof-score"),
+    "lof-score": SystemRow("paper", LofScore),
+}
+"""Every system by its name, in the order in which results show them."""
+
+PAPER_SYSTEMS: tuple[SystemName, ...] = tuple(name for name, row in SYSTEMS.items() if row.kind == "paper")
+
+EMBEDDINGS = "embeddings"
+"""Whose arrays are those of :attr:`Detectors.embeddings`."""
 
 
 @dataclass(frozen=True)
 class Detectors:
-    """The fused detector, the paper's four domain minimums with the two error scalings they share, and a threshold
-    for each, with what it rests on where the bundle knows. ``embeddings`` decide nothing: drift is measured by them.
+    """All systems of one machine, a threshold for each, and its calibration if the bundle has it.
+
+    ``embeddings`` are used for the drift check only.
     """
 
-    fused: FusedDetector
-    systems: dict[ReportSystemName, DomainMinimum]
-    scalings: dict[Level, ErrorScaling]
+    systems: dict[SystemName, System]
     thresholds: dict[SystemName, float]
     embeddings: WhitenedNeighbours | None = None
     calibrations: dict[SystemName, Calibration] = field(default_factory=dict)
@@ -78,79 +75,40 @@ class Detectors:
         self, clips: Sequence[ClipFeatures], systems: Sequence[SystemName]
     ) -> list[dict[SystemName, SystemScores]]:
         """Clips together under each of ``systems``: an answer needs one of them, a comparison all."""
-        reported = [name for name in systems if name != "fused"]
-        scores = [self._reported(clip, reported) for clip in clips]
-        if "fused" in systems:
-            scores = [{"fused": fused, **others} for fused, others in zip(self._fused(clips), scores, strict=True)]
-        return scores
-
-    def _reported(self, clip: ClipFeatures, names: Sequence[ReportSystemName]) -> dict[SystemName, SystemScores]:
-        windows = {
-            kind: self.systems[kind].score(self._vectors(clip, "score")) for kind in {WINDOW_LEVEL[n] for n in names}
-        }
-        scores: dict[SystemName, SystemScores] = {}
-        for name in names:
-            of_windows, from_target = windows[WINDOW_LEVEL[name]]
-            if kind_and_level(name)[1] == "score":
-                scores[name] = SystemScores(float(of_windows.mean()), of_windows, bool(from_target.mean() > 0.5))
-            else:
-                score, clip_from_target = self.systems[name].score(self._vectors(clip, "feature"))
-                scores[name] = SystemScores(float(score[0]), of_windows, bool(clip_from_target[0]))
-        return scores
-
-    def _vectors(self, clip: ClipFeatures, level: Level) -> Array:
-        embeddings, errors, _ = rows_of([clip], level)
-        return self.scalings[level].join(embeddings, errors)
-
-    def _fused(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
-        log_mels, views = [clip.log_mel for clip in clips], joined_views([clip.views for clip in clips])
-        if not all(clip.window_views for clip in clips):  # clips of a store come without
-            scored = zip(*self.fused.score(log_mels, views), strict=True)
-            return [SystemScores(float(score), np.empty(0), bool(target)) for score, target in scored]
-        spans, windows = [clip.spans for clip in clips], joined_views([clip.window_views for clip in clips])
+        shows = {name: SYSTEMS[name].windows_of or name for name in systems}
+        scores = {name: self.systems[name].score(clips) for name in {*shows, *shows.values()}}
         return [
-            SystemScores(score, of_windows, target)
-            for score, target, of_windows in self.fused.score_with_windows(log_mels, views, spans, windows)
+            {
+                name: replace(scores[name][number], window_scores=scores[shown][number].window_scores)
+                for name, shown in shows.items()
+            }
+            for number in range(len(clips))
         ]
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        out = {f"fused.{key}": value for key, value in self.fused.tensors().items()}
-        if self.embeddings is not None:
-            out |= {f"embeddings.{key}": value for key, value in self.embeddings.tensors().items()}
-        for name, minimum in self.systems.items():
-            out |= {f"{name}.{key}": value for key, value in minimum.tensors().items()}
-        for system, threshold in self.thresholds.items():
-            out[f"{system}.threshold"] = np.array(threshold)
-        for system, calibration in self.calibrations.items():
-            out[f"{system}.calibration"] = np.array(astuple(calibration), np.float64)
-        for level, scaling in self.scalings.items():
-            out[f"error_scaling.{level}"] = np.array([scaling.mean, scaling.factor])
+    def tensors(self) -> Tensors:
+        out = {} if self.embeddings is None else named(EMBEDDINGS, self.embeddings.tensors())
+        for name, system in self.systems.items():
+            out |= system.tensors(name)
+        for name, threshold in self.thresholds.items():
+            out[f"{name}.threshold"] = np.array(threshold)
+        for name, calibration in self.calibrations.items():
+            out[f"{name}.calibration"] = np.array(astuple(calibration), np.float64)
         return out
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+    def from_tensors(cls, tensors: Tensors) -> Self:
         """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
-
-        def own(system: str) -> dict[str, npt.NDArray[np.generic]]:
-            return {key.removeprefix(f"{system}."): v for key, v in tensors.items() if key.startswith(f"{system}.")}
-
-        systems = {name: DomainMinimum.from_tensors(own(name), kind_and_level(name)[0]) for name in REPORT_SYSTEMS}
-        scalings: dict[Level, ErrorScaling] = {}
-        for level in LEVELS:
-            mean, factor = tensors[f"error_scaling.{level}"].astype(np.float64)
-            scalings[level] = ErrorScaling(float(mean), float(factor))
-        thresholds = {name: float(tensors[f"{name}.threshold"]) for name in ALL_SYSTEMS}
-        embeddings = WhitenedNeighbours.from_tensors(own("embeddings")) if own("embeddings") else None
-        calibrations = {
-            name: Calibration.from_array(tensors[f"{name}.calibration"])
-            for name in ALL_SYSTEMS
-            if f"{name}.calibration" in tensors  # not in bundles of schema 4
-        }
-        return cls(FusedDetector.from_tensors(own("fused")), systems, scalings, thresholds, embeddings, calibrations)
-
-
-def joined_views(views: Sequence[Views]) -> Views:
-    return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS}
+        embeddings = owned(EMBEDDINGS, tensors)
+        return cls(
+            systems={name: row.system.from_tensors(name, tensors) for name, row in SYSTEMS.items()},
+            thresholds={name: float(tensors[f"{name}.threshold"]) for name in SYSTEMS},
+            embeddings=WhitenedNeighbours.from_tensors(embeddings) if embeddings else None,
+            calibrations={
+                name: Calibration.from_array(tensors[f"{name}.calibration"])
+                for name in SYSTEMS
+                if f"{name}.calibration" in tensors  # not in bundles of schema 4
+            },
+        )
 
 
 def fit_detectors(
@@ -164,11 +122,10 @@ def fit_detectors(
     """Fit all systems on the normal training clips of one machine.
 
     ``is_target`` ``[clips]``. Returns the detectors and, per system, the held-out score of every training clip
-    ``[clips]``, made without any clip of its recording (``recordings`` ``[clips]``). Each threshold is the
-    ``threshold_percentile`` of the held-out scores, so that it needs no fault and no test clip. Those of the fused
-    system are all used: the network, which remembers the clips it was trained on, has a small share in them, for which
-    ``unseen`` ``[clips]``, those it was not trained on, correct. The other systems use the clips in ``unseen`` and the
-    target clips, or all where ``unseen`` names none.
+    ``[clips]``, made without any clip of its recording (``recordings`` ``[clips]``, each its own where not given). Each
+    threshold is the ``threshold_percentile`` of the held-out scores, so that it needs no fault and no test clip; which
+    of them it rests on, given those that the network was not trained on (``unseen`` ``[clips]``), is the system's to
+    say.
 
     :raises MasdError: fewer than three clips, from which no held-out score can be made.
     """
@@ -179,25 +136,21 @@ def fit_detectors(
     if not is_target.any():
         log.info("no target training clips: only the source detector is fitted")
     recordings = np.arange(len(clips)) if recordings is None else recordings
-    held_out: dict[SystemName, Floats] = {}
-    log_mels, views = [clip.log_mel for clip in clips], joined_views([clip.views for clip in clips])
-    fused, held_out["fused"] = fit_fused(log_mels, views, is_target, settings.held_out_folds, seed, recordings, unseen)
-    scalings: dict[Level, ErrorScaling] = {}
-    systems: dict[ReportSystemName, DomainMinimum] = {}
-    for level in LEVELS:
-        embeddings, errors, groups = rows_of(clips, level)
-        scalings[level] = ErrorScaling.fit(embeddings, errors, groups, settings.error_weight)
-        vectors = scalings[level].join(embeddings, errors)
-        for name in REPORT_SYSTEMS:
-            if kind_and_level(name)[1] == level:
-                fitted = fit_system(name, vectors, groups, is_target, settings, seed, recordings)
-                systems[name], held_out[name] = fitted.minimum, fitted.held_out
-    everything = np.ones(len(clips), dtype=np.bool_)
-    calibrations: dict[SystemName, Calibration] = {}
-    for system, scores in held_out.items():
-        used = everything if system == "fused" or unseen is None or not unseen.any() else unseen | is_target
-        calibrations[system] = calibrate(
-            scores[used], recordings[used], is_target[used], settings.threshold_percentile, seed
+    training = TrainingClips(clips, is_target, recordings, unseen)
+    fitted = {name: row.system.fit(training, settings, seed) for name, row in SYSTEMS.items()}
+    calibrations = {
+        name: calibrate(
+            of.held_out[of.calibrates],
+            recordings[of.calibrates],
+            is_target[of.calibrates],
+            settings.threshold_percentile,
+            seed,
         )
-    thresholds = {name: calibrations[name].threshold for name in ALL_SYSTEMS}
-    return Detectors(fused, systems, scalings, thresholds, calibrations=calibrations), held_out
+        for name, of in fitted.items()
+    }
+    detectors = Detectors(
+        systems={name: of.system for name, of in fitted.items()},
+        thresholds={name: calibration.threshold for name, calibration in calibrations.items()},
+        calibrations=calibrations,
+    )
+    return detectors, {name: of.held_out for name, of in fitted.items()}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from masd.arrays import Floats, Integers, Mask
-from masd.detection.features import ClipFeatures
+from masd.detection.features.clip import ClipFeatures
 from masd.detection.folds import recording_folds
 from masd.detection.fused.whitened import WhitenedNeighbours
 

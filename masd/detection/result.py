@@ -7,7 +7,7 @@ from masd.audio.signals import Signals
 from masd.config import SystemName
 from masd.detection.decision import flagged
 from masd.detection.threshold import Calibration
-from masd.detection.warning_codes import WarningCode
+from masd.detection.trained_on.warning_codes import WarningCode
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class ClipScore:
     """The score of one clip, its decision and the reason (the fields of ``masd score --json`` and of the endpoint).
 
     ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it. ``blocks`` is
-    there for long recordings only (:mod:`masd.detection.streaming`), whose ``segments`` are the peaks. ``warnings`` are
-    of :data:`masd.detection.warning_codes.WARNINGS`. ``calibration`` is what the model's own threshold rests on; None
-    for another one, and where the bundle is too old to know.
+    there for long recordings only (:mod:`masd.detection.long_recordings.blocks`), whose ``segments`` are the peaks.
+    ``warnings`` are of :data:`masd.detection.trained_on.warning_codes.WARNINGS`. ``calibration`` is what the model's
+    own threshold rests on; None for another one, and where the bundle is too old to know.
     """
 
     machine_type: str

@@ -9,12 +9,14 @@ from masd.audio import AudioError, Encoded, Heard, LongRecording, Recording, dec
 from masd.audio.log_mel import LogMel
 from masd.audio.signals import Signals
 from masd.config import ALL_SYSTEMS, Settings, SystemName
-from masd.detection.detectors import Detectors, SystemScores
-from masd.detection.expected_bands import ExpectedBands
-from masd.detection.features import ClipFeatures, FeatureExtractor
+from masd.detection.detectors import Detectors
+from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.extractor import FeatureExtractor
+from masd.detection.long_recordings.blocks import long_from, score_long
 from masd.detection.result import ClipScore, Segment
-from masd.detection.streaming import long_from, score_long
-from masd.detection.warning_codes import TrainedOn, WarningCode, warnings_of
+from masd.detection.system import SystemScores
+from masd.detection.trained_on.expected_bands import ExpectedBands
+from masd.detection.trained_on.warning_codes import TrainedOn, WarningCode, warnings_of
 from masd.learning.trained import TrainedNetwork
 
 
@@ -69,20 +71,20 @@ class Scorer:
             raise AudioError("silent", f"{source if isinstance(source, Path) else 'the audio'}: silent, {level}")
         return recording
 
-    def is_of_another_rate(self, sample_rate_in: int) -> bool:
-        """Whether :meth:`frames` of a clip of this rate are more than its log-mel."""
+    def known_bands(self, sample_rate_in: int) -> int:
+        """How many of the lowest bands of a clip of this rate can be compared with those of the training clips."""
         below_hz = self.trained_on.alike_below_hz(sample_rate_in, self.settings.audio.sample_rate)
-        return self.expected is not None and below_hz is not None
+        if self.expected is None or below_hz is None:
+            return self.settings.audio.n_mels
+        return int((self.log_mel.tops_hz <= below_hz).sum())
 
     def frames(self, recording: Recording) -> Array:
-        """Log-mel frames ``[T, n_mels]`` of a clip, with bands that cannot be compared with the training clips' as
-        these lead one to expect.
+        """Log-mel frames ``[T, n_mels]`` of a clip; bands beyond the :meth:`known_bands` are what the training clips
+        lead one to expect.
         """
         log_mel = self.log_mel(recording.samples)
-        below_hz = self.trained_on.alike_below_hz(recording.sample_rate_in, self.settings.audio.sample_rate)
-        if self.expected is None or below_hz is None:
-            return log_mel
-        return self.expected.fill(log_mel, int((self.log_mel.tops_hz <= below_hz).sum()))
+        known = self.known_bands(recording.sample_rate_in)
+        return log_mel if self.expected is None else self.expected.fill(log_mel, known)
 
     def score(
         self,

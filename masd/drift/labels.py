@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from masd.data.check.findings import counted, some
-from masd.data.words import condition_in
+from masd.data.findings import counted, some
+from masd.data.folders.words import condition_in
 from masd.errors import MasdError, one_line
 from masd.evaluation.bootstrap import draw_weights, weighted_metrics
 from masd.evaluation.metrics import areas
@@ -60,7 +60,7 @@ def read_labels(file: Path) -> dict[str, str]:
     """``request_id`` -> ``normal`` or ``anomaly``, from CSV, JSON lines or Parquet with these columns and ``label``.
 
     A blank label is none yet: its row is passed over. A request named twice has its last label. Any word of
-    :mod:`masd.data.words` will do, such as ``ok`` and ``NG``, and ``.CSV`` is ``.csv``.
+    :mod:`masd.data.folders.words` will do, such as ``ok`` and ``NG``, and ``.CSV`` is ``.csv``.
 
     :raises MasdError: no such file, another format, a missing column or an unknown label.
     """

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from masd.drift.log import SUFFIXES
+from masd.errors import one_line
 from masd.storage.protocol import MissingObjectError, ObjectStore, StoredObject
 
 DAYS = 8
@@ -60,7 +61,7 @@ def new_records(
         except MissingObjectError:  # pruned since it was listed
             continue
         except (OSError, ValueError) as error:
-            log.warning("inference log %s/%s: unreadable (%s)", store.url, item.key, " ".join(str(error).split())[:160])
+            log.warning("inference log %s/%s: unreadable (%s)", store.url, item.key, one_line(error, 160))
             found = []
         unreadable += sum(row is None for row in found[before:])
         rows += [row for row in found[before:] if row is not None and row.get("machine_type") == machine]

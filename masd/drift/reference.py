@@ -13,7 +13,7 @@ import pandas as pd
 from masd.arrays import Floats, Mask
 from masd.audio.signals import Signals
 from masd.config import SystemName
-from masd.detection.features import ClipFeatures
+from masd.detection.features.clip import ClipFeatures
 from masd.detection.result import ClipScore
 from masd.drift.statistics import MODEL_COLUMNS, rounded
 from masd.errors import MasdError, one_line

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from masd.arrays import Array, Floats
 from masd.data.store import FeatureStore
-from masd.detection.features import CLIPS_AT_ONCE
+from masd.detection.features.extractor import CLIPS_AT_ONCE
 from masd.detection.scorer import Scorer
 from masd.evaluation.residuals import drawn
 from masd.progress import Progress

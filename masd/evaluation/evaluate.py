@@ -11,7 +11,7 @@ import pandas as pd
 
 from masd.config import ALL_SYSTEMS
 from masd.data.clips import Clip
-from masd.data.recordings import heard_in_training_note
+from masd.data.recordings.table import heard_in_training_note
 from masd.data.store import FeatureStore
 from masd.detection.controls import CONTROLS
 from masd.detection.scorer import Scorer

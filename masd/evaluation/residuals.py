@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from masd.arrays import Array, Integers, Mask
 from masd.data.store import FeatureStore
-from masd.detection.features import FeatureExtractor
+from masd.detection.features.extractor import FeatureExtractor
 
 DRAW_SEED = 0
 """Of every draw: the same clips, the same report."""

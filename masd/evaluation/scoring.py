@@ -12,10 +12,10 @@ from masd.audio import AudioError
 from masd.config import ALL_SYSTEMS, SystemName
 from masd.data.clips import Clip
 from masd.data.store import FeatureStore
-from masd.detection.features import CLIPS_AT_ONCE
+from masd.detection.features.extractor import CLIPS_AT_ONCE
+from masd.detection.long_recordings.blocks import long_from
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
-from masd.detection.streaming import long_from
 from masd.errors import MasdError
 from masd.progress import Progress
 
@@ -45,7 +45,8 @@ def score_stored(
     """
     about = store.clips.iloc[rows]
     is_long = (about["duration_s"] > long_from(scorer.clip_seconds)).to_numpy()
-    special = is_long | [scorer.is_of_another_rate(int(rate)) for rate in about["sample_rate_in"]]
+    bands = scorer.settings.audio.n_mels
+    special = is_long | [scorer.known_bands(int(rate)) < bands for rate in about["sample_rate_in"]]
     scores = np.full((len(rows), len(systems)), np.nan)
     done = 0
     for batch in _batches(np.flatnonzero(~special)):

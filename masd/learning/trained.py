@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from masd.config import NetworkSettings, Settings
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import json_text, replacing_folder
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
@@ -58,7 +58,7 @@ def load_network(folder: Path) -> TrainedNetwork:
         )
         return replace(restored, set_aside=about["set_aside"])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise MasdError(f"{folder}: not a trained network ({' '.join(str(error).split())[:160]})") from error
+        raise MasdError(f"{folder}: not a trained network ({one_line(error, 160)})") from error
 
 
 def network_tensors(trained: TrainedNetwork, machines: list[str]) -> dict[str, torch.Tensor]:

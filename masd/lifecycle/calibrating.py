@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from masd.alarms.bundles import calibrated_bundle
-from masd.alarms.commissioning import Commissioning, commission
-from masd.alarms.doubts import Doubt
+from masd.alarms.commissioning.commission import Commissioning, commission
+from masd.alarms.commissioning.doubts import Doubt
 from masd.drift.log import fetched
 from masd.errors import MasdError
 from masd.registry.registry import Registry
@@ -37,7 +37,8 @@ def calibrate(
     It becomes the candidate. Nothing is trained, so it has the metrics of the version in production. The record of the
     registration names the window.
 
-    :param asked: false alarms a clip; window and ``leave_out`` as for :func:`masd.alarms.commissioning.commission`.
+    :param asked: false alarms a clip; window and ``leave_out`` as for
+        :func:`masd.alarms.commissioning.commission.commission`.
     :param despite: doubts about the window that a person has checked; silent clips and clips of an alarm are then left
         out.
     :param build: adds the archive, as for :meth:`Registry.register`.

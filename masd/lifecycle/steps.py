@@ -37,9 +37,9 @@ def featurize(
 
     :raises MasdError: recordings that cannot be trained on, with what to do.
     """
-    from masd.data.check.findings import say
     from masd.data.data_sets import fingerprint, local_data
-    from masd.data.folders import read_machine, refuse_too_few
+    from masd.data.findings import say
+    from masd.data.folders.machine import read_machine, refuse_too_few
     from masd.data.machine_name import check_machine_name
     from masd.data.store import build_store
 
@@ -82,9 +82,9 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     from masd.data.store import FeatureStore
     from masd.detection.detectors import fit_detectors as fit_all_detectors
     from masd.detection.embedding_distance import fit_embedding_distance
-    from masd.detection.expected_bands import ExpectedBands
-    from masd.detection.features import FeatureExtractor
-    from masd.detection.warning_codes import TrainedOn
+    from masd.detection.features.extractor import FeatureExtractor
+    from masd.detection.trained_on.expected_bands import ExpectedBands
+    from masd.detection.trained_on.warning_codes import TrainedOn
     from masd.drift.reference import make_reference
     from masd.evaluation.residuals import usual_residual
     from masd.learning.trained import load_network
@@ -143,9 +143,9 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
     The report plays clips from ``data/<machine>``.
     """
     from masd.bundle.bundle import load_bundle
-    from masd.data.check.findings import say
     from masd.data.data_sets import local_data
-    from masd.data.folders import read_machine
+    from masd.data.findings import say
+    from masd.data.folders.machine import read_machine
     from masd.data.store import FeatureStore
     from masd.evaluation.controls import ControlScores
     from masd.evaluation.evaluate import evaluate_scorer
@@ -244,8 +244,8 @@ def _champion(bundle: Path, store: "FeatureStore", folder: Path) -> tuple["Conte
     as WAV.
     """
     from masd.bundle.bundle import load_bundle
-    from masd.data.folders import read_machine
-    from masd.detection.streaming import excerpt
+    from masd.data.folders.machine import read_machine
+    from masd.detection.long_recordings.blocks import excerpt
     from masd.evaluation.comparison import Contender
     from masd.evaluation.pages.examples import wav_of
     from masd.evaluation.scoring import scores_by_name

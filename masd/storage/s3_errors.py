@@ -42,7 +42,7 @@ def explained(error: Exception, url: str, what: str, key: str) -> StoreError:
     if isinstance(error, S3Error):
         if error.code == "NoSuchKey":
             return MissingObjectError(f"{url} has no object {key}")
-        said = " ".join(f"{error.code}: {error.message}".split())[:200]
+        said = one_line(f"{error.code}: {error.message}", 200)
         advice = FULL if _FULL_SAID.search(said) else ADVICE.get(error.code or "", "the server says")
         return StoreError(f"{tried}: {advice} ({said})")
     if isinstance(error, HTTPError):

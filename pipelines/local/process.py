@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.step import StepLine
-from masd.data.check.findings import LINE as FINDING_LINE
+from masd.data.findings import LINE as FINDING_LINE
 from masd.errors import MasdError
 from masd.progress import PLAIN_LINE
 from pipelines.local.containers import remove_containers

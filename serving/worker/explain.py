@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from masd.audio import LongRecording, Recording
+from masd.detection.long_recordings.blocks import excerpt
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
-from masd.detection.streaming import excerpt
 from masd.evaluation.residuals import UsualResidual
 from serving.worker.requests import Request, RequestError
 

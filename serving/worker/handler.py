@@ -32,7 +32,7 @@ class ScoringHandler:
         try:
             self._load(folder, (context.model_yaml_config or {}).get("handler", {}))
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # masd may be what cannot be imported
             logger.error("%s%s: %s", LOAD_FAILED, context.model_name, reason)
             raise
 

@@ -9,8 +9,8 @@ import pytest
 from drift_logs import make_clips, write_log
 
 from masd.alarms.bundles import calibration_of
-from masd.alarms.commissioning import Commissioning, commission
-from masd.alarms.tolerance import clips_needed, guaranteed_rate
+from masd.alarms.commissioning.commission import Commissioning, commission
+from masd.alarms.commissioning.tolerance import clips_needed, guaranteed_rate
 from masd.bundle.bundle import load_bundle
 from masd.cli.main import main
 from masd.errors import MasdError

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from masd.alarms.blocks import block_length
 from masd.alarms.calibration import Calibration
+from masd.alarms.commissioning.blocks import block_length
+from masd.alarms.commissioning.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
 from masd.alarms.events import Event
 from masd.alarms.monitor import REMEMBERED, WAITING, Clip, Monitor, Rule
-from masd.alarms.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
 from masd.errors import MasdError
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -14,7 +14,7 @@ import soundfile
 
 from masd.audio import AudioError, Recording, decode
 from masd.config import AudioSettings
-from masd.detection.warning_codes import TrainedOn, warnings_of
+from masd.detection.trained_on.warning_codes import TrainedOn, warnings_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 SECONDS = 2.0

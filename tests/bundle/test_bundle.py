@@ -17,11 +17,11 @@ from masd.audio import Recording
 from masd.bundle.bundle import load_bundle
 from masd.bundle.manifest import FILES, REVISION, code_version, load_manifest, stamp
 from masd.config import Settings
-from masd.data.folders import read_machine
+from masd.data.folders.machine import read_machine
 from masd.data.machine_name import check_machine_name
-from masd.detection.detectors import Detectors
-from masd.detection.fused.views import Views
-from masd.detection.warning_codes import TrainedOn
+from masd.detection.detectors import PAPER_SYSTEMS, Detectors
+from masd.detection.features.views import Views
+from masd.detection.trained_on.warning_codes import TrainedOn
 from masd.errors import MasdError
 from masd.files import sha256
 
@@ -53,19 +53,20 @@ def test_detectors_survive_their_tensors(tiny_bundle: Path) -> None:
     detectors = load_bundle(tiny_bundle).scorer.detectors
     copy = Detectors.from_tensors(detectors.tensors())
     assert copy.thresholds == detectors.thresholds
-    assert copy.scalings == detectors.scalings
     vectors = np.random.default_rng(0).normal(
-        size=(5, detectors.systems["lof-score"].source.detector.tensors()["vectors"].shape[1])
+        size=(5, detectors.systems["lof-score"].minimum.source.detector.tensors()["vectors"].shape[1])
     )
-    for name, minimum in detectors.systems.items():
-        assert np.array_equal(minimum.score(vectors)[0], copy.systems[name].score(vectors)[0])
+    for name in PAPER_SYSTEMS:
+        own, again = detectors.systems[name], copy.systems[name]
+        assert own.scaling == again.scaling
+        assert np.array_equal(own.minimum.score(vectors)[0], again.minimum.score(vectors)[0])
     rng = np.random.default_rng(1)
+    fused, fused_again = detectors.systems["fused"], copy.systems["fused"]
     views: Views = {
-        name: rng.normal(size=(5, len(own.centre))).astype(np.float32)
-        for name, own in detectors.fused.neighbours.items()
+        name: rng.normal(size=(5, len(own.centre))).astype(np.float32) for name, own in fused.neighbours.items()
     }
-    log_mels = list(rng.normal(size=(5, 9, len(detectors.fused.frames.mean))).astype(np.float32))
-    assert np.array_equal(detectors.fused.score(log_mels, views)[0], copy.fused.score(log_mels, views)[0])
+    log_mels = list(rng.normal(size=(5, 9, len(fused.frames.mean))).astype(np.float32))
+    assert np.array_equal(fused.score_views(log_mels, views)[0], fused_again.score_views(log_mels, views)[0])
     assert detectors.embeddings is not None and copy.embeddings is not None
     points = rng.normal(size=(5, len(detectors.embeddings.centre))).astype(np.float32)
     assert np.array_equal(detectors.embeddings.distances(points), copy.embeddings.distances(points))

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from masd.config import Settings
-from masd.data.folders import list_machines
+from masd.data.folders.machine import list_machines
 from masd.data.simulation import simulate
 from masd.errors import MasdError
 from pipelines.local.containers import RUN_LABEL, run_container

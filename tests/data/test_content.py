@@ -10,8 +10,8 @@ import soundfile
 
 from masd.config import Settings
 from masd.data.channels import settled
-from masd.data.check.findings import Finding
-from masd.data.folders import read_machine
+from masd.data.findings import Finding
+from masd.data.folders.machine import read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
 from masd.lifecycle import steps

@@ -10,9 +10,9 @@ import soundfile
 import soxr
 
 from masd.audio import decode
-from masd.data.copies import Overlap, connected, copies, covered_share, find_overlaps
-from masd.data.prints import Prints
-from masd.data.waveform_print import WaveformPrint
+from masd.data.recordings.copies import Overlap, connected, copies, covered_share, find_overlaps
+from masd.data.recordings.prints import Prints
+from masd.data.recordings.waveform_print import WaveformPrint
 
 RATE = 16_000
 Samples = np.ndarray

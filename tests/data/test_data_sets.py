@@ -10,7 +10,7 @@ from masd.cli.main import main
 from masd.config import Settings
 from masd.data import data_sets
 from masd.data.data_sets import local_data, local_machine, training_bytes
-from masd.data.folders import read_machine
+from masd.data.folders.machine import read_machine
 from masd.data.store import FeatureStore
 from masd.errors import MasdError
 from masd.lifecycle import steps

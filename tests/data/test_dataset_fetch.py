@@ -16,7 +16,7 @@ from masd.cli.main import main
 from masd.data.download import transfer, zenodo
 from masd.data.download.catalogue import CONTENTS, RECORDS, machine_of, replaced
 from masd.data.download.fetch import fetch
-from masd.data.folders import list_machines, read_machine
+from masd.data.folders.machine import list_machines, read_machine
 from masd.errors import MasdError
 
 NAME = "dcase2025-dev"

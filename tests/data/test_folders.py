@@ -6,10 +6,10 @@ import pytest
 import soundfile
 
 from masd.config import DataSettings
-from masd.data.check.findings import Finding
 from masd.data.clips import NO_ATTRIBUTE, Clip
-from masd.data.folders import MachineData, list_machines, read_machine
-from masd.data.listing import AUDIO_SUFFIXES
+from masd.data.findings import Finding
+from masd.data.folders.listing import AUDIO_SUFFIXES
+from masd.data.folders.machine import MachineData, list_machines, read_machine
 from masd.errors import MasdError
 
 TRAIN = "train/section_00_source_train_normal_0000_vel_10.wav"

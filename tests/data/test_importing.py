@@ -12,7 +12,7 @@ from nptdms import ChannelObject, RootObject, TdmsWriter
 from scipy.io import savemat
 
 from masd.cli.main import main
-from masd.data.folders import list_machines, read_machine
+from masd.data.folders.machine import list_machines, read_machine
 from masd.data.importing import channel as limits
 from masd.data.importing.channel import ImportRefusedError
 from masd.data.importing.rates import rate_of_times, whole_rate

@@ -3,7 +3,7 @@
 import pytest
 
 from masd.data.clips import NO_ATTRIBUTE
-from masd.data.names import Name, canonical_attributes, join_attributes, parse_name, parse_supplemental
+from masd.data.folders.names import Name, canonical_attributes, join_attributes, parse_name, parse_supplemental
 
 
 @pytest.mark.parametrize(

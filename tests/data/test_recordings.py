@@ -10,8 +10,8 @@ import soundfile
 
 from masd.bundle.bundle import load_bundle
 from masd.config import Settings
-from masd.data.folders import read_machine
-from masd.data.recordings import copies_note, heard_in_training_note
+from masd.data.folders.machine import read_machine
+from masd.data.recordings.table import copies_note, heard_in_training_note
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
 from masd.lifecycle import steps
@@ -69,6 +69,18 @@ def test_copies_count_once_and_are_named(tmp_path: Path, caplog: pytest.LogCaptu
     assert by_name(store, "in_training")["x.wav"] == "c.wav"
     heard = heard_in_training_note(store.clips)
     assert heard is not None and heard.startswith("1 test clip shares sound") and "x.wav = c.wav" in heard
+
+
+def test_of_copies_the_one_whose_codec_keeps_every_sample_counts(tmp_path: Path) -> None:
+    """Both are ``.wav``: only the decoder knows that the first was compressed."""
+    folder = write(tmp_path / "pump", {f"train/{name}.wav": sound(n) for n, name in enumerate("bcd")})
+    soundfile.write(folder / "train" / "a.wav", sound(0), RATE, subtype="ULAW")
+    assert by_name(stored(folder, tmp_path / "store"), "copy_of") == {
+        "a.wav": "b.wav",
+        "b.wav": "",
+        "c.wav": "",
+        "d.wav": "",
+    }
 
 
 def test_a_folder_without_copies_has_nothing_to_say(tmp_path: Path) -> None:
@@ -159,7 +171,7 @@ def thresholds(data: Path, machine: str, settings: Settings, out: Path) -> dict[
     steps.train(out / "features", [machine], settings, out / "network", device="cpu")
     steps.fit_detectors(out / "features", machine, out / "network", settings, out / "bundle")
     detectors = load_bundle(out / "bundle").scorer.detectors
-    typical = {name: float(values[0]) for name, values in detectors.fused.typical.items()}
+    typical = {name: float(values[0]) for name, values in detectors.systems["fused"].typical.items()}
     return {**detectors.thresholds, **typical}
 
 

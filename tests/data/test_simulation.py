@@ -16,6 +16,7 @@ import pytest
 from scipy.signal import hilbert
 from scipy.stats import ks_2samp
 
+from masd.arrays import Array
 from masd.data.simulation import MACHINES, SimulationError, simulate, writer
 from masd.data.simulation.dataset import CATALOGUE
 from masd.data.simulation.machine import HEALTHY, Fault, OperatingPoint
@@ -24,7 +25,7 @@ from masd.data.simulation.machines.fan import BLADES
 from masd.data.simulation.machines.gearbox import PINION_TEETH
 from masd.data.simulation.plan import Clip, Plan
 from masd.data.simulation.recording import LEVEL_DBFS, PEAK, generator, record, set_level
-from masd.data.simulation.signals import RATE, Signal, rms
+from masd.data.simulation.signals import RATE, rms
 
 NAME = re.compile(
     r"section_00_(?P<domain>source|target)_(?P<split>train|test)_(?P<condition>normal|anomaly)_(?P<index>\d{4})"
@@ -243,7 +244,7 @@ def test_a_blow_is_rounded_off_without_losing_the_level() -> None:
 # Faults
 
 
-def rendered(name: str, fault: Fault, seconds: float = 4.0, **values: float) -> tuple[Signal, OperatingPoint]:
+def rendered(name: str, fault: Fault, seconds: float = 4.0, **values: float) -> tuple[Array, OperatingPoint]:
     """A machine without its hall, with all random numbers of the healthy machine the same."""
     rng = np.random.default_rng(7)
     point = CATALOGUE[name].operating_point("source", rng)
@@ -294,7 +295,7 @@ def test_imbalance_raises_the_line_at_shaft_speed() -> None:
     healthy, _ = rendered("fan", HEALTHY)
     shaft_hz = point["rpm"] / 60
 
-    def share(signal: Signal) -> float:
+    def share(signal: Array) -> float:
         return line(signal, shaft_hz) / line(signal, BLADES * shaft_hz)
 
     assert share(faulty) > 3 * share(healthy)
@@ -306,7 +307,7 @@ def test_eccentricity_raises_the_sidebands_of_the_gear_mesh() -> None:
     shaft_hz = point["rpm"] / 60
     mesh_hz = PINION_TEETH * shaft_hz
 
-    def sidebands(signal: Signal) -> float:
+    def sidebands(signal: Array) -> float:
         sides = [line(signal, mesh_hz + side * shaft_hz, 0.01) for side in (-1, 1)]
         return min(sides) / line(signal, mesh_hz, 0.01)
 
@@ -314,7 +315,7 @@ def test_eccentricity_raises_the_sidebands_of_the_gear_mesh() -> None:
 
 
 def test_a_leak_hisses_while_the_valve_is_shut() -> None:
-    def quietest(signal: Signal) -> float:
+    def quietest(signal: Array) -> float:
         return float(np.percentile(np.square(signal).reshape(-1, 400).mean(axis=1), 10)) / rms(signal) ** 2
 
     assert quietest(rendered("valve", Fault("leak", 0.5))[0]) > 20 * quietest(rendered("valve", HEALTHY)[0])
@@ -342,7 +343,7 @@ def test_every_fault_changes_the_sound_and_more_so_when_worse(name: str, kind: s
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_supplement_holds_the_hall_alone_or_the_machine_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(*_: object) -> Signal:
+    def absent(*_: object) -> Array:
         raise AssertionError("must not sound in this clip")
 
     machine, clip = CATALOGUE[name], Clip("supplemental", "source", "normal", 0)

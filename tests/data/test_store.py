@@ -15,7 +15,7 @@ import masd.data.store
 from masd.audio import decode
 from masd.audio.log_mel import LogMel
 from masd.config import Settings
-from masd.data.folders import read_machine
+from masd.data.folders.machine import read_machine
 from masd.data.store import FORMAT, FeatureStore, build_store
 from masd.errors import MasdError
 from masd.progress import ConsoleProgress

@@ -2,7 +2,7 @@
 
 import pytest
 
-from masd.data.words import condition_in, conditions_in
+from masd.data.folders.words import condition_in, conditions_in
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from masd.config import AudioSettings, Settings
-from masd.data.folders import read_machine
+from masd.data.folders.machine import read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.detection.controls import CONTROLS, BaselineAutoEncoder, MelStatistics
 from masd.detection.controls.baseline import frame_vectors

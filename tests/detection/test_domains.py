@@ -2,19 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.spatial.distance import cdist
 
-from masd.config import ALL_SYSTEMS, REPORT_SYSTEMS, DetectionSettings, ReportSystemName
-from masd.detection.detectors import Detectors, fit_detectors, kind_and_level
-from masd.detection.features import ClipFeatures
-from masd.detection.fused.views import VIEWS, Views
-from masd.detection.paper.domains import DomainDetector, DomainMinimum, FittedSystem, fit_system
+from masd.config import ALL_SYSTEMS, DetectionSettings, SystemName
+from masd.detection.detectors import PAPER_SYSTEMS, SYSTEMS, Detectors, fit_detectors
+from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.views import VIEWS, Views
+from masd.detection.paper.domains import DomainDetector, DomainMinimum, fit_domains
 from masd.detection.paper.knn import KnnDetector
+from masd.detection.system import TrainingClips
 from masd.errors import MasdError
 
 SMOTE_OFF: dict[str, Any] = {"smote_share": 0.0}
@@ -31,15 +32,21 @@ def two_domains(n_source: int = 12, n_target: int = 6) -> tuple[np.ndarray, np.n
     return vectors, np.repeat([False, True], [n_source, n_target])
 
 
+class Fitted(NamedTuple):
+    minimum: DomainMinimum
+    held_out: np.ndarray
+
+
 def fit(
-    name: ReportSystemName,
+    name: SystemName,
     vectors: np.ndarray,
     is_target: np.ndarray,
     groups: np.ndarray | None = None,
     **options: Any,
-) -> FittedSystem:
+) -> Fitted:
     groups = np.arange(len(vectors)) if groups is None else groups
-    return fit_system(name, vectors, groups, is_target, DetectionSettings(**options), seed=0)
+    bank = SYSTEMS[name].system.bank
+    return Fitted(*fit_domains(bank, vectors, groups, is_target, DetectionSettings(**options), seed=0))
 
 
 class TestMinimum:
@@ -92,11 +99,11 @@ class TestHeldOut:
         distances[groups[:, None] == groups[None, :]] = np.inf
         np.testing.assert_allclose(fitted.held_out, distances.min(axis=1).reshape(-1, 3).mean(axis=1))
 
-    @pytest.mark.parametrize("name", REPORT_SYSTEMS)
+    @pytest.mark.parametrize("name", PAPER_SYSTEMS)
     @pytest.mark.parametrize("n_source", [12, 40], ids=["one by one", "in folds"])
     @pytest.mark.parametrize("outlier", ["source", "target"])
     def test_a_planted_outlier_is_found_among_the_training_clips(
-        self, name: ReportSystemName, n_source: int, outlier: str
+        self, name: SystemName, n_source: int, outlier: str
     ) -> None:
         """In the bank it is its own nearest neighbour at distance 0; held out it must stand out from all others."""
         vectors, is_target = two_domains(n_source, 8)
@@ -132,8 +139,8 @@ class TestHeldOut:
         assert (fitted.held_out >= least - 1e-9).all()
         assert np.isclose(fitted.held_out, least).mean() > 0.5  # mostly the nearest neighbour is in another fold
 
-    @pytest.mark.parametrize("name", REPORT_SYSTEMS)
-    def test_reproducible_from_the_seed(self, name: ReportSystemName) -> None:
+    @pytest.mark.parametrize("name", PAPER_SYSTEMS)
+    def test_reproducible_from_the_seed(self, name: SystemName) -> None:
         vectors, is_target = two_domains(50, 6)
         np.testing.assert_array_equal(fit(name, vectors, is_target).held_out, fit(name, vectors, is_target).held_out)
 
@@ -208,6 +215,36 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
+class TestTable:
+    def test_the_settings_may_name_every_row_and_no_other(self) -> None:
+        assert tuple(SYSTEMS) == ALL_SYSTEMS
+        assert set(ALL_SYSTEMS) - set(PAPER_SYSTEMS) == {"fused"}
+
+    @pytest.mark.parametrize("name", ALL_SYSTEMS)
+    def test_a_system_alone_scores_as_beside_the_others(self, name: SystemName) -> None:
+        detectors, _ = fit_detectors(*machine(), DetectionSettings(), seed=0)
+        alone, together = detectors.score(clip(500), [name]), detectors.score(clip(500))
+        assert set(alone) == {name}
+        assert alone[name].score == together[name].score
+        np.testing.assert_array_equal(alone[name].window_scores, together[name].window_scores)
+
+    def test_clips_of_a_store_have_no_window_scores_under_the_fused_system(self) -> None:
+        detectors, _ = fit_detectors(*machine(), DetectionSettings(), seed=0)
+        heard = clip(500)
+        scores = detectors.score(replace(heard, window_views={}))["fused"]
+        assert scores.score == pytest.approx(detectors.score(heard)["fused"].score, rel=1e-6)
+        assert scores.window_scores.size == 0
+
+    @pytest.mark.parametrize("name", ALL_SYSTEMS)
+    def test_a_system_is_fitted_and_kept_without_the_others(self, name: SystemName) -> None:
+        clips, is_target = machine()
+        training = TrainingClips(clips, is_target, np.arange(len(clips)))
+        fitted = SYSTEMS[name].system.fit(training, DetectionSettings(), 0)
+        again = SYSTEMS[name].system.from_tensors("other", fitted.system.tensors("other"))
+        assert [one.score for one in again.score(clips[:3])] == [one.score for one in fitted.system.score(clips[:3])]
+        assert fitted.held_out.shape == fitted.calibrates.shape == (len(clips),)
+
+
 class TestDetectors:
     @pytest.mark.parametrize("options", VARIANTS, ids=str)
     @pytest.mark.parametrize("n_target", [6, 1, 0])
@@ -258,7 +295,7 @@ class TestDetectors:
         detectors, held_out = fit_detectors(clips, is_target, settings, 0, unseen)
         everything, same_held_out = fit_detectors(clips, is_target, settings, 0)
         none_unseen, _ = fit_detectors(clips, is_target, settings, 0, np.zeros(len(clips), bool))
-        for name in REPORT_SYSTEMS:
+        for name in PAPER_SYSTEMS:
             np.testing.assert_array_equal(held_out[name], same_held_out[name])
             assert detectors.calibrations[name].clips == 4 + is_target.sum()
         calibration = detectors.calibrations["fused"]
@@ -317,9 +354,9 @@ class TestDetectors:
         detectors, _ = fit_detectors(*machine(), DetectionSettings(), seed=0)
         answer = detectors.score(clip(500, windows=7))
         assert set(answer) == set(ALL_SYSTEMS)
-        for name in REPORT_SYSTEMS:
+        for name in PAPER_SYSTEMS:
             assert answer[name].window_scores.shape == (7,)
-            if kind_and_level(name)[1] == "score":
+            if SYSTEMS[name].system.level == "score":
                 assert answer[name].score == pytest.approx(float(np.mean(answer[name].window_scores)))
         assert answer["fused"].window_scores.shape == (7,)
         assert answer["fused"].score == pytest.approx(float(np.prod(answer["fused"].window_scores) ** (1 / 7)))
@@ -345,16 +382,16 @@ class TestDetectors:
             assert np.isfinite(detectors.thresholds[name])
             assert np.isfinite(detectors.score(clip(500))[name].score)
         if n_target == 0:
-            assert all(minimum.target is None for minimum in detectors.systems.values())
-            assert all(len(neighbours.target) == 0 for neighbours in detectors.fused.neighbours.values())
+            assert all(detectors.systems[name].minimum.target is None for name in PAPER_SYSTEMS)
+            assert all(len(neighbours.target) == 0 for neighbours in detectors.systems["fused"].neighbours.values())
 
     def test_target_clips_only_are_one_domain_whatever_its_name(self) -> None:
         clips, _ = machine(12, 0)
         as_target, _ = fit_detectors(clips, np.ones(12, bool), DetectionSettings(), seed=0)
         as_source, _ = fit_detectors(clips, np.zeros(12, bool), DetectionSettings(), seed=0)
         assert as_target.thresholds == as_source.thresholds
-        assert as_target.systems["knn-feature"].target is None
-        assert len(as_target.fused.neighbours["band-mean"].target) == 0
+        assert as_target.systems["knn-feature"].minimum.target is None
+        assert len(as_target.systems["fused"].neighbours["band-mean"].target) == 0
 
     @pytest.mark.parametrize(("n_source", "n_target"), [(0, 1), (2, 0), (1, 6), (2, 6)])
     def test_too_few_clips_to_hold_any_out(self, n_source: int, n_target: int) -> None:

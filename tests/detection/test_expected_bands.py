@@ -14,9 +14,9 @@ from scipy.signal import resample_poly
 
 from masd.audio._torchaudio import import_torchaudio
 from masd.bundle.bundle import load_bundle
-from masd.detection.expected_bands import ExpectedBands
 from masd.detection.scorer import Scorer
-from masd.detection.warning_codes import TrainedOn
+from masd.detection.trained_on.expected_bands import ExpectedBands
+from masd.detection.trained_on.warning_codes import TrainedOn
 
 RATE = 16_000
 

@@ -5,9 +5,9 @@ import pytest
 from sklearn.covariance import LedoitWolf, ShrunkCovariance
 from sklearn.decomposition import TruncatedSVD
 
+from masd.detection.features.views import VIEWS, Views
 from masd.detection.fused.detector import WEIGHTS, FusedDetector, MemberName, fit_fused
 from masd.detection.fused.frame_residuals import FrameResiduals
-from masd.detection.fused.views import VIEWS, Views
 from masd.detection.fused.whitened import WhitenedNeighbours
 
 FOLDS = 5
@@ -88,7 +88,7 @@ class TestByHand:
                 "latent": [8, 8],
             }
         )
-        scores, from_target = detector.score(*clips)
+        scores, from_target = detector.score_views(*clips)
         # to the source 1/0.5, 2/1, 4/0.5, 2/2, 3/1, 8/4 = 2, 2, 8, 1, 3, 2
         # to the target 9/4, 8/2, 6/1, 8/2, 7/1, 2/8
         # the other: to the source 6/0.5, 8/1, 6/0.5, 2/2, 9/1, 8/4
@@ -98,16 +98,16 @@ class TestByHand:
         assert from_target.tolist() == [False, True]
 
     def test_twice_as_far_in_every_view_is_twice_the_score(self, detector: FusedDetector) -> None:
-        near, far = detector.score(*only({name: [-1.5, -3.0] for name in WEIGHTS}))[0]
+        near, far = detector.score_views(*only({name: [-1.5, -3.0] for name in WEIGHTS}))[0]
         assert far == pytest.approx(2 * near)
 
     def test_a_copy_of_a_training_clip_scores_next_to_nothing_but_not_zero(self, detector: FusedDetector) -> None:
-        (score,), _ = detector.score(*only({name: [0.0] for name in WEIGHTS}))
+        (score,), _ = detector.score_views(*only({name: [0.0] for name in WEIGHTS}))
         assert 0 < score <= 1e-5
 
     def test_one_view_alone_that_is_a_copy_does_not_hide_the_others(self, detector: FusedDetector) -> None:
         clips = only({name: [0.0] if name == "band-peak" else [-100.0] for name in WEIGHTS})
-        assert detector.score(*clips)[0][0] > 1.0
+        assert detector.score_views(*clips)[0][0] > 1.0
 
 
 class TestHeldOut:
@@ -153,15 +153,15 @@ class TestHeldOut:
             view[planted] += 50.0
         detector, held_out = fit_fused(frames, views, is_target, FOLDS, seed=0)
         itself = rows((frames, views, is_target), np.array([planted]))
-        assert detector.score(*itself)[0][0] < 0.1
+        assert detector.score_views(*itself)[0][0] < 0.1
         assert np.argmax(held_out) == planted % len(held_out)
         assert held_out[planted] > 5 * np.median(held_out)
 
     def test_the_same_seed_gives_the_same_result_and_another_other_folds(self) -> None:
         (one, first), (two, again), (_, other) = (fit_fused(*machine(), FOLDS, seed) for seed in (0, 0, 1))
         np.testing.assert_array_equal(first, again)
-        for name, tensor in one.tensors().items():
-            np.testing.assert_array_equal(tensor, two.tensors()[name])
+        for name, tensor in one.tensors("one").items():
+            np.testing.assert_array_equal(tensor, two.tensors("one")[name])
         assert (first != other).any()
         np.testing.assert_allclose(other, first, rtol=0.5)
 
@@ -174,7 +174,7 @@ class TestWhatAScoreMeans:
         frames, views, is_target = machine(60, target)
         detector, held_out = fit_fused(frames, views, is_target, FOLDS, seed=0)
         *fresh, fresh_is_target = machine(100, 100, seed=1)
-        scores, from_target = detector.score(*fresh)
+        scores, from_target = detector.score_views(*fresh)
         for found, domain in ((held_out, is_target), (scores, fresh_is_target)):
             for of_domain in (~domain, domain):
                 assert 1 / 1.5 < np.median(found[of_domain]) < 1.5
@@ -185,7 +185,7 @@ class TestWhatAScoreMeans:
         detector, held_out = fit_fused(*machine(60, target), FOLDS, seed=0)
         medians = []
         for shift in (0.0, 1.0, 2.0, 4.0):
-            scores, _ = detector.score(*machine(100, 100, seed=1, shift=shift)[:2])
+            scores, _ = detector.score_views(*machine(100, 100, seed=1, shift=shift)[:2])
             medians.append((np.median(scores[:100]), np.median(scores[100:])))
         for of_domain in zip(*medians, strict=True):
             assert list(of_domain) == sorted(of_domain)
@@ -198,14 +198,14 @@ class TestWhatAScoreMeans:
         fresh_frames, fresh, _ = machine(20, 20, seed=1, shift=2.0)
         usual, _ = fit_fused(frames, views, is_target, FOLDS, seed=0)
         louder, _ = fit_fused(frames, views | {"latent": 1000 * views["latent"]}, is_target, FOLDS, seed=0)
-        scores = louder.score(fresh_frames, fresh | {"latent": 1000 * fresh["latent"]})[0]
-        np.testing.assert_allclose(scores, usual.score(fresh_frames, fresh)[0], rtol=1e-3)
+        scores = louder.score_views(fresh_frames, fresh | {"latent": 1000 * fresh["latent"]})[0]
+        np.testing.assert_allclose(scores, usual.score_views(fresh_frames, fresh)[0], rtol=1e-3)
 
 
 class TestFewTargetClips:
     def test_none_is_never_the_nearer_domain(self) -> None:
         detector, held_out = fit_fused(*machine(60, 0), FOLDS, seed=0)
-        scores, from_target = detector.score(*machine(20, 20, seed=1)[:2])
+        scores, from_target = detector.score_views(*machine(20, 20, seed=1)[:2])
         assert not from_target.any()
         assert np.isfinite(scores).all() and np.isfinite(held_out).all()
         assert np.median(held_out) == pytest.approx(1.0, rel=0.5)
@@ -215,14 +215,14 @@ class TestFewTargetClips:
         for typical in detector.typical.values():
             assert typical[0] == typical[1] > 0
         assert np.isfinite(held_out).all()
-        scores, _ = detector.score(*machine(0, 20, seed=1)[:2])
-        strange, _ = detector.score(*machine(0, 20, seed=1, shift=3.0)[:2])
+        scores, _ = detector.score_views(*machine(0, 20, seed=1)[:2])
+        strange, _ = detector.score_views(*machine(0, 20, seed=1, shift=3.0)[:2])
         assert np.median(scores) < 2 < np.median(strange)
 
     @pytest.mark.parametrize("target", [2, 3, 4, 7])
     def test_any_number_gives_finite_scores(self, target: int) -> None:
         detector, held_out = fit_fused(*machine(12, target), FOLDS, seed=0)
-        scores, _ = detector.score(*machine(20, 20, seed=1)[:2])
+        scores, _ = detector.score_views(*machine(20, 20, seed=1)[:2])
         assert held_out.shape == (12 + target,)
         assert np.isfinite(held_out).all() and np.isfinite(scores).all()
 
@@ -237,22 +237,22 @@ class TestDegenerate:
         for clip in frames + fresh_frames:
             clip[:, 3:9] = -4.0
         detector, held_out = fit_fused(frames, views, is_target, FOLDS, seed=0)
-        scores = detector.score(fresh_frames, fresh)[0]
+        scores = detector.score_views(fresh_frames, fresh)[0]
         assert 1 / 1.5 < np.median(held_out) < 1.5 and 1 / 1.5 < np.median(scores) < 1.5
         for name in VIEWS:
             fresh[name][:, 3:9] += 1.0
-        assert (detector.score(fresh_frames, fresh)[0] > scores).all()
+        assert (detector.score_views(fresh_frames, fresh)[0] > scores).all()
         for clip in fresh_frames:
             clip[:, 3:9] += 1.0
-        assert (detector.score(fresh_frames, fresh)[0] > 2 * scores).all()
-        assert np.isfinite(detector.score(fresh_frames, fresh)[0]).all()
+        assert (detector.score_views(fresh_frames, fresh)[0] > 2 * scores).all()
+        assert np.isfinite(detector.score_views(fresh_frames, fresh)[0]).all()
 
     def test_identical_clips(self) -> None:
         frames, views, _ = machine(1, 0)
         same = {name: np.repeat(view, 20, axis=0) for name, view in views.items()}
         detector, held_out = fit_fused(frames * 20, same, np.arange(20) >= 15, FOLDS, seed=0)
         assert np.isfinite(held_out).all()
-        scores, _ = detector.score(*machine(3, 3, seed=1)[:2])
+        scores, _ = detector.score_views(*machine(3, 3, seed=1)[:2])
         assert np.isfinite(scores).all() and (scores > held_out.max()).all()
 
     def test_clips_that_are_there_twice(self) -> None:
@@ -261,7 +261,7 @@ class TestDegenerate:
         twice = {name: np.concatenate([view, view[:15]]) for name, view in views.items()}
         flags = np.concatenate([is_target, is_target[:15]])
         detector, held_out = fit_fused(frames + frames[:15], twice, flags, FOLDS, seed=0)
-        scores = detector.score(*machine(50, 50, seed=1)[:2])[0]
+        scores = detector.score_views(*machine(50, 50, seed=1)[:2])[0]
         assert np.isfinite(held_out).all()
         assert 0.5 < np.median(scores) < 2.0
 
@@ -286,7 +286,7 @@ class TestWindows:
         views = machine(1 - target, int(target), seed=3)[1]
         ((score, from_target, of_windows),) = detector.score_with_windows(frames, views, spans, windows)
         assert from_target is target
-        assert score == pytest.approx(detector.score(frames, views)[0][0], rel=1e-6)
+        assert score == pytest.approx(detector.score_views(frames, views)[0][0], rel=1e-6)
         assert of_windows.shape == (9,) and (of_windows > 0).all()
         assert np.prod(of_windows) ** (1 / 9) == pytest.approx(score)
         assert len(set(of_windows.tolist())) == 9

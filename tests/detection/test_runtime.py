@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from masd.bundle.bundle import load_bundle
 from masd.config import ALL_SYSTEMS, NetworkSettings, Settings
-from masd.detection.runtime import NetworkRuntime
+from masd.detection.features.runtime import NetworkRuntime
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.trained import load_network
 from masd.lifecycle import steps
@@ -122,7 +122,7 @@ def test_scores_of_real_recordings_are_those_of_plain_pytorch(recordings: Path, 
 
 TELEMETRY = """
 from masd.config import NetworkSettings
-from masd.detection.runtime import NetworkRuntime
+from masd.detection.features.runtime import NetworkRuntime
 from masd.learning.network import ConvolutionalAutoEncoder
 NetworkRuntime(ConvolutionalAutoEncoder(NetworkSettings(channels=(4, 8), embedding_dim=4), 2).eval())
 """

@@ -22,7 +22,8 @@ from sklearn.neighbors import LocalOutlierFactor
 from masd.audio import AudioError
 from masd.audio.log_mel import LogMel
 from masd.bundle.bundle import load_bundle
-from masd.config import ALL_SYSTEMS, REPORT_SYSTEMS, ReportSystemName, Settings, SystemName
+from masd.config import ALL_SYSTEMS, Settings, SystemName
+from masd.detection.detectors import PAPER_SYSTEMS
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.learning.network import ConvolutionalAutoEncoder
@@ -120,13 +121,13 @@ class TestIndependently:
         estimator = LocalOutlierFactor(n_neighbors=min(20, len(bank) - 1), novelty=True).fit(bank)
         return float(-estimator.score_samples(vector[None])[0])
 
-    @pytest.mark.parametrize("name", REPORT_SYSTEMS)
+    @pytest.mark.parametrize("name", PAPER_SYSTEMS)
     def test_aggregation(
         self,
         scorer: Scorer,
         tiny_bundle: Path,
         clips: list[Samples],
-        name: ReportSystemName,
+        name: SystemName,
     ) -> None:
         arrays = load_file(tiny_bundle / "detectors.safetensors")
         kind, level = name.split("-")

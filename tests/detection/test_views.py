@@ -10,8 +10,9 @@ import torch
 from scipy.signal import welch
 from tiny import SMALL_NORMALISATION
 
-from masd.detection.features import ClipFeatures, FeatureExtractor
-from masd.detection.fused.views import (
+from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.extractor import FeatureExtractor
+from masd.detection.features.views import (
     MODULATION_BANDS,
     MODULATION_FLOOR,
     MODULATION_FRAMES,

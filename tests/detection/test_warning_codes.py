@@ -8,7 +8,7 @@ import pytest
 
 from masd.audio import Heard
 from masd.config import AudioSettings
-from masd.detection.warning_codes import WARNINGS, TrainedOn, WarningCode, warnings_of
+from masd.detection.trained_on.warning_codes import WARNINGS, TrainedOn, WarningCode, warnings_of
 
 RATE = 16_000
 AUDIO = AudioSettings()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from masd.bundle.bundle import load_bundle
-from masd.data.folders import MachineData, read_machine
+from masd.data.folders.machine import MachineData, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.detection.scorer import Scorer
 from masd.evaluation import embedding_map

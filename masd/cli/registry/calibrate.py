@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from masd.alarms.doubts import DOUBTS
+from masd.alarms.commissioning.doubts import DOUBTS
 from masd.cli.common import names, needs
 from masd.cli.numbers import rate
 from masd.cli.registry.options import Actions

@@ -8,9 +8,9 @@ from statistics import median
 from masd.audio import Heard
 from masd.audio.heard import FLOOR_DBFS
 from masd.config import AudioSettings
-from masd.data.check.findings import Finding, Level, counted, some
 from masd.data.clips import Clip
-from masd.data.folders import Layout
+from masd.data.findings import Finding, Level, counted, some
+from masd.data.folders.machine import Layout
 
 CLIPPED = 0.001
 """Share of clipped samples from which a clip is named."""

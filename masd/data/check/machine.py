@@ -9,9 +9,9 @@ from typing import Any
 
 from masd.config import Settings
 from masd.data.check.content import CLIPPED, HeardClip
-from masd.data.check.findings import LEVELS, Finding
 from masd.data.check.scan import Scan, scan
-from masd.data.folders import MachineData, read_machine, refuse_too_few
+from masd.data.findings import LEVELS, Finding
+from masd.data.folders.machine import MachineData, read_machine, refuse_too_few
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError
 from masd.progress import Progress

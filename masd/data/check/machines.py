@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masd.config import Settings
-from masd.data.attributes import AttributeTables
 from masd.data.clips import SPLIT_FOLDERS
 from masd.data.data_sets import local_data, local_machine, training_bytes
-from masd.data.folders import MachineData, machine_of, read_machine
-from masd.data.listing import is_audio, list_machine, listing_of
+from masd.data.folders.attributes import AttributeTables
+from masd.data.folders.listing import is_audio, list_machine, listing_of
+from masd.data.folders.machine import MachineData, machine_of, read_machine
 from masd.data.machine_name import MACHINE_NAME, check_machine_name
 from masd.errors import MasdError
 from masd.storage.opening import folder_of, open_store

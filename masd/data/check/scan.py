@@ -14,13 +14,14 @@ from masd.audio import AudioError, decode
 from masd.config import AudioSettings, DataSettings, Settings
 from masd.data.channels import settled
 from masd.data.check.content import HeardClip, content_findings, heard_of
-from masd.data.check.findings import Finding, counted, some
 from masd.data.clips import Clip
-from masd.data.folders import MachineData
-from masd.data.prints import Prints
-from masd.data.recordings import SIMILARITY, add_recordings, heard_in_training_note
-from masd.data.similarity import half_spectra
-from masd.data.waveform_print import WaveformPrint
+from masd.data.findings import Finding, counted, some
+from masd.data.folders.machine import MachineData
+from masd.data.recordings.groups import SIMILARITY
+from masd.data.recordings.prints import Prints
+from masd.data.recordings.similarity import half_spectra
+from masd.data.recordings.table import add_recordings, heard_in_training_note
+from masd.data.recordings.waveform_print import WaveformPrint
 from masd.progress import Progress
 
 AT_ONCE = 64

@@ -12,7 +12,7 @@ from typing import Any
 from masd.data.importing.channel import ImportRefusedError
 from masd.data.importing.formats import FORMATS
 from masd.data.importing.write import rate_of, write_clips
-from masd.errors import MasdError
+from masd.errors import MasdError, one_line
 from masd.files import json_text, replacing_folder, sha256, write_text
 from masd.progress import Progress
 
@@ -140,8 +140,9 @@ def _import_file(
     except MemoryError as error:
         raise ImportRefusedError("there is not enough memory for it: cut it") from error
     except Exception as error:  # what a library makes of a broken file, whatever it is
-        why = " ".join(str(error).split())[:120]
-        raise ImportRefusedError(f"cannot be read as {kind.name} ({type(error).__name__}: {why})") from error
+        raise ImportRefusedError(
+            f"cannot be read as {kind.name} ({type(error).__name__}: {one_line(error, 120)})"
+        ) from error
     if not channels:
         raise ImportRefusedError(f"holds no recording that can be read from {kind.name}")
     source = {"source": path.name, "source_sha256": sha256(path)}

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masd.data.simulation.signals import RATE, Line, Shape, Signal, decibels, noise, unit, wander
+from masd.arrays import Array
+from masd.data.simulation.signals import RATE, Line, Shape, decibels, noise, unit, wander
 
 _CLANK_S = 0.25
 _KNOTS_HZ = np.geomspace(30.0, 7500.0, 14)
@@ -37,7 +38,7 @@ ASSEMBLY_LINE = Scene(
 """Busier and brighter: compressed air, conveyors, more handling."""
 
 
-def factory_noise(scene: Scene, n: int, rng: np.random.Generator) -> Signal:
+def factory_noise(scene: Scene, n: int, rng: np.random.Generator) -> Array:
     """n samples of the hall at unit RMS."""
     hz, db = np.asarray(scene.shape, dtype=np.float64).T
     mean_db = np.interp(np.log(_KNOTS_HZ), np.log(hz), db)
@@ -59,10 +60,10 @@ def _distant_machine(hz: float, level_db: float, rng: np.random.Generator) -> li
     return [Line(pitch, 0.4 + 0.003 * pitch, height) for pitch, height in zip(pitches, heights, strict=True)]
 
 
-def _clank(rng: np.random.Generator) -> Signal:
+def _clank(rng: np.random.Generator) -> Array:
     """One blow on some piece of metal: five modes of random pitch, dying out in about 50 ms."""
     time = np.arange(int(_CLANK_S * RATE)) / RATE
     pitches = rng.uniform(400.0, 4500.0, (5, 1))
     modes = np.sin(2 * np.pi * pitches * time) * np.exp(-time / rng.uniform(0.02, 0.06, (5, 1)))
-    blow: Signal = (rng.lognormal(0.0, 0.4) * modes.sum(axis=0)).astype(np.float32)
+    blow: Array = (rng.lognormal(0.0, 0.4) * modes.sum(axis=0)).astype(np.float32)
     return blow

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
-from masd.data.simulation.signals import MS, RATE, Curve, Signal, unit
+from masd.arrays import Array, Floats
+from masd.data.simulation.signals import MS, RATE, unit
 
 
 class Mode(NamedTuple):
@@ -19,14 +20,14 @@ class Mode(NamedTuple):
     gain: float
 
 
-def events(phase: Curve) -> Curve:
+def events(phase: Floats) -> Floats:
     """Where (in samples, fractional) a phase passes whole numbers: once per revolution of what it counts."""
     knots = phase[::MS]  # no machine changes its speed within a millisecond
     turns = np.arange(np.ceil(knots[0]), np.floor(knots[-1]) + 1)
     return np.interp(turns, knots, MS * np.arange(len(knots)))
 
 
-def impulses(n: int, at: Curve, heights: float | Curve = 1.0) -> Signal:
+def impulses(n: int, at: Floats, heights: float | Floats = 1.0) -> Array:
     """A train of impulses at fractional sample positions; those outside the clip are left out."""
     at, heights = np.broadcast_arrays(at, heights)
     inside = (at >= 0) & (at < n - 1)
@@ -45,20 +46,20 @@ def _response(modes: tuple[Mode, ...], padded: int) -> NDArray[np.complex64]:
     return response
 
 
-def ring(excitation: Signal, modes: tuple[Mode, ...]) -> Signal:
+def ring(excitation: Array, modes: tuple[Mode, ...]) -> Array:
     """What a structure with these modes sounds like under an excitation (circular at the clip's ends)."""
     n = len(excitation)
     padded = next_fast_len(n, real=True)
-    sound: Signal = irfft(rfft(excitation, padded) * _response(modes, padded), padded)[:n]
+    sound: Array = irfft(rfft(excitation, padded) * _response(modes, padded), padded)[:n]
     return sound
 
 
-def impacts(n: int, at: Curve, rng: np.random.Generator, modes: tuple[Mode, ...], *, spread: float = 0.3) -> Signal:
+def impacts(n: int, at: Floats, rng: np.random.Generator, modes: tuple[Mode, ...], *, spread: float = 0.3) -> Array:
     """Blows at sample positions on a structure, uneven by a log-normal `spread`; RMS of one over the clip."""
     return unit(ring(impulses(n, at, rng.lognormal(0.0, spread, len(at))), modes))
 
 
-def resonance(hz: NDArray[np.float64], modes: Sequence[Mode]) -> NDArray[np.float64]:
+def resonance(hz: Floats, modes: Sequence[Mode]) -> Floats:
     """How much the modes amplify a steady tone: 1 far from every mode, `1 + gain` at its peak.
 
     The curve of a mode is that of a damped oscillator with the half-width 1 / (2 pi decay).

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from masd.arrays import Array
 from masd.data.simulation.background import Scene
-from masd.data.simulation.signals import Signal
 
 Domain = Literal["source", "target"]
 Supplement = Literal["noise", "clean"]
@@ -55,5 +55,5 @@ class Machine:
     snr_db: tuple[float, float]
     """Range of the level of the machine over the hall, in dB; the same whatever the condition."""
     operating_point: Callable[[Domain, np.random.Generator], OperatingPoint]
-    render: Callable[[OperatingPoint, Fault, int, np.random.Generator], Signal]
+    render: Callable[[OperatingPoint, Fault, int, np.random.Generator], Array]
     """`render(point, fault, n, rng)`: n samples of the machine alone, at any level."""

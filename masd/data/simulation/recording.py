@@ -6,10 +6,11 @@ from typing import cast
 
 import numpy as np
 
+from masd.arrays import Array
 from masd.data.simulation.background import factory_noise
 from masd.data.simulation.machine import HEALTHY, Fault, Machine, OperatingPoint
 from masd.data.simulation.plan import Clip
-from masd.data.simulation.signals import Signal, decibels, rms, unit
+from masd.data.simulation.signals import decibels, rms, unit
 
 LEVEL_DBFS = (-28.0, -24.0)
 """Range of the RMS level of every clip, whatever its split, domain or condition; 0 dBFS is an RMS of 1."""
@@ -21,7 +22,7 @@ PEAK = 0.97
 class Recording:
     """One clip at its final level, with what the machine was doing in it."""
 
-    samples: Signal
+    samples: Array
     point: OperatingPoint
     fault: Fault
 
@@ -46,7 +47,7 @@ def record(machine: Machine, clip: Clip, n: int, seed: int) -> Recording:
         parts.append(unit(machine.render(point, fault, n, rng)) * np.float32(decibels(snr_db)))
     if clip.split != "supplemental" or machine.supplement == "noise":
         parts.append(factory_noise(machine.scenes[clip.domain], n, rng))
-    return Recording(set_level(cast(Signal, sum(parts)), level_dbfs), point, fault)
+    return Recording(set_level(cast(Array, sum(parts)), level_dbfs), point, fault)
 
 
 def _draw_fault(machine: Machine, clip: Clip, rng: np.random.Generator) -> Fault:
@@ -56,7 +57,7 @@ def _draw_fault(machine: Machine, clip: Clip, rng: np.random.Generator) -> Fault
     return Fault(kind, rng.uniform(*machine.faults[kind]))
 
 
-def set_level(signal: Signal, dbfs: float) -> Signal:
+def set_level(signal: Array, dbfs: float) -> Array:
     """The signal at an RMS level in dBFS, its peaks within `PEAK`.
 
     Limiting takes a little off the RMS, so the gain is set again and the limiter repeated.

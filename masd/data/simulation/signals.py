@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfftfreq
 
+from masd.arrays import Array, Floats
+
 RATE = 16_000
 """Samples per second of every simulated recording."""
 MS = RATE // 1000
 """Samples per millisecond."""
 
-Signal = NDArray[np.float32]
-Curve = NDArray[np.float64]
 Shape = Sequence[tuple[float, float]]
 """A spectrum as (Hz, dB) points in rising frequency, joined by straight lines over log frequency."""
 
@@ -27,15 +27,15 @@ _LOWEST_HZ = 20.0  # what a measurement microphone still passes
 _HIGHEST_TONE_HZ = 7_600.0  # leaves room for the anti-aliasing filter of a recorder
 _GAIN_KNOTS_HZ = np.geomspace(_LOWEST_HZ, RATE / 2, 160)
 _TABLE = 1 << 15  # samples of one turn: 100 for each period of the highest order in use
-_COSINE: Signal = np.cos(2 * np.pi * np.arange(4096) / 4096).astype(np.float32)
+_COSINE: Array = np.cos(2 * np.pi * np.arange(4096) / 4096).astype(np.float32)
 
 
-def rms(signal: Signal) -> float:
+def rms(signal: Array) -> float:
     """Root mean square, in the unit of the signal."""
     return float(np.sqrt(np.mean(np.square(signal), dtype=np.float64)))
 
 
-def unit(signal: Signal) -> Signal:
+def unit(signal: Array) -> Array:
     """The signal at an RMS of one; silence stays silence."""
     level = rms(signal)
     return signal / np.float32(level) if level > 0 else signal
@@ -46,33 +46,33 @@ def decibels(db: float) -> float:
     return float(10.0 ** (db / 20.0))
 
 
-def upsample(knots: NDArray[np.floating], spacing: int, n: int) -> Signal:
+def upsample(knots: NDArray[np.floating], spacing: int, n: int) -> Array:
     """n samples of the straight lines between knots `spacing` samples apart, the last one past the end."""
     start = knots.astype(np.float32)
     ramp = np.arange(spacing, dtype=np.float32) / np.float32(spacing)
-    course: Signal = (start[:-1, None] + np.diff(start)[:, None] * ramp).ravel()[:n]
+    course: Array = (start[:-1, None] + np.diff(start)[:, None] * ramp).ravel()[:n]
     return course
 
 
-def wander(n: int, rng: np.random.Generator, knots_per_s: float = 2.0) -> Signal:
+def wander(n: int, rng: np.random.Generator, knots_per_s: float = 2.0) -> Array:
     """A slow random course around zero (SD about 1), straight between independent knots."""
     spacing = round(RATE / knots_per_s)
     return upsample(rng.standard_normal(n // spacing + 2), spacing, n)
 
 
-def swing(phase: Curve) -> Signal:
+def swing(phase: Floats) -> Array:
     """The cosine of a phase in revolutions: 1 at each whole turn."""
-    cosine: Signal = _COSINE[(phase * len(_COSINE)).astype(np.int64) & (len(_COSINE) - 1)]
+    cosine: Array = _COSINE[(phase * len(_COSINE)).astype(np.int64) & (len(_COSINE) - 1)]
     return cosine
 
 
-def rotation(hz: float | Signal, n: int, rng: np.random.Generator, jitter: float = 0.003) -> Curve:
+def rotation(hz: float | Array, n: int, rng: np.random.Generator, jitter: float = 0.003) -> Floats:
     """Phase in revolutions of a shaft turning at `hz`, give or take the share `jitter` of it."""
     advance = hz / RATE * (1.0 + jitter * wander(n, rng))
     return rng.uniform() + np.cumsum(advance, dtype=np.float64)
 
 
-def harmonics(phase: Curve, amplitudes: NDArray[np.float64], rng: np.random.Generator) -> Signal:
+def harmonics(phase: Floats, amplitudes: Floats, rng: np.random.Generator) -> Array:
     """Tones at the orders 1, 2, ... of a rotation: `amplitudes[k - 1]` for order k, give or take 2 dB.
 
     The scatter is the room's: where a tone falls among its standing waves changes with every small change of
@@ -86,18 +86,18 @@ def harmonics(phase: Curve, amplitudes: NDArray[np.float64], rng: np.random.Gene
     spectrum = np.zeros(_TABLE // 2 + 1, dtype=np.complex64)
     spectrum[1 : kept + 1] = (amplitudes * room)[:kept]
     table = irfft(spectrum, _TABLE, norm="forward")
-    tones: Signal = table[(phase * _TABLE).astype(np.int64) & (_TABLE - 1)]
+    tones: Array = table[(phase * _TABLE).astype(np.int64) & (_TABLE - 1)]
     return tones
 
 
 @lru_cache(maxsize=4)
-def _bins(padded: int) -> NDArray[np.float64]:
-    bins: NDArray[np.float64] = rfftfreq(padded, 1.0 / RATE)
+def _bins(padded: int) -> Floats:
+    bins: Floats = rfftfreq(padded, 1.0 / RATE)
     return bins
 
 
 @lru_cache(maxsize=4)
-def _between_knots(padded: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def _between_knots(padded: int) -> tuple[NDArray[np.intp], Floats]:
     """For each bin the gain knot below it, and how far it lies on the way to the next."""
     place = np.interp(_bins(padded), _GAIN_KNOTS_HZ, np.arange(len(_GAIN_KNOTS_HZ)))
     knot = np.minimum(place.astype(np.intp), len(_GAIN_KNOTS_HZ) - 2)
@@ -112,7 +112,7 @@ class Line(NamedTuple):
     level: float
 
 
-def noise(n: int, rng: np.random.Generator, shape: Shape, lines: Sequence[Line] = ()) -> Signal:
+def noise(n: int, rng: np.random.Generator, shape: Shape, lines: Sequence[Line] = ()) -> Array:
     """Gaussian noise of unit RMS with the given spectrum and lines in it; nothing below 20 Hz."""
     padded = next_fast_len(n, real=True)
     hz, db = np.asarray(shape, dtype=np.float64).T

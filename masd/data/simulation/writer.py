@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from masd.arrays import Array
 from masd.data.clips import NO_ATTRIBUTE
 from masd.data.simulation.machine import Machine
 from masd.data.simulation.plan import Clip, Plan, SimulationError
 from masd.data.simulation.recording import Recording, record
-from masd.data.simulation.signals import RATE, Signal
+from masd.data.simulation.signals import RATE
 from masd.files import json_text
 
 _MISSING = "none"  # how the challenge's table says that an attribute is not there
@@ -93,7 +94,7 @@ def _whole(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _write_wav(path: Path, samples: Signal) -> None:
+def _write_wav(path: Path, samples: Array) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

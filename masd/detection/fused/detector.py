@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from masd.arrays import Array, Floats, Integers, Mask
+from masd.arrays import Array, Floats, Integers, Mask, Tensors, named, owned
+from masd.config import DetectionSettings
+from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.views import VIEWS, ViewName, Views
 from masd.detection.folds import domain_folds
 from masd.detection.fused.frame_residuals import FrameResiduals, fit_frame_residuals, runs_of
-from masd.detection.fused.views import VIEWS, ViewName, Views
 from masd.detection.fused.whitened import WhitenedNeighbours
+from masd.detection.system import FittedSystem, SystemScores, TrainingClips
 
 FRAMES: Literal["frames"] = "frames"
 MemberName = Literal["frames"] | ViewName
@@ -44,7 +46,27 @@ class FusedDetector:
     neighbours: dict[ViewName, WhitenedNeighbours]
     typical: dict[MemberName, Floats]
 
-    def score(self, log_mels: Sequence[Array], views: Views) -> tuple[Floats, Mask]:
+    @classmethod
+    def fit(cls, training: TrainingClips, settings: DetectionSettings, seed: int) -> FittedSystem:
+        log_mels, views = [clip.log_mel for clip in training.clips], joined([clip.views for clip in training.clips])
+        fitted, held_out = fit_fused(
+            log_mels, views, training.is_target, settings.held_out_folds, seed, training.recordings, training.unseen
+        )
+        return FittedSystem(fitted, held_out, training.all_of_them)  # scores of clips that the network knows: corrected
+
+    def score(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
+        """Window scores are left out where a clip comes without views of its windows, as those of a store do."""
+        log_mels, views = [clip.log_mel for clip in clips], joined([clip.views for clip in clips])
+        if not all(clip.window_views for clip in clips):
+            scores, from_target = self.score_views(log_mels, views)
+            return [SystemScores(float(s), np.empty(0), bool(t)) for s, t in zip(scores, from_target, strict=True)]
+        spans, windows = [clip.spans for clip in clips], joined([clip.window_views for clip in clips])
+        return [
+            SystemScores(score, of_windows, from_target)
+            for score, from_target, of_windows in self.score_with_windows(log_mels, views, spans, windows)
+        ]
+
+    def score_views(self, log_mels: Sequence[Array], views: Views) -> tuple[Floats, Mask]:
         """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
         gave the minimum ``[n]``.
         """
@@ -53,8 +75,8 @@ class FusedDetector:
     def score_with_windows(
         self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
     ) -> list[tuple[float, bool, Floats]]:
-        """:meth:`score` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``, larger where it is
-        less like the known clips.
+        """:meth:`score_views` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``, larger where
+        it is less like the known clips.
 
         ``spans`` ``[W, 2]`` are the windows' frames, ``window_views`` ``[all windows, D]``. The geometric mean of a
         clip's windows is its score: a window is shorter than the clips it is compared with, so its own distance says
@@ -77,23 +99,19 @@ class FusedDetector:
         distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
         return _log_ratios(distances, self.typical)
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        out = {f"{FRAMES}.{key}": value for key, value in self.frames.tensors().items()}
-        for name, neighbours in self.neighbours.items():
-            out |= {f"{name}.{key}": value for key, value in neighbours.tensors().items()}
-        return out | {f"{name}.typical": typical for name, typical in self.typical.items()}
+    def tensors(self, name: str) -> Tensors:
+        out = named(FRAMES, self.frames.tensors()) | {f"{key}.typical": array for key, array in self.typical.items()}
+        for view, neighbours in self.neighbours.items():
+            out |= named(view, neighbours.tensors())
+        return named(name, out)
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
-        """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
-
-        def own(name: MemberName) -> dict[str, npt.NDArray[np.generic]]:
-            return {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
-
+    def from_tensors(cls, name: str, tensors: Tensors) -> Self:
+        own = owned(name, tensors)
         return cls(
-            FrameResiduals.from_tensors(own(FRAMES)),
-            {name: WhitenedNeighbours.from_tensors(own(name)) for name in VIEWS},
-            {name: tensors[f"{name}.typical"].astype(np.float64) for name in WEIGHTS},
+            FrameResiduals.from_tensors(owned(FRAMES, own)),
+            {view: WhitenedNeighbours.from_tensors(owned(view, own)) for view in VIEWS},
+            {member: own[f"{member}.typical"].astype(np.float64) for member in WEIGHTS},
         )
 
 
@@ -154,6 +172,11 @@ def _typical(held_out: Floats, is_target: Mask) -> Floats:
         means.append(float(np.exp(np.log(own).mean())) if len(own) else np.nan)
     known = np.nanmean(means) if np.isfinite(means).any() else 1.0
     return np.where(np.isfinite(means), means, known)
+
+
+def joined(views: Sequence[Views]) -> Views:
+    """Views of several clips, ``[clips, D]`` each, as those of one sequence."""
+    return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS}
 
 
 def _log_ratios(distances: dict[MemberName, Floats], typical: dict[MemberName, Floats]) -> Floats:

@@ -11,10 +11,9 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from masd.arrays import Array, Floats, Integers, Mask
+from masd.arrays import Array, Floats, Integers, Mask, Tensors
 from masd.audio import frame_runs, pad_by_repetition
 
 CONTEXT = 5
@@ -104,11 +103,11 @@ class FrameResiduals:
         """``U^T P U`` ``[A, A]`` of each domain."""
         return [np.einsum("kfa,fg,kgb->ab", self.axes, p, self.axes, optimize=True) for p in self.precisions]
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+    def tensors(self) -> Tensors:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+    def from_tensors(cls, tensors: Tensors) -> Self:
         return cls(**{field.name: tensors[field.name].astype(np.float32) for field in fields(cls)})
 
 

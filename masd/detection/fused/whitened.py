@@ -5,11 +5,10 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.covariance import ledoit_wolf
 
-from masd.arrays import Array, Floats, Mask
+from masd.arrays import Array, Floats, Mask, Tensors
 
 SPREAD_FLOOR = 0.01
 """Smallest spread of a coordinate, as a share of the usual one: what never moved in training must not decide alone."""
@@ -74,10 +73,10 @@ class WhitenedNeighbours:
         source, target = (np.square(bank).sum(axis=1) / 2 for bank in (self.source, self.target))
         return source, target
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+    def tensors(self) -> Tensors:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+    def from_tensors(cls, tensors: Tensors) -> Self:
         names = ("centre", "spread", "whitening", "source", "target")
         return cls(**{name: tensors[name].astype(np.float32) for name in names})

@@ -1,24 +1,15 @@
 """One detector per domain and the minimum of the two (paper, section 2.4)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from masd.arrays import Array, Floats, Integers, Mask
-from masd.config import DetectionSettings, ReportSystemName
+from masd.arrays import Array, Floats, Integers, Mask, Tensors, named, owned
+from masd.config import DetectionSettings
 from masd.detection.folds import recording_folds
-from masd.detection.paper.knn import KnnDetector
-from masd.detection.paper.lof import LofDetector
+from masd.detection.paper.bank import Bank, DomainName
 from masd.detection.paper.smote import oversample_target
-
-Detector = KnnDetector | LofDetector
-DomainName = Literal["source", "target"]
-
-DENSITY_NEIGHBOURS: dict[DomainName, int] = {"source": 16, "target": 9}
-"""Own neighbours a reference is compared with under local density normalisation."""
 
 MAX_LEAVE_ONE_OUT = 20
 """Up to this many clips a domain's held-out scores leave out one clip at a time, beyond it a fold at a time."""
@@ -28,7 +19,7 @@ MAX_LEAVE_ONE_OUT = 20
 class DomainDetector:
     """A detector of one domain; its scores are ``(raw - offset) / scale`` (0 and 1 unless z-scored)."""
 
-    detector: Detector
+    detector: Bank
     offset: float = 0.0
     scale: float = 1.0
 
@@ -51,22 +42,22 @@ class DomainMinimum:
         target = self.target.score(vectors)
         return np.minimum(source, target), target < source
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        out: dict[str, npt.NDArray[np.generic]] = {}
+    def tensors(self) -> Tensors:
+        out: Tensors = {}
         for name, domain in (("source", self.source), ("target", self.target)):
             if domain is not None:
-                out |= {f"{name}.{key}": value for key, value in domain.detector.tensors().items()}
-                out[f"{name}.offset_scale"] = np.array([domain.offset, domain.scale])
+                own = domain.detector.tensors() | {"offset_scale": np.array([domain.offset, domain.scale])}
+                out |= named(name, own)
         return out
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]], kind: type[Detector]) -> Self:
+    def from_tensors(cls, tensors: Tensors, bank: type[Bank]) -> Self:
         def domain(name: DomainName) -> DomainDetector | None:
-            own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
+            own = owned(name, tensors)
             if not own:
                 return None
             offset, scale = own["offset_scale"].astype(np.float64)
-            return DomainDetector(kind.from_tensors(own), float(offset), float(scale))
+            return DomainDetector(bank.from_tensors(own), float(offset), float(scale))
 
         source = domain("source")
         if source is None:
@@ -74,33 +65,24 @@ class DomainMinimum:
         return cls(source, domain("target"))
 
 
-@dataclass(frozen=True)
-class FittedSystem:
-    """One of the four systems on the training vectors, with a held-out score ``[clips]`` of every training clip."""
-
-    minimum: DomainMinimum
-    held_out: Floats
-
-
-def fit_system(
-    name: ReportSystemName,
+def fit_domains(
+    bank: type[Bank],
     vectors: Array,
     groups: Integers,
     clip_is_target: Mask,
     settings: DetectionSettings,
     seed: int,
     recordings: Integers | None = None,
-) -> FittedSystem:
+) -> tuple[DomainMinimum, Floats]:
     """Fit both domains on ``vectors`` ``[n, d + 1]`` whose clips are ``groups`` ``[n]``; ``clip_is_target`` is
-    ``[clips]``.
+    ``[clips]``. Returns them with a held-out score ``[clips]`` of every training clip.
 
     The held-out score of a clip comes from detectors fitted without its recording (``recordings`` ``[clips]``, each
     clip its own where not given; and without synthetic vectors made from it): one recording at a time in small domains,
-    ``held_out_folds`` folds otherwise. Of a clip that the network was
-    trained on it is too low still; :mod:`masd.learning.calibration` keeps some from it.
+    ``held_out_folds`` folds otherwise. Of a clip that the network was trained on it is too low still;
+    :mod:`masd.learning.calibration` keeps some from it.
     """
     rng = np.random.default_rng(seed)
-    fit = _fitter(name, settings, seed)
     recordings = np.arange(len(clip_is_target)) if recordings is None else recordings
     row_is_target = clip_is_target[groups]
     source, target = (
@@ -108,18 +90,17 @@ def fit_system(
         _bounded(vectors[row_is_target], settings, rng),
     )
 
-    def fit_source(own: Array) -> Detector:
-        return fit(own, "source")
+    def fit_source(own: Array) -> Bank:
+        return bank.of_domain(own, "source", settings, seed)
 
-    def fit_target(own: Array) -> Detector:
-        return fit(
-            oversample_target(source, own, neighbours=settings.smote_neighbours, share=settings.smote_share, seed=seed),
-            "target",
+    def fit_target(own: Array) -> Bank:
+        more = oversample_target(
+            source, own, neighbours=settings.smote_neighbours, share=settings.smote_share, seed=seed
         )
+        return bank.of_domain(more, "target", settings, seed)
 
-    least = 2 if name.startswith("lof") else 1
     source_detector = fit_source(source)
-    target_detector = fit_target(target) if len(target) >= least else None
+    target_detector = fit_target(target) if len(target) >= bank.fewest else None
     own_scores = np.full(len(vectors), np.inf)
     for clips, refit, is_target in (
         (np.flatnonzero(~clip_is_target), fit_source, False),
@@ -130,7 +111,7 @@ def fit_system(
         for fold in _folds(clips, recordings, settings.held_out_folds, rng):
             out = np.isin(groups, fold)
             rest = _bounded(vectors[(row_is_target == is_target) & ~out], settings, rng)
-            if len(rest) >= least:
+            if len(rest) >= bank.fewest:
                 own_scores[out] = refit(rest).score(vectors[out])
     source_model = _normalised(DomainDetector(source_detector), own_scores[~row_is_target], settings)
     target_model = None
@@ -138,7 +119,7 @@ def fit_system(
         like_source = replace(source_model, detector=target_detector)
         target_model = _normalised(like_source, own_scores[row_is_target], settings)
     pair = DomainMinimum(source_model, target_model)
-    return FittedSystem(pair, _held_out(pair, vectors, groups, row_is_target, own_scores, len(clip_is_target)))
+    return pair, _held_out(pair, vectors, groups, row_is_target, own_scores, len(clip_is_target))
 
 
 def _held_out(
@@ -161,24 +142,6 @@ def _held_out(
         scores[rows] = held_out
     per_clip: Floats = np.bincount(groups, weights=scores, minlength=clips) / np.bincount(groups, minlength=clips)
     return per_clip
-
-
-def _fitter(name: ReportSystemName, settings: DetectionSettings, seed: int) -> Callable[[Array, DomainName], Detector]:
-    if name.startswith("lof"):
-        return lambda vectors, _: LofDetector.fit(vectors, neighbours=settings.lof_neighbours)
-
-    def fit(vectors: Array, domain: DomainName) -> KnnDetector:
-        centres = settings.knn_centres if settings.knn == "centres" and domain == "source" else None
-        density = DENSITY_NEIGHBOURS[domain] if settings.domain_scores == "density" else None
-        return KnnDetector.fit(
-            vectors,
-            centres=centres,
-            neighbours=settings.knn_neighbours,
-            density_neighbours=density,
-            seed=seed,
-        )
-
-    return fit
 
 
 def _normalised(model: DomainDetector, held_out: Floats, settings: DetectionSettings) -> DomainDetector:

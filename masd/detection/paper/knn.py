@@ -1,14 +1,18 @@
 """k-nearest-neighbour detector of one domain (paper, section 2.4)."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from masd.arrays import Array, Floats
+from masd.arrays import Array, Floats, Tensors
+from masd.config import DetectionSettings
+from masd.detection.paper.bank import DomainName
+
+DENSITY_NEIGHBOURS: dict[DomainName, int] = {"source": 16, "target": 9}
+"""Own neighbours a reference is compared with under local density normalisation."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,22 @@ class KnnDetector:
     for: then it is the mean distance of the reference to its own nearest training vectors.
     """
 
+    fewest: ClassVar[int] = 1
+
     references: Array
     local_scale: Floats
     neighbours: int
+
+    @classmethod
+    def of_domain(cls, vectors: Array, domain: DomainName, settings: DetectionSettings, seed: int) -> Self:
+        """As the settings say; the few vectors of the target are all kept."""
+        return cls.fit(
+            vectors,
+            centres=settings.knn_centres if settings.knn == "centres" and domain == "source" else None,
+            neighbours=settings.knn_neighbours,
+            density_neighbours=DENSITY_NEIGHBOURS[domain] if settings.domain_scores == "density" else None,
+            seed=seed,
+        )
 
     @classmethod
     def fit(
@@ -51,7 +68,7 @@ class KnnDetector:
         nearest: Floats = np.partition(distances, k - 1, axis=1)[:, :k].mean(axis=1)
         return nearest
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+    def tensors(self) -> Tensors:
         return {
             "references": self.references,
             "local_scale": self.local_scale,
@@ -59,7 +76,7 @@ class KnnDetector:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+    def from_tensors(cls, tensors: Tensors) -> Self:
         return cls(
             tensors["references"].astype(np.float32),
             tensors["local_scale"].astype(np.float64),

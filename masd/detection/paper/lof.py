@@ -1,14 +1,15 @@
 """Local outlier factor of one domain (paper, section 2.4), kept and scored as plain arrays."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
-from masd.arrays import Array, Floats
+from masd.arrays import Array, Floats, Tensors
+from masd.config import DetectionSettings
+from masd.detection.paper.bank import DomainName
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,23 @@ class LofDetector:
     scikit-learn's estimator.
     """
 
+    fewest: ClassVar[int] = 2
+
     vectors: Array
     k_distance: Floats
     density: Floats
     neighbours: int
 
     @classmethod
+    def of_domain(cls, vectors: Array, domain: DomainName, settings: DetectionSettings, seed: int) -> Self:
+        """As the settings say, in either domain alike."""
+        return cls.fit(vectors, neighbours=settings.lof_neighbours)
+
+    @classmethod
     def fit(cls, vectors: Array, *, neighbours: int) -> Self:
         """Fit on training vectors ``[n, d + 1]``, ``n >= 2``; at most ``n - 1`` neighbours can be used."""
         k = min(neighbours, len(vectors) - 1)
-        if k < 1:
+        if len(vectors) < cls.fewest:
             raise ValueError("a local outlier factor needs at least two vectors")
         points = vectors.astype(np.float64)
         search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points)
@@ -48,7 +56,7 @@ class LofDetector:
         own_density = 1.0 / (reach.mean(axis=1) + 1e-10)
         return np.asarray(self.density[nearest].mean(axis=1) / own_density)
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+    def tensors(self) -> Tensors:
         return {
             "vectors": self.vectors,
             "k_distance": self.k_distance,
@@ -57,7 +65,7 @@ class LofDetector:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+    def from_tensors(cls, tensors: Tensors) -> Self:
         return cls(
             tensors["vectors"].astype(np.float32),
             tensors["k_distance"].astype(np.float64),

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Floats
-from masd.config import REPORT_SYSTEMS, LossName, Settings, SystemName
+from masd.config import LossName, Settings, SystemName
 from masd.data.store import FeatureStore
 from masd.detection.controls import score_controls
-from masd.detection.detectors import fit_detectors
-from masd.detection.features import FeatureExtractor
+from masd.detection.detectors import PAPER_SYSTEMS, fit_detectors
+from masd.detection.features.extractor import FeatureExtractor
 from masd.evaluation.benchmark.scores import DEFAULT, LOSSES
 from masd.files import replacing_file
 from masd.learning.train import train_network
@@ -82,7 +82,7 @@ def _network(
         recordings=store.clips["recording"].to_numpy()[rows],
     )
     results = [detectors.score(clip) for clip in extract.rows(store, store.rows(split="test"))]
-    methods: dict[str, SystemName] = {f"{cell.part}/{system}": system for system in REPORT_SYSTEMS}
+    methods: dict[str, SystemName] = {f"{cell.part}/{system}": system for system in PAPER_SYSTEMS}
     if cell.part == SHIPPED:
         methods[DEFAULT] = settings.detection.system
     return _names(store), {

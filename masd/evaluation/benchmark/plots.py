@@ -7,8 +7,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from masd.config import REPORT_SYSTEMS
 from masd.detection.controls import BASELINES
+from masd.detection.detectors import PAPER_SYSTEMS
 from masd.evaluation.benchmark.differences import PairedDifference
 from masd.evaluation.benchmark.findings import CHANCE, STATISTICS_MARGIN
 from masd.evaluation.benchmark.scores import GROUPS, LOSSES, STATISTICS, label
@@ -26,7 +26,7 @@ from masd.evaluation.figures.colours import (
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
 GROUP_COLOURS = dict(zip(GROUPS, (REFERENCE_COLOUR, *LOSS_COLOURS, SERVED_COLOUR), strict=True))
-SYSTEM_STYLES = dict(zip(REPORT_SYSTEMS, zip(SYSTEM_COLOURS, "os^D", strict=True), strict=True))
+SYSTEM_STYLES = dict(zip(PAPER_SYSTEMS, zip(SYSTEM_COLOURS, "os^D", strict=True), strict=True))
 
 ROW_HEIGHT = 0.205
 """Inches for a row of a dot plot."""
@@ -107,7 +107,7 @@ def ablation(table: BenchmarkTable) -> str | None:
     """Official score of the four systems as each loss is added, whiskers of one deviation over seeds, beside the better
     baseline. None without two losses to compare.
     """
-    steps = [variant for variant in LOSSES if any(f"{variant}/{system}" in table.official for system in REPORT_SYSTEMS)]
+    steps = [variant for variant in LOSSES if any(f"{variant}/{system}" in table.official for system in PAPER_SYSTEMS)]
     if len(steps) < 2:
         return None
     with mpl.rc_context(STYLE):

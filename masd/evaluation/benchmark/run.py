@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from masd.arrays import Floats
 from masd.config import Settings
-from masd.data.folders import MachineData, read_machine
+from masd.data.folders.machine import MachineData, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
 from masd.evaluation.benchmark.cells import CONTROLS_PART, PARTS, Cell, run_cell

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Floats
-from masd.config import REPORT_SYSTEMS
 from masd.detection.controls import BASELINES, CONTROLS
+from masd.detection.detectors import PAPER_SYSTEMS
 from masd.errors import MasdError
 
 STATISTICS = "mel-statistics"
@@ -19,7 +19,7 @@ LOSSES = {"recon": "L_recon", "recon+class": "+ L_class", "recon+class+contr": "
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "controls": CONTROLS,
-    **{label: tuple(f"{variant}/{system}" for system in REPORT_SYSTEMS) for variant, label in LOSSES.items()},
+    **{label: tuple(f"{variant}/{system}" for system in PAPER_SYSTEMS) for variant, label in LOSSES.items()},
     "shipped": (DEFAULT,),
 }
 """Every method in the order of the tables, by the heading it stands under."""

@@ -10,8 +10,8 @@ import pandas as pd
 import soundfile
 
 from masd.audio import Recording
+from masd.detection.long_recordings.blocks import excerpt
 from masd.detection.scorer import Scorer
-from masd.detection.streaming import excerpt
 from masd.evaluation.pages.report import ExampleClip
 from masd.evaluation.residuals import UsualResidual
 

@@ -4,10 +4,11 @@ from math import cos, radians
 
 import numpy as np
 
+from masd.arrays import Array, Floats
 from masd.data.simulation.background import ASSEMBLY_LINE, WORKSHOP
 from masd.data.simulation.impacts import Mode, events, impulses, ring
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
-from masd.data.simulation.signals import Curve, Signal, harmonics, noise, rotation, swing, unit, wander
+from masd.data.simulation.signals import harmonics, noise, rotation, swing, unit, wander
 
 BALLS, BALL_MM, PITCH_MM, CONTACT_DEG = 9, 7.94, 39.04, 0.0
 """Geometry of a 6205 deep groove bearing."""
@@ -30,7 +31,7 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
     return OperatingPoint({"rpm": rng.uniform(*_RPM[domain]), "load": rng.uniform(0.2, 1.0)}, {})
 
 
-def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
+def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Array:
     """Shaft orders and rolling noise; a defect rings the races at its ball pass frequency."""
     shaft = rotation(point["rpm"] / 60.0, n, rng)
     shaft_orders = np.arange(1.0, 41.0) ** -1.0
@@ -51,7 +52,7 @@ def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generato
     return sound
 
 
-def _impacts(kind: str, shaft: Curve, n: int, rng: np.random.Generator) -> Signal:
+def _impacts(kind: str, shaft: Floats, n: int, rng: np.random.Generator) -> Array:
     """Impacts of a race or ball defect at unit RMS.
 
     An inner race defect is carried through the load zone once per shaft turn and a ball defect once per cage

@@ -1,12 +1,12 @@
 """An axial fan: blade pass tones over turbulent noise."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from masd.arrays import Array, Floats
 from masd.data.simulation.background import ASSEMBLY_LINE, WORKSHOP
 from masd.data.simulation.impacts import Mode, events, impacts
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
-from masd.data.simulation.signals import Signal, harmonics, noise, rotation, swing, unit
+from masd.data.simulation.signals import harmonics, noise, rotation, swing, unit
 
 BLADES = 7
 BEARING_ORDER = 3.05
@@ -24,7 +24,7 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
     return OperatingPoint(values, {"rpm": str(rpm), "damper": str(damper)})
 
 
-def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
+def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Array:
     """Blade pass frequency = blades x rpm / 60; turbulence darkens as the damper closes."""
     shaft = rotation(point["rpm"] / 60.0, n, rng)
     sound = unit(harmonics(shaft, _rotor_amplitudes(fault), rng))
@@ -39,7 +39,7 @@ def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generato
     return sound
 
 
-def _rotor_amplitudes(fault: Fault) -> NDArray[np.float64]:
+def _rotor_amplitudes(fault: Fault) -> Floats:
     """Amplitude at every order of the shaft.
 
     A balanced rotor of equal blades sounds at multiples of the blade count only. Imbalance forces order 1

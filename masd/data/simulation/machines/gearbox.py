@@ -1,12 +1,12 @@
 """A two-stage spur gearbox on a direct-current motor: gear mesh tones that follow voltage and load."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from masd.arrays import Array, Floats
 from masd.data.simulation.background import WORKSHOP
 from masd.data.simulation.impacts import Mode, events, impacts, resonance
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
-from masd.data.simulation.signals import RATE, Curve, Signal, harmonics, noise, rotation, swing, unit
+from masd.data.simulation.signals import RATE, harmonics, noise, rotation, swing, unit
 
 PINION_TEETH, WHEEL_TEETH = 19, 47
 SECOND_PINION_TEETH = 23
@@ -23,7 +23,7 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
     return OperatingPoint({"rpm": rpm, "load": weight / 100.0}, {"volt": str(volt), "wt": str(weight)})
 
 
-def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
+def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Array:
     """Gear mesh frequency = teeth x rpm / 60 of the shaft that carries them."""
     pinion = rotation(point["rpm"] / 60.0, n, rng)
     middle = pinion * (PINION_TEETH / WHEEL_TEETH)
@@ -40,7 +40,7 @@ def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generato
     return sound
 
 
-def _mesh(shaft: Curve, teeth: int, point: OperatingPoint, fault: Fault, rng: np.random.Generator) -> Signal:
+def _mesh(shaft: Floats, teeth: int, point: OperatingPoint, fault: Fault, rng: np.random.Generator) -> Array:
     """Tones of one pair of gears, with the sidebands a shaft's own turn puts beside each.
 
     Load raises the first harmonic; wear spoils the profile of the teeth, which raises the upper ones.
@@ -48,7 +48,7 @@ def _mesh(shaft: Curve, teeth: int, point: OperatingPoint, fault: Fault, rng: np
     """
     speed_hz = float(shaft[-1] - shaft[0]) * RATE / len(shaft)
     highest = teeth * 12
-    amplitudes: NDArray[np.float64] = np.full(highest, 0.003)
+    amplitudes: Floats = np.full(highest, 0.003)
     harmonic = np.arange(1, 12)
     level = np.power(harmonic, 0.2 * point["load"] + 0.9 * fault.of("wear") - 1.4)
     level[0] *= 1.0 + 0.5 * point["load"]

@@ -2,14 +2,13 @@
 
 import numpy as np
 
+from masd.arrays import Array, Floats
 from masd.data.simulation.background import WORKSHOP
 from masd.data.simulation.impacts import Mode, events, impacts, impulses, ring
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
 from masd.data.simulation.signals import (
     MS,
     RATE,
-    Curve,
-    Signal,
     band,
     harmonics,
     noise,
@@ -37,7 +36,7 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
     return OperatingPoint({"speed_mm_s": speed, "acceleration_mm_s2": acceleration}, {})
 
 
-def _travel_speed(point: OperatingPoint, n: int, rng: np.random.Generator) -> Signal:
+def _travel_speed(point: OperatingPoint, n: int, rng: np.random.Generator) -> Array:
     """Speed of the carriage in mm/s, whatever its direction: one trapezoid per stroke."""
     speed = point["speed_mm_s"]
     ramp_s = speed / point["acceleration_mm_s2"]
@@ -48,7 +47,7 @@ def _travel_speed(point: OperatingPoint, n: int, rng: np.random.Generator) -> Si
     return upsample(np.interp(time, corners, [0.0, speed, speed, 0.0, 0.0]), MS, n)
 
 
-def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
+def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Array:
     """Screw orders = speed / lead; rail noise grows with speed; a thump at each end stop."""
     speed = _travel_speed(point, n, rng)
     share = speed / np.float32(point["speed_mm_s"])
@@ -75,7 +74,7 @@ def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generato
     return sound
 
 
-def _over_the_pits(speed: Signal, stops: Curve, rng: np.random.Generator) -> Curve:
+def _over_the_pits(speed: Array, stops: Floats, rng: np.random.Generator) -> Floats:
     """When the balls of the carriage pass a damaged spot of the rail, which a there-and-back meets twice."""
     strokes = np.cumsum(speed, dtype=np.float64) / (RATE * STROKE_MM)
     strokes -= strokes[int(stops[0])]  # whole at every end of the rail

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from masd.arrays import Array
 from masd.data.simulation.background import WORKSHOP
 from masd.data.simulation.impacts import Mode, events, impacts, resonance
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
-from masd.data.simulation.signals import Signal, harmonics, noise, rotation, swing, unit
+from masd.data.simulation.signals import harmonics, noise, rotation, swing, unit
 
 PINION_TEETH, GEAR_TEETH = 9, 42
 POLES = 3
@@ -29,7 +30,7 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
     return OperatingPoint({"rpm": rpm}, {"car": car, "spd": f"{decivolt}V"})
 
 
-def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
+def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Array:
     """Commutation whine and mesh tones of the motor, rolling noise of the wheels on the axle.
 
     The axle turns at rpm x pinion / gear teeth; a bent shaft presses the gears together once per axle turn,

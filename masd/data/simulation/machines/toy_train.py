@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from masd.arrays import Array
 from masd.data.simulation.background import WORKSHOP
 from masd.data.simulation.impacts import Mode, events, impacts, resonance
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
-from masd.data.simulation.signals import Signal, band, harmonics, noise, rotation, swing, unit, wander
+from masd.data.simulation.signals import band, harmonics, noise, rotation, swing, unit, wander
 
 TRACK_M, JOINTS = 0.9, 6
 WHEEL_M = 0.038
@@ -24,7 +25,7 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
     return OperatingPoint({"speed_m_s": rng.uniform(*_SPEED_M_S[domain])}, {})
 
 
-def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
+def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Array:
     """Everything follows the way travelled; the train is nearest to the microphone once per lap."""
     lap = rotation(point["speed_m_s"] / TRACK_M, n, rng, jitter=0.03)
     wheel = lap * (TRACK_M / WHEEL_M)

@@ -4,10 +4,11 @@ from math import sqrt
 
 import numpy as np
 
+from masd.arrays import Array, Floats
 from masd.data.simulation.background import WORKSHOP
 from masd.data.simulation.impacts import Mode, impulses, ring
 from masd.data.simulation.machine import Domain, Fault, Machine, OperatingPoint
-from masd.data.simulation.signals import MS, RATE, Curve, Signal, band, noise, upsample
+from masd.data.simulation.signals import MS, RATE, band, noise, upsample
 
 PATTERNS: dict[str, tuple[tuple[float, float], ...]] = {
     "00": ((0.25, 0.45),),
@@ -28,7 +29,7 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
     return OperatingPoint({"bar": bar * rng.normal(1.0, 0.03)}, {"pat": pattern, "bar": str(bar)})
 
 
-def _actuations(pattern: str, n: int, rng: np.random.Generator) -> tuple[Curve, Curve]:
+def _actuations(pattern: str, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """When the valve is told to open and to close, in seconds, with the scatter of the controller (2 ms)."""
     cycle = np.asarray(PATTERNS[pattern])
     period = cycle.sum()
@@ -39,7 +40,7 @@ def _actuations(pattern: str, n: int, rng: np.random.Generator) -> tuple[Curve, 
     return opens + rng.normal(0, 0.002, len(opens)), closes + rng.normal(0, 0.002, len(closes))
 
 
-def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Signal:
+def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generator) -> Array:
     """Hiss brightens with pressure; a sluggish armature starts late, lands softly and opens slowly."""
     opens, closes = _actuations(point.attributes["pat"], n, rng)
     sluggish = fault.of("sluggish")
@@ -62,7 +63,7 @@ def _render(point: OperatingPoint, fault: Fault, n: int, rng: np.random.Generato
     return sound
 
 
-def _flow(opens: Curve, closes: Curve, rise_s: float, n: int) -> Signal:
+def _flow(opens: Floats, closes: Floats, rise_s: float, n: int) -> Array:
     """How far the valve is open, 0 to 1: linear rise after each opening, shut 10 ms after each closing."""
     shut = closes + 0.01
     risen = np.minimum(opens + rise_s, closes - 0.001)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.arrays import Integers
-from masd.data.waveform_print import WaveformPrint
+from masd.data.recordings.waveform_print import WaveformPrint
 
 MARGIN = 2048
 """Zeros written around each clip, so that whoever looks around an anchor never meets another clip."""

@@ -7,8 +7,9 @@ import pytest
 import torch
 from tiny import SMALL_NORMALISATION
 
-from masd.detection.features import MAX_WINDOWS, ClipFeatures, FeatureExtractor
-from masd.detection.paper.vectors import ErrorScaling, rows_of
+from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.extractor import MAX_WINDOWS, FeatureExtractor
+from masd.detection.paper.error_scaling import ErrorScaling, rows_of
 from masd.learning.network import ConvolutionalAutoEncoder
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from masd.alarms.blocks import block_length
 from masd.alarms.calibration import Calibration
-from masd.alarms.doubts import Doubt
+from masd.alarms.commissioning.blocks import block_length
+from masd.alarms.commissioning.doubts import Doubt
+from masd.alarms.commissioning.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
 from masd.alarms.monitor import Clip, Monitor, Rule
-from masd.alarms.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
 from masd.arrays import Mask
 from masd.drift.log import read_log
 from masd.drift.statistics import COLUMNS, compare, rounded

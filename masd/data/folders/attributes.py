@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from masd.data.check.findings import Finding, counted, some
 from masd.data.clips import TEST_FOLDERS, Clip
-from masd.data.listing import is_audio
-from masd.data.names import join_attributes
+from masd.data.findings import Finding, counted, some
+from masd.data.folders.listing import is_audio
+from masd.data.folders.names import join_attributes
 from masd.errors import MasdError
 
 _TABLE = re.compile(r"attributes?([-_. ].*)?\.csv", re.IGNORECASE)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from masd.config import DataSettings
-from masd.data.attributes import AttributeTables, read_attributes
-from masd.data.check.findings import Finding, counted, some
 from masd.data.clips import NO_ATTRIBUTE, TEST_FOLDERS, Clip, Condition, Kind, Split
-from masd.data.listing import Listing, list_machine
-from masd.data.names import parse_name, parse_supplemental
-from masd.data.words import condition_in, conditions_in
+from masd.data.findings import Finding, counted, some
+from masd.data.folders.attributes import AttributeTables, read_attributes
+from masd.data.folders.listing import Listing, list_machine
+from masd.data.folders.names import parse_name, parse_supplemental
+from masd.data.folders.words import condition_in, conditions_in
 from masd.errors import MasdError
 
 LEAST_SOURCE_CLIPS = 3

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from masd.audio import AudioError, LongRecording, Recording, decode
 from masd.audio.decode import decode_or_stream
 from masd.bundle.bundle import load_bundle
+from masd.detection.long_recordings.blocks import cut, excerpt, long_from, peaks
 from masd.detection.result import LONG_SEGMENTS, Segment
 from masd.detection.scorer import Scorer
-from masd.detection.streaming import cut, excerpt, long_from, peaks
 from masd.evaluation.figures.clip import clip_figure
 from masd.evaluation.pages.examples import choose_examples
 from masd.evaluation.residuals import UsualResidual

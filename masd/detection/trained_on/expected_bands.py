@@ -10,9 +10,8 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from masd.arrays import Array, Floats
+from masd.arrays import Array, Floats, Tensors
 
 RIDGE = 1e-3
 """Share of the mean variance that is added to each: neighbouring bands overlap, and digital silence has none."""
@@ -63,10 +62,10 @@ class ExpectedBands:
         above = expected(log_mel) + np.resize(missed, (len(log_mel), missed.shape[1]))
         return np.concatenate([log_mel[:, :known], above.astype(np.float32)], axis=1)
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+    def tensors(self) -> Tensors:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]]) -> Self:
+    def from_tensors(cls, tensors: Tensors) -> Self:
         """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
         return cls(**{field.name: tensors[field.name].astype(np.float32) for field in fields(cls)})

@@ -2,7 +2,8 @@
 
 A score compares a clip's statistics with those of the training clips, and a threshold is one of such clips. So an hour
 is not one clip of an hour, in which a fault of a second would vanish, but 360 clips of ten seconds. The recording is as
-anomalous as the most anomalous of them. Stretches in which the machine is off are left out (:mod:`masd.detection.off`).
+anomalous as the most anomalous of them. Stretches in which the machine is off are left out
+(:mod:`masd.detection.long_recordings.machine_off`).
 """
 
 from bisect import bisect
@@ -15,7 +16,7 @@ import numpy as np
 from masd.arrays import Array
 from masd.audio import LongRecording, Recording
 from masd.audio.signals import Signals
-from masd.detection.off import Span, level_while_on, off_spans, on_spans
+from masd.detection.long_recordings.machine_off import Span, level_while_on, off_spans, on_spans
 from masd.detection.result import Blocks, ClipScore, Segment
 
 LONG_CLIPS = 3.0

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from masd.data.check.findings import Finding, some
 from masd.data.clips import SPLIT_FOLDERS
+from masd.data.findings import Finding, some
 
 AUDIO_SUFFIXES = frozenset(
     {

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from masd.audio import LongRecording, Loudness
 from masd.audio.decode import decode_or_stream
 from masd.bundle.bundle import load_bundle
-from masd.detection.off import level_while_on, off_spans, on_spans
+from masd.detection.long_recordings.blocks import _blocks, _Reader, excerpt
+from masd.detection.long_recordings.machine_off import level_while_on, off_spans, on_spans
 from masd.detection.scorer import Scorer
-from masd.detection.streaming import _blocks, _Reader, excerpt
 
 RATE = 16_000
 CLIP_S = 3.0

@@ -1,4 +1,4 @@
-"""``python -m bench.alarms [DATA]``: false-alarm rates and detection delays of alarm rules.
+"""``python -m bench.alarms.rates [DATA]``: false-alarm rates and detection delays of alarm rules.
 
 Normal scores are simulated from three distributions; each stream has a calibration of its own, so that the interval of
 a mean covers the chance of the calibration too. A fault shifts a clip's score by 1, 2 or 4 standard deviations on the
@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom, norm
 
-from bench.alarm_rules import Draw, Found, Scores, cusum_rule, masd_rule, threshold_rule, tuned
+from bench.alarms.rules import Draw, Found, Scores, cusum_rule, masd_rule, threshold_rule, tuned
 
 SHAPES: dict[str, Callable[[Scores], Scores]] = {
     "Gaussian": lambda z: z,
@@ -261,7 +261,7 @@ def real_scores(data: Path, machine: str) -> tuple[Scores, Scores, Scores]:
 
     from masd.bundle.bundle import load_bundle
     from masd.config import Settings
-    from masd.data.folders import read_machine
+    from masd.data.folders.machine import read_machine
     from masd.evaluation.scoring import score_recordings
     from masd.lifecycle import steps
 

@@ -1,7 +1,8 @@
 """Find recordings that are in a data set more than once, whole or in part, by their sound.
 
 Names say nothing: a copy may have another format, rate, gain, polarity or length. Moments that stand out in a clip
-(:mod:`masd.data.waveform_print`) are looked for in all others; where one is found the whole waveforms are compared.
+(:mod:`masd.data.recordings.waveform_print`) are looked for in all others; where one is found the whole waveforms are
+compared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masd.arrays import Array, Integers
-from masd.data.prints import Prints
+from masd.data.recordings.prints import Prints
 
 Complex = npt.NDArray[np.complex64]
 

@@ -1,8 +1,8 @@
-"""``python -m bench.commissioning [DATA]``: calibrate with a window of the log, then count false alarms.
+"""``python -m bench.alarms.commissioning [DATA]``: calibrate with a window of the log, then count false alarms.
 
 Each window has 500 to 5,000 clips of which 0, 2 or 5 % are of a loud fault (4 standard deviations), in one stretch or
-scattered. The window goes through :func:`masd.alarms.commissioning.commission` as ``masd registry calibrate --despite
-drift,alarms`` takes it; then normal clips of the same distribution are heard.
+scattered. The window goes through :func:`masd.alarms.commissioning.commission.commission` as
+``masd registry calibrate --despite drift,alarms`` takes it; then normal clips of the same distribution are heard.
 """
 
 import json
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.alarm_rules import Draw, Scores, masd_rule
-from bench.alarms import LONGEST, SHAPES, WARM_UP, real_scores
-from masd.alarms.commissioning import Commissioning, commission
+from bench.alarms.rates import LONGEST, SHAPES, WARM_UP, real_scores
+from bench.alarms.rules import Draw, Scores, masd_rule
+from masd.alarms.commissioning.commission import Commissioning, commission
 from masd.alarms.step import LEARNED
 from masd.errors import MasdError
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from masd.arrays import Array, Integers
-from masd.detection.features import ClipFeatures
+from masd.detection.features.clip import ClipFeatures
 
 Level = Literal["feature", "score"]
 

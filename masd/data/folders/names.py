@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from masd.data.clips import NO_ATTRIBUTE, Condition, Domain, Kind
-from masd.data.words import condition_in
+from masd.data.folders.words import condition_in
 
 _SECTION = r"section_(?P<section>\d{1,3})"
 _LABELLED = re.compile(

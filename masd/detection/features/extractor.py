@@ -1,7 +1,7 @@
-"""The input of the detectors: for each window an embedding and a reconstruction error, and the views of the clip."""
+"""Compute the features of a clip from its log-mel frames, with the network."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,8 +9,9 @@ from masd.arrays import Array, Integers
 from masd.audio import cut_windows, window_spans
 from masd.config import WindowSettings
 from masd.data.store import FeatureStore
-from masd.detection.fused.views import Views, views_of
-from masd.detection.runtime import NetworkRuntime
+from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.runtime import NetworkRuntime
+from masd.detection.features.views import Views, views_of
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
 
@@ -20,28 +21,6 @@ bounded, whatever the length of a clip.
 """
 
 CLIPS_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class ClipFeatures:
-    """``embeddings`` ``[W, d]`` of unit length and ``errors`` ``[W]`` (``||X - X_hat||_2``) of one clip's windows.
-
-    ``log_mel`` are the clip's frames ``[T, F]`` in dB, of which each window covers those from the first to before the
-    second of its ``spans`` ``[W, 2]``. ``views`` are those of the whole clip ``[1, D]``, ``window_views`` those of each
-    window ``[W, D]``; detectors are fitted without the latter, which training clips therefore do not carry.
-    """
-
-    embeddings: Array
-    errors: Array
-    log_mel: Array
-    spans: Integers
-    views: Views
-    window_views: Views
-
-    def mean(self) -> tuple[Array, np.float32]:
-        """Feature-based aggregation (paper, section 2.4 (1)): the mean embedding, of unit length, and mean error."""
-        mean = self.embeddings.mean(axis=0)
-        return mean / max(float(np.linalg.norm(mean)), 1e-12), self.errors.mean()
 
 
 class FeatureExtractor:

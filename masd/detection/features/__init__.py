@@ -1,0 +1,1 @@
+"""What detectors see of a clip, from the passes of the network and from its frames."""

@@ -1,0 +1,30 @@
+"""What detectors see of a clip: an embedding and a reconstruction error for each window, and the views of a clip."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from masd.arrays import Array, Integers
+from masd.detection.features.views import Views
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """``embeddings`` ``[W, d]`` of unit length and ``errors`` ``[W]`` (``||X - X_hat||_2``) of one clip's windows.
+
+    ``log_mel`` are the clip's frames ``[T, F]`` in dB, of which each window covers those from the first to before the
+    second of its ``spans`` ``[W, 2]``. ``views`` are those of the whole clip ``[1, D]``, ``window_views`` those of each
+    window ``[W, D]``; detectors are fitted without the latter, which training clips therefore do not carry.
+    """
+
+    embeddings: Array
+    errors: Array
+    log_mel: Array
+    spans: Integers
+    views: Views
+    window_views: Views
+
+    def mean(self) -> tuple[Array, np.float32]:
+        """Feature-based aggregation (report 2.4 (1)): the mean embedding, again of unit length, and the mean error."""
+        mean = self.embeddings.mean(axis=0)
+        return mean / max(float(np.linalg.norm(mean)), 1e-12), self.errors.mean()
