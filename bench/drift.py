@@ -30,7 +30,7 @@ from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.data.simulation.dataset import CATALOGUE
 from masd.data.simulation.machine import Machine
-from masd.data.simulation.plan import Clip
+from masd.data.simulation.plan import PlannedClip
 from masd.data.simulation.recording import record
 from masd.data.simulation.signals import RATE
 from masd.detection.scorer import Scorer
@@ -140,10 +140,10 @@ def _simulated(job: Job, folder: Path) -> tuple[Path, dict[str, pd.DataFrame]]:
     low, high = machine.snr_db
     kind, severity = next(iter(machine.faults.items()))
     source, target, fault = (
-        [Clip("test", domain, condition, index) for index in range(SHIFTED_POOL)]
+        [PlannedClip("test", domain, condition, index) for index in range(SHIFTED_POOL)]
         for domain, condition in (("source", "normal"), ("target", "normal"), ("source", "anomaly"))
     )
-    normal = [Clip("train", "source", "normal", index) for index in range(POOL)]
+    normal = [PlannedClip("train", "source", "normal", index) for index in range(POOL)]
     pools = {
         NO_DRIFT: _scored(scorer, machine, normal, seed),
         "source -> target": _scored(scorer, machine, target, seed),
@@ -154,7 +154,7 @@ def _simulated(job: Job, folder: Path) -> tuple[Path, dict[str, pd.DataFrame]]:
     return folder / "bundle", pools
 
 
-def _scored(scorer: Scorer, machine: Machine, clips: list[Clip], seed: int, gain: float = 1.0) -> pd.DataFrame:
+def _scored(scorer: Scorer, machine: Machine, clips: list[PlannedClip], seed: int, gain: float = 1.0) -> pd.DataFrame:
     records = []
     for clip in clips:
         wav = io.BytesIO()

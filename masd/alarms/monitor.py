@@ -53,7 +53,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ScoredClip:
     """What the inference log says of one clip; ``time`` is ISO 8601 in UTC, so that it sorts as text."""
 
     time: str
@@ -79,14 +79,14 @@ class Monitor:
         self._block: list[list[float]] = []
         self._rise = np.zeros(len(SHIFTS))
         self._rise_since = [""] * len(SHIFTS)
-        self._waiting: list[Clip] = []
+        self._waiting: list[ScoredClip] = []
 
     @property
     def evidence(self) -> float:
         """Once in so many normal clips, or less often, a normal machine looks like this."""
         return float(total(self._evidence)) * self.rule.block
 
-    def hear(self, clip: Clip) -> Iterator[Event]:
+    def hear(self, clip: ScoredClip) -> Iterator[Event]:
         """Take one clip; yields what there is to tell.
 
         :raises MasdError: a score that is not a finite number.
@@ -129,7 +129,7 @@ class Monitor:
         """Another version takes over while there is an alarm: told as over, for the evidence was of this version."""
         return self._event("normal", time, max(self.calibration.sizes().values()), self.since, reason="version-changed")
 
-    def _decide(self, alarm: float, size: int, clip: Clip) -> Iterator[Event]:
+    def _decide(self, alarm: float, size: int, clip: ScoredClip) -> Iterator[Event]:
         evidence = float(total(self._evidence))
         if evidence > MOST * alarm:
             self._evidence *= MOST * alarm / evidence
@@ -215,7 +215,7 @@ class Monitor:
             new.clips, new.last_heard = content["clips"], content["last_heard"]
             new._evidence, new._rise = np.array(content["evidence"]), np.array(content["rise"])
             new._block, new._rise_since = content["block"], content["rise_since"]
-            new._waiting = [Clip(*clip) for clip in content["waiting"]]
+            new._waiting = [ScoredClip(*clip) for clip in content["waiting"]]
         except (KeyError, TypeError, ValueError) as error:
             raise MasdError(f"not the state of a machine's alarms ({one_line(error, 160)})") from error
         return new

@@ -18,7 +18,7 @@ from masd.alarms.calibration import Calibration
 from masd.alarms.commissioning.commission import is_silent
 from masd.alarms.delivery import deliver, recipients_of, settle
 from masd.alarms.events import Event
-from masd.alarms.monitor import Clip, Monitor, Rule
+from masd.alarms.monitor import Monitor, Rule, ScoredClip
 from masd.alarms.recipients import Alertmanager, EventLog, Recipient
 from masd.alarms.state import MachineState, Waiting, load_state, save_state
 from masd.drift.new_records import new_records
@@ -229,7 +229,7 @@ def _log_store(url: str) -> tuple[ObjectStore, str | None]:
     return open_store(url), None
 
 
-def _clip(row: dict[str, Any]) -> Clip | None:
+def _clip(row: dict[str, Any]) -> ScoredClip | None:
     try:
         time = datetime.fromisoformat(str(row["time"]))
         score = float(row["score"])
@@ -239,7 +239,7 @@ def _clip(row: dict[str, Any]) -> Clip | None:
         return None
     own = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     domain, request = row.get("domain"), row.get("request_id")
-    return Clip(
+    return ScoredClip(
         _text(own), score, domain if isinstance(domain, str) else "", request if isinstance(request, str) else ""
     )
 

@@ -12,7 +12,7 @@ import soxr
 
 from masd.arrays import Array
 from masd.audio.content import Encoded, LaidOut, in_memory_unless_regular, opened
-from masd.audio.heard import Channel, Heard, Listener, Loudness
+from masd.audio.sound_properties import Channel, Loudness, SoundMeter, SoundProperties
 from masd.audio.unreadable import advice
 from masd.audio.wav_header import Layout, layout_of
 from masd.errors import MasdError, one_line
@@ -41,14 +41,14 @@ class AudioError(MasdError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording(Heard):
+class Recording(SoundProperties):
     """One clip, ready for :class:`masd.audio.LogMel`: ``samples`` is mono float32 ``[n]`` at the model's rate."""
 
     samples: Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class LongRecording(Heard):
+class LongRecording(SoundProperties):
     """A long recording. It was read to its end once and is valid; it is decoded again block by block when it is scored,
     so that only one block is in memory.
     """
@@ -108,30 +108,30 @@ def decode_or_stream(
     kept: list[Array] | None = []
     with _opened(source, channel) as stream:
         rate = stream.rate
-        listener = Listener(stream.channels, channel, stream.codec, rate)
+        meter = SoundMeter(stream.channels, channel, stream.codec, rate)
         repaired = stream.layout.repaired
         for block, mono in stream.blocks():
             if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
                 raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
-            listener.add(block, mono)
-            n = listener.samples
+            meter.add(block, mono)
+            n = meter.samples
             if max_seconds is not None and n > max_seconds * rate:
                 raise AudioError("too_long", f"{name}: longer than {max_seconds:g} s")
             if long_from is not None and n > long_from * rate:
                 kept = None
             if kept is not None:
                 kept.append(mono)
-    if listener.samples == 0:
+    if meter.samples == 0:
         raise AudioError("empty", f"{name}: holds no samples")
-    heard = {**vars(listener.heard()), "repaired": repaired}
+    measured = {**vars(meter.properties()), "repaired": repaired}
     if kept is None:
-        loudness = listener.loudness()
-        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, loudness=loudness, **heard)
+        loudness = meter.loudness()
+        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, loudness=loudness, **measured)
     whole = np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
         raise AudioError("empty", f"{name}: is too short to hold a sample at {sample_rate} Hz")
-    return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **heard)
+    return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **measured)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def window_spans(n_frames: int, frames: int, hop: int) -> Integers:
     return np.stack([starts, np.minimum(starts + frames, n_frames)], axis=1)
 
 
-def frame_runs(log_mel: Array, count: int) -> Array:
+def frame_contexts(log_mel: Array, count: int) -> Array:
     """``[T, F]`` -> every run of ``count`` consecutive frames, ``[T - count + 1, count, F]`` (a view); a shorter clip
     is repeated from its beginning.
     """

@@ -65,8 +65,10 @@ class AudioSettings(_Section):
         return self.sample_rate / 2 if self.f_max_hz is None else self.f_max_hz
 
     @property
-    def channel_heard(self) -> int | Literal["mean"]:
-        """What is decoded: :func:`masd.data.store.build_store` settles ``auto``, and a bundle holds what it settled."""
+    def channel_used(self) -> int | Literal["mean"]:
+        """The channel that is decoded. :func:`masd.data.store.build_store` replaces ``auto``, and a bundle stores the
+        result.
+        """
         return "mean" if self.channel == "auto" else self.channel
 
     def high_pass_for(self, machine_type: str) -> float:

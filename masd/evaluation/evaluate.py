@@ -11,7 +11,7 @@ import pandas as pd
 
 from masd.config import ALL_SYSTEMS
 from masd.data.clips import Clip
-from masd.data.recordings.table import heard_in_training_note
+from masd.data.recordings.table import shared_sound_note
 from masd.data.store import FeatureStore
 from masd.detection.controls import CONTROLS
 from masd.detection.scorer import Scorer
@@ -107,7 +107,7 @@ def _notes(scores: pd.DataFrame, store: FeatureStore, calibration: Calibration |
         notes.append(f"The {calibration.sentence}.")
     if calibration is not None and calibration.warning:
         notes.append(calibration.warning)
-    if note := heard_in_training_note(store.clips):
+    if note := shared_sound_note(store.clips):
         notes.append(note)
     if not (scores["domain"] == "target").any():
         notes.append(

@@ -11,7 +11,7 @@ from masd.alarms.calibration import Calibration
 from masd.alarms.commissioning.blocks import block_length
 from masd.alarms.commissioning.doubts import Doubt
 from masd.alarms.commissioning.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
-from masd.alarms.monitor import Clip, Monitor, Rule
+from masd.alarms.monitor import Monitor, Rule, ScoredClip
 from masd.arrays import Mask
 from masd.drift.log import read_log
 from masd.drift.statistics import COLUMNS, compare, rounded
@@ -84,7 +84,7 @@ def commission(
         silent |= (rows["level_dbfs"] < SILENT_DBFS).to_numpy()
     columns = (rows[name].tolist() for name in ("time", "score", "domain", "request_id"))
     clips = [
-        Clip(str(time), float(score), _text(domain), _text(request))
+        ScoredClip(str(time), float(score), _text(domain), _text(request))
         for time, score, domain, request in zip(*columns, strict=True)
     ]
     scores = rows["score"].to_numpy(np.float64)
@@ -126,7 +126,7 @@ def commission(
     )
 
 
-def in_alarm(clips: list[Clip], mean_clips: float, block: int) -> Mask:
+def in_alarm(clips: list[ScoredClip], mean_clips: float, block: int) -> Mask:
     """Which of a window's own clips belong to an alarm, each half judged by the other ``[clips]``."""
     found = np.zeros(len(clips), dtype=np.bool_)
     middle = len(clips) // 2

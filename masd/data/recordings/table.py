@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Array, Integers
-from masd.audio.heard import is_lossy
+from masd.audio.sound_properties import is_lossy
 from masd.config import DataSettings
 from masd.data.recordings.copies import Overlap, connected, copies, find_overlaps
 from masd.data.recordings.groups import group_keys
@@ -57,7 +57,7 @@ def copies_note(clips: pd.DataFrame) -> str | None:
     )
 
 
-def heard_in_training_note(clips: pd.DataFrame) -> str | None:
+def shared_sound_note(clips: pd.DataFrame) -> str | None:
     """One line on the test clips whose sound is among the training clips; None where there are none."""
     found = clips[clips["in_training"] != ""]
     if found.empty:

@@ -13,8 +13,8 @@ import numpy as np
 from masd.arrays import Array
 from masd.data.clips import NO_ATTRIBUTE
 from masd.data.simulation.machine import Machine
-from masd.data.simulation.plan import Clip, Plan, SimulationError
-from masd.data.simulation.recording import Recording, record
+from masd.data.simulation.plan import Plan, PlannedClip, SimulationError
+from masd.data.simulation.recording import SimulatedClip, record
 from masd.data.simulation.signals import RATE
 from masd.files import json_text
 
@@ -68,7 +68,7 @@ def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int,
     return folder
 
 
-def file_name(machine: Machine, clip: Clip, recording: Recording) -> str:
+def file_name(machine: Machine, clip: PlannedClip, recording: SimulatedClip) -> str:
     """The challenge's name of a clip; an anomaly is named by its operating point, as a normal clip is."""
     pairs = recording.point.attributes.items()
     told = "_".join(f"{key}_{value}" for key, value in pairs) or NO_ATTRIBUTE

@@ -11,7 +11,7 @@ from masd.config import DetectionSettings
 from masd.detection.features.clip import ClipFeatures
 from masd.detection.features.views import VIEWS, ViewName, Views
 from masd.detection.folds import domain_folds
-from masd.detection.fused.frame_residuals import FrameResiduals, fit_frame_residuals, runs_of
+from masd.detection.fused.frame_residuals import FrameResiduals, contexts_of, fit_frame_residuals
 from masd.detection.fused.whitened import WhitenedNeighbours
 from masd.detection.system import FittedSystem, SystemScores, TrainingClips
 
@@ -70,7 +70,7 @@ class FusedDetector:
         """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
         gave the minimum ``[n]``.
         """
-        return _minimum(self._log_ratios(map(self.frames.squares, log_mels), views))
+        return _minimum(self._log_ratios(map(self.frames.squared_distances, log_mels), views))
 
     def score_with_windows(
         self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
@@ -82,20 +82,24 @@ class FusedDetector:
         clip's windows is its score: a window is shorter than the clips it is compared with, so its own distance says
         where, not how much. One pass for all: the megabytes they are compared with are read from memory once.
         """
-        squares = [self.frames.squares(log_mel) for log_mel in log_mels]
-        of_windows = [runs_of(span, runs) for runs, own in zip(squares, spans, strict=True) for span in own]
+        squared_distances = [self.frames.squared_distances(log_mel) for log_mel in log_mels]
+        of_windows = [
+            contexts_of(span, distances)
+            for distances, own in zip(squared_distances, spans, strict=True)
+            for span in own
+        ]
         together: Views = {name: np.concatenate([views[name], window_views[name]]) for name in self.neighbours}
-        ratios = self._log_ratios(squares + of_windows, together)
-        scores, from_target = _minimum(ratios[: len(squares)])
-        parts = np.split(ratios[len(squares) :], np.cumsum([len(own) for own in spans])[:-1])
+        ratios = self._log_ratios(squared_distances + of_windows, together)
+        scores, from_target = _minimum(ratios[: len(squared_distances)])
+        parts = np.split(ratios[len(squared_distances) :], np.cumsum([len(own) for own in spans])[:-1])
         return [
             (float(score), bool(target), _spread(own[:, int(target)], float(score)))
             for score, target, own in zip(scores, from_target, parts, strict=True)
         ]
 
-    def _log_ratios(self, squares: Iterable[Array], views: Views) -> Floats:
+    def _log_ratios(self, squared_distances: Iterable[Array], views: Views) -> Floats:
         """``[n, 2]``: weighted mean over the members, for the source and the target."""
-        distances: dict[MemberName, Floats] = {FRAMES: self.frames.distances(squares)}
+        distances: dict[MemberName, Floats] = {FRAMES: self.frames.distances(squared_distances)}
         distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
         return _log_ratios(distances, self.typical)
 

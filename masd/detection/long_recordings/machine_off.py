@@ -6,7 +6,7 @@ import numpy as np
 
 from masd.arrays import Mask
 from masd.audio import Loudness
-from masd.audio.heard import FLOOR_DBFS
+from masd.audio.sound_properties import FLOOR_DBFS
 
 Span = tuple[float, float]
 """Start and end in seconds."""
@@ -24,7 +24,7 @@ def off_spans(loudness: Loudness, clip_seconds: float, limit_dbfs: float | None)
     A machine that works by fits and starts is quiet in between: only what lasts as long as a training clip can be
     compared with the level of one.
     """
-    off = _runs_of(loudness.silent, round(max(clip_seconds / 2, LEAST_SILENCE_S) / loudness.seconds))
+    off = _lasting(loudness.silent, round(max(clip_seconds / 2, LEAST_SILENCE_S) / loudness.seconds))
     width = max(round(clip_seconds / loudness.seconds), 1)
     if limit_dbfs is not None and len(off) >= width:
         total = np.concatenate([[0.0], np.cumsum(loudness.powers)])
@@ -32,7 +32,7 @@ def off_spans(loudness: Loudness, clip_seconds: float, limit_dbfs: float | None)
         for start in np.flatnonzero(quiet):
             off[start : start + width] = True
     if off.any():
-        off |= _runs_of(~off, 1) & ~_runs_of(~off, round(LEAST_RUN_S / loudness.seconds))
+        off |= _lasting(~off, 1) & ~_lasting(~off, round(LEAST_RUN_S / loudness.seconds))
     edges = np.flatnonzero(np.diff(np.concatenate([[0], off, [0]]).astype(np.int8)))
     ends = np.minimum(edges * loudness.seconds, loudness.duration_s)
     return tuple((float(start), float(end)) for start, end in zip(ends[::2], ends[1::2], strict=True))
@@ -58,7 +58,7 @@ def level_while_on(loudness: Loudness, off: Sequence[Span]) -> float:
     return 10.0 * float(np.log10(max(loudness.powers @ lengths / lengths.sum(), 10.0 ** (FLOOR_DBFS / 10.0))))
 
 
-def _runs_of(true: Mask, least: int) -> Mask:
+def _lasting(true: Mask, least: int) -> Mask:
     """``true`` ``[n]`` where it holds for ``least`` in a row."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], true, [0]]).astype(np.int8)))
     found = np.zeros(len(true), np.bool_)

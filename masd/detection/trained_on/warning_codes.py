@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 import pandas as pd
 
-from masd.audio import Heard
+from masd.audio import SoundProperties
 from masd.config import AudioSettings
 
 WarningCode = Literal[
@@ -100,7 +100,7 @@ class TrainedOn:
         return ALIKE * self.reach_hz(sample_rate_in, sample_rate)
 
 
-def warnings_of(clip: Heard, trained_on: TrainedOn, audio: AudioSettings) -> tuple[WarningCode, ...]:
+def warnings_of(clip: SoundProperties, trained_on: TrainedOn, audio: AudioSettings) -> tuple[WarningCode, ...]:
     """The codes that hold for ``clip``, for a model with these settings."""
     levels = trained_on.levels_dbfs
     off = trained_on.is_off(clip.level_dbfs, clip.silent)
