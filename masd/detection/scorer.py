@@ -34,7 +34,7 @@ class Scorer:
         trained_on: TrainedOn | None = None,
         expected: ExpectedBands | None = None,
     ) -> None:
-        """``clip_seconds`` is how long the training clips are: longer stretches are scored in blocks of that length.
+        """``clip_seconds`` is the length of the training clips: longer recordings are scored in blocks of that length.
 
         ``trained_on`` is what else is known of them, and ``expected`` what they lead one to expect of bands that
         cannot be compared.

@@ -32,7 +32,9 @@ MODULATION_FLOOR = 0.01
 """Added to modulation power, whose unit is the variance of the machine's log-mels, before its logarithm."""
 
 LATENT_BANDS = 4
-"""Parts of the spectrum in which the encoder's channels are told apart: eight tell as much, and take twice as long."""
+"""Parts of the spectrum over which the encoder's channels are averaged separately: eight are not better, and take twice
+as long.
+"""
 
 
 def views_of(bands: Array, latent: Array) -> Views:

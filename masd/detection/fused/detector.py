@@ -26,10 +26,12 @@ WEIGHTS: dict[MemberName, float] = {
     "modulation": 0.25,
     "latent": 0.05,
 }
-"""Share of each in the score: on no machine of the development fleets is the sum below the challenge's baseline."""
+"""Weight of each member in the score: with these, the score is below the challenge's baseline on no machine of the
+development fleets.
+"""
 
 LEAST_RATIO = 1e-6
-"""A copy of a training clip is at distance 0, whose logarithm would outweigh every other view and be minus infinity."""
+"""The smallest distance: a copy of a training clip has distance 0, and its logarithm would be minus infinity."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,8 @@ def fit_fused(
 
 
 def _as_if_unseen(distances: Floats, is_target: Mask, unseen: Mask) -> Floats:
-    """The network remembers its clips and puts them close together: their distances ``[n, 2]``, multiplied by the ratio
-    of the geometric means of the source clips that it has not seen and of those that it has.
+    """The distances ``[n, 2]``, corrected for the network's memory of its training clips: multiplied by the ratio of
+    the geometric means for source clips that it was not and was trained on.
     """
     logs = np.log(np.maximum(distances[:, 0], 1e-9))
     new, known = (logs[of & ~is_target & np.isfinite(logs)] for of in (unseen, ~unseen))
@@ -168,7 +170,7 @@ def _as_if_unseen(distances: Floats, is_target: Mask, unseen: Mask) -> Floats:
 
 
 def _typical(held_out: Floats, is_target: Mask) -> Floats:
-    """Geometric means of the finite own-domain distances; a domain without any borrows the other's."""
+    """Geometric means of the finite distances within each domain; a domain without any uses the value of the other."""
     means = []
     for column, domain in enumerate((~is_target, is_target)):
         own = held_out[domain, column]

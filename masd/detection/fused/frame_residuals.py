@@ -2,7 +2,7 @@
 
 The challenge's baseline scores a clip by the Mahalanobis distance of its frames' residuals after a dense auto-encoder
 (:mod:`masd.detection.controls.baseline`), and is strong on machines where statistics over a clip say little. Here the
-auto-encoder is linear: its optimum is known, the principal axes, so that it needs no training and little arithmetic.
+auto-encoder is linear. Its optimum is known (the principal axes), so it needs no training and little arithmetic.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,16 +17,16 @@ from masd.arrays import Array, Floats, Integers, Mask, Tensors
 from masd.audio import frame_contexts, pad_by_repetition
 
 CONTEXT = 5
-"""Consecutive frames that are coded together, as in the baseline."""
+"""The number of consecutive frames in a context, as in the baseline."""
 
 AXES = 16
-"""What the code keeps of these ``5 F`` numbers."""
+"""The number of principal axes of these ``5 F`` numbers."""
 
 SHRINKAGE = 0.03
-"""Towards equal variances: a target of few clips has frames that hardly differ in some direction."""
+"""Shrinkage towards equal variances: the frames of a target with few clips hardly differ in some directions."""
 
 SILENCE = 1e-6
-"""Variance in dB^2 below which nothing is known: of frames that are all the same."""
+"""The smallest variance in dB^2, for frames that are all the same."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ class FrameResiduals:
     precisions: Array
 
     def squared_distances(self, log_mel: Array) -> Array:
-        """``[T, F]`` dB -> squared Mahalanobis distance of each run of five frames, mean of the five,
-        ``[T - 4, d]``.
+        """``[T, F]`` dB -> mean squared Mahalanobis distance of the five frames of each context, ``[T - 4, d]``.
 
-        ``sum_k (z_k - c - U_k a)^T P (z_k - c - U_k a)`` with ``a = U^T z``, multiplied out: frames are in five contexts
-        each, and so go through a matrix once.
+        ``sum_k (z_k - c - U_k a)^T P (z_k - c - U_k a)`` with ``a = U^T z``, multiplied out: each frame is in five
+        contexts, but is multiplied by a matrix only once.
         """
         frames = pad_by_repetition(log_mel, CONTEXT) - self.mean
         product = (torch.from_numpy(frames) @ self._factors[0]).numpy() - self._factors[1]
@@ -65,8 +64,8 @@ class FrameResiduals:
         return means
 
     def distances(self, squared_distances: Iterable[Array]) -> Floats:
-        """Any number of stretches, each as :meth:`squared_distances` of its contexts ``[contexts, d]`` -> root of their mean ``[n, 2]``
-        (infinite where there is no target).
+        """The squared distances ``[contexts, d]`` of ``n`` clips or windows -> the root of their means ``[n, 2]``
+        (infinite without a target).
         """
         means = np.stack([contexts.mean(axis=0, dtype=np.float64) for contexts in squared_distances])
         out = np.full((len(means), 2), np.inf)
@@ -112,7 +111,7 @@ class FrameResiduals:
 
 
 def contexts_of(span: Integers, squared_distances: Array) -> Array:
-    """The contexts of five that lie within frames ``span[0]`` to ``span[1]``; of a shorter span the nearest one."""
+    """The contexts of five frames inside frames ``span[0]`` to ``span[1]``; for a shorter span the nearest one."""
     first = min(int(span[0]), len(squared_distances) - 1)
     return squared_distances[first : max(int(span[1]) - CONTEXT + 1, first + 1)]
 
@@ -169,7 +168,7 @@ def _model(mean: Array, axes: Array, counts: Floats, sums: Floats, products: Flo
 
 
 def _principal_axes(log_mels: Sequence[Array]) -> tuple[Array, Array]:
-    """Mean frame ``[F]``, and the axes ``[5, F, A]`` on which contexts of five frames vary most."""
+    """Mean frame ``[F]``, and the axes ``[5, F, A]`` along which contexts of five frames vary most."""
     total = np.sum([frames.sum(axis=0, dtype=np.float64) for frames in log_mels], axis=0)
     mean: Array = (total / sum(len(frames) for frames in log_mels)).astype(np.float32)
     size = CONTEXT * len(mean)
@@ -182,7 +181,7 @@ def _principal_axes(log_mels: Sequence[Array]) -> tuple[Array, Array]:
 
 
 def _residual(log_mel: Array, mean: Array, axes: Array) -> Array:
-    """``[T, F]`` -> ``[5 (T - 4), F]``: all frames of all contexts, without what the axes keep."""
+    """``[T, F]`` -> ``[5 (T - 4), F]``: all frames of all contexts, minus their projection on the axes."""
     flat = axes.reshape(-1, axes.shape[2])
     contexts = frame_contexts(log_mel - mean, CONTEXT).reshape(-1, len(flat))
     kept = np.asarray((contexts @ flat) @ flat.T, np.float32)

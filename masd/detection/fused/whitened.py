@@ -11,7 +11,9 @@ from sklearn.covariance import ledoit_wolf
 from masd.arrays import Array, Floats, Mask, Tensors
 
 SPREAD_FLOOR = 0.01
-"""Smallest spread of a coordinate, as a share of the usual one: what never moved in training must not decide alone."""
+"""Smallest spread of a coordinate, as a share of the median one: a coordinate that is constant in training must not
+decide alone.
+"""
 
 
 @dataclass(frozen=True)

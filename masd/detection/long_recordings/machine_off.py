@@ -12,17 +12,19 @@ Span = tuple[float, float]
 """Start and end in seconds."""
 
 LEAST_SILENCE_S = 1.0
-"""Shorter silence is a pause of the machine or a gap of the recorder; so is less than half a training clip."""
+"""Shorter silence is a pause of the machine or a gap in the recording; so is silence shorter than half a training clip.
+"""
 
 LEAST_RUN_S = 1.0
-"""A sound between two stretches of silence that is shorter than this is no run of the machine."""
+"""A shorter sound between two silences does not mean that the machine runs."""
 
 
 def off_spans(loudness: Loudness, clip_seconds: float, limit_dbfs: float | None) -> tuple[Span, ...]:
-    """Where nothing is heard for half of ``clip_seconds``, or less than ``limit_dbfs`` for all of them.
+    """The parts with silence for half of ``clip_seconds``, or with a level below ``limit_dbfs`` for all of
+    ``clip_seconds``.
 
-    A machine that works by fits and starts is quiet in between: only what lasts as long as a training clip can be
-    compared with the level of one.
+    A machine that works with breaks is quiet in between: only what lasts as long as a training clip can be compared
+    with the level of one.
     """
     off = _lasting(loudness.silent, round(max(clip_seconds / 2, LEAST_SILENCE_S) / loudness.seconds))
     width = max(round(clip_seconds / loudness.seconds), 1)
@@ -39,14 +41,14 @@ def off_spans(loudness: Loudness, clip_seconds: float, limit_dbfs: float | None)
 
 
 def on_spans(off: Sequence[Span], duration_s: float) -> list[Span]:
-    """What is between; where that is nothing, all: a recording that is off throughout gets a score all the same."""
+    """The parts between those of ``off``. If there are none, the whole recording, because it must get a score."""
     edges = [0.0, *(edge for span in off for edge in span), duration_s]
     spans = [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end > start]
     return spans or [(0.0, duration_s)]
 
 
 def level_while_on(loudness: Loudness, off: Sequence[Span]) -> float:
-    """Level outside the stretches of ``off``, in dBFS; of everything, where that is nothing."""
+    """Level outside the parts of ``off``, in dBFS; if there are none, of the whole recording."""
     starts = np.arange(len(loudness.powers)) * loudness.seconds
     ends = np.minimum(starts + loudness.seconds, loudness.duration_s)
     lengths = ends - starts

@@ -31,10 +31,10 @@ WARNINGS: dict[WarningCode, str] = {
     "dead_channel": "One of the channels that are averaged holds no sound.",
     "repaired": "Its header was wrong and was corrected: check its duration.",
 }
-"""Every code with what it says of a recording, in the order of an answer."""
+"""Every code with its meaning, in the order of an answer."""
 
 OFF_DB = 20.0
-"""So much below the quietest training clip a machine is off."""
+"""A machine is off so many dB below the quietest training clip."""
 
 LEVEL_DB = 10.0
 
