@@ -29,7 +29,7 @@ def compile_pipelines(
     :param image: image of all tasks, best by digest; default ``MASD_IMAGE`` of the environment.
     :param volume: the claim with recordings, logs and registry, see :func:`~pipelines.placement.on_cluster`.
     :param gpu: whether training asks for a GPU.
-    :param say: called with a warning that no task is cached if ``image`` is not named by digest.
+    :param say: called with a warning if ``image`` is not named by digest, so that no task is cached.
     """
     from kfp.compiler import Compiler
 

@@ -15,7 +15,7 @@ SCHEMA = 1
 
 @dataclass
 class Waiting:
-    """An event that has not reached everybody in ``to`` yet; ``steps`` have failed to bring it there."""
+    """An event that has not reached all recipients in ``to`` yet; ``steps`` is the number of failed steps."""
 
     event: Event
     to: list[str]
@@ -60,7 +60,7 @@ def load_state(store: ObjectStore, machine: str) -> MachineState:
 
 
 def save_state(store: ObjectStore, state: MachineState) -> None:
-    """Write it whole or not at all."""
+    """Write the state, complete or not at all."""
     content = {
         "schema_version": SCHEMA,
         "monitor": None if state.monitor is None else state.monitor.to_dict(),

@@ -46,8 +46,8 @@ class FeatureStore:
     channels, codec, level, clipping, spectral centroid and octave levels, and what
     :func:`~masd.data.recordings.table.add_recordings` says of it. The frames are those behind the machine's high-pass;
     :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
-    what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
-    ``findings`` are of the training clips' contents.
+    the ``recordings`` given to :func:`build_store`: the fingerprint of all recordings, including tests, of the machines
+    that are trained together. ``findings`` are of the training clips' contents.
     """
 
     folder: Path

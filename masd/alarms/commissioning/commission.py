@@ -25,16 +25,16 @@ TO_HEAR = 5
 
 @dataclass(frozen=True)
 class Commissioning:
-    """What a window of the log gives.
+    """The result of a calibration with a window of the log.
 
     :param since, until: times of the first and the last clip.
-    :param clips: clips taken as normal; ``left_out``: silent ones and those of alarms.
+    :param clips: clips taken as normal; ``left_out``: silent clips and clips of alarms.
     :param scores: of the clips taken, by domain, in order of time.
-    :param asked: the rate of false alarms that was asked for, a clip.
-    :param threshold: for single clips; ``promised`` is the rate it keeps with 95 % confidence, ``needed`` how many
-        clips could promise ``asked``.
+    :param asked: the false-alarm rate that was set, per clip.
+    :param threshold: for single clips; ``promised`` is the rate that it keeps with 95 % confidence, ``needed`` the
+        number of clips needed for ``asked``.
     :param block: so many clips in a row count as one.
-    :param doubts: what speaks against the window.
+    :param doubts: reasons why the window may not be normal.
     :param highest: request ids of the highest scores taken, to be listened to.
     """
 
@@ -64,7 +64,8 @@ def commission(
     until: str = "",
     leave_out: Collection[str] = (),
 ) -> Commissioning:
-    """Look at the clips that a version heard from ``since`` to ``until`` (ISO 8601, UTC; empty: all of the log).
+    """Calibrate with the clips that a version scored from ``since`` to ``until`` (ISO 8601, UTC; empty: all of the
+    log).
 
     ``leave_out`` are request ids of clips known as faulty.
 
@@ -127,7 +128,7 @@ def commission(
 
 
 def in_alarm(clips: list[ScoredClip], mean_clips: float, block: int) -> Mask:
-    """Which of a window's own clips belong to an alarm, each half judged by the other ``[clips]``."""
+    """Which clips of a window belong to an alarm ``[clips]``; each half is compared with the other."""
     found = np.zeros(len(clips), dtype=np.bool_)
     middle = len(clips) // 2
     for own, other in ((slice(0, middle), slice(middle, None)), (slice(middle, None), slice(0, middle))):
@@ -154,7 +155,7 @@ def _halves_differ(rows: pd.DataFrame, block: int) -> bool:
 
 
 def is_silent(warnings: object) -> bool:
-    """Whether a record's warnings say that the clip is no sound of the machine."""
+    """Whether a record's warnings say that the clip does not have the sound of the machine."""
     return "silence" in _text(warnings).split()
 
 

@@ -13,15 +13,15 @@ from masd.data.findings import Finding, Level, counted, some
 from masd.data.folders.machine import Layout
 
 CLIPPED = 0.001
-"""Share of clipped samples from which a clip is named."""
+"""A clip with a larger share of clipped samples is named."""
 
 UNEVEN = 2.0
-"""Longest over shortest training clip from which lengths are said to differ."""
+"""If the longest training clip is more than this many times as long as the shortest, a note says so."""
 
 
 @dataclass(frozen=True)
 class MeasuredClip:
-    """A clip with what was found while it was decoded; its samples are not kept."""
+    """A clip with the properties of its sound, without its samples."""
 
     clip: Clip
     sound: SoundProperties
@@ -38,7 +38,7 @@ DEAD_DB = 40.0
 
 
 def properties_of(recording: SoundProperties) -> SoundProperties:
-    """What was found in a recording, without its samples."""
+    """The properties of a recording, without its samples."""
     return SoundProperties(**{field.name: getattr(recording, field.name) for field in fields(SoundProperties)})
 
 

@@ -70,7 +70,7 @@ class MachineCheck:
 
 
 def check_machine(folder: Path, settings: Settings, progress: Progress | None = None) -> MachineCheck:
-    """Read and listen to a machine's folder; whatever keeps it from being trained is a finding, never an error."""
+    """Check a machine's folder; every reason against training is a finding, not an error."""
     name = folder.resolve().name
     try:
         check_machine_name(name)

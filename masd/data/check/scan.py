@@ -45,7 +45,7 @@ class Scan:
 
 
 def scan(data: MachineData, settings: Settings, progress: Progress | None = None) -> Scan:
-    """Listen to all clips of ``data`` as training would, and compare them with each other.
+    """Decode all clips of ``data`` as training does, and compare them with each other.
 
     :raises MasdError: ``data.group_by`` fits no clip.
     """
@@ -85,7 +85,7 @@ def scan(data: MachineData, settings: Settings, progress: Progress | None = None
 def _decoded(
     clips: Sequence[Clip], audio: AudioSettings, settings: DataSettings
 ) -> Iterator[tuple[Clip, tuple[MeasuredClip, WaveformPrint, Array] | str]]:
-    """Clips in their order, each with what is heard in it or why it cannot be read."""
+    """Clips in their order, each with the properties of its sound, or the reason why it cannot be read."""
 
     def listen(clip: Clip) -> tuple[MeasuredClip, WaveformPrint, Array] | str:
         try:

@@ -144,7 +144,7 @@ def _plain_clip(folder: Path, path: Path, split: Split, attributes: AttributeTab
 
 
 def _folder_condition(path: Path) -> Condition:
-    """What the folder nearest to a clip says that says anything."""
+    """The condition in the name of the nearest folder that says one."""
     for folder in reversed(path.parts[1:-1]):
         if said := condition_in(folder):
             return said
@@ -152,7 +152,7 @@ def _folder_condition(path: Path) -> Condition:
 
 
 def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
-    """Folders whose words say nothing, and test clips whose condition nobody knows."""
+    """Folders whose names say no condition, and test clips of unknown condition."""
     found = []
     unheard: Counter[str] = Counter()
     for clip in clips:

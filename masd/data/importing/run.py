@@ -113,14 +113,14 @@ def _files(sources: Sequence[Path]) -> tuple[list[tuple[Path, Path, str]], list[
             place = Path(*(_plain(word) for word in kept)) if kept else Path("train")
             found.append((path, place, "-".join(_plain(word) for word in words)))
     names = Counter((place, name) for _, place, name in found)
-    told = [
+    distinct = [
         (path, place, f"{name}-{path.suffix[1:].lower()}" if names[place, name] > 1 else name)
         for path, place, name in found
     ]
-    twice = Counter((place, name) for _, place, name in told)
+    twice = Counter((place, name) for _, place, name in distinct)
     return [
         (path, place, f"{name}-{number}" if twice[place, name] > 1 else name)
-        for number, (path, place, name) in enumerate(told)
+        for number, (path, place, name) in enumerate(distinct)
     ], ignored
 
 

@@ -165,7 +165,7 @@ def _run(tasks: Sequence[CellTask], out: Path) -> None:
                 "where it stopped"
             ) from error
         except BaseException:
-            for process in list((pool._processes or {}).values()):  # a training has no other way to be told
+            for process in list((pool._processes or {}).values()):  # there is no other way to stop a training
                 process.terminate()
             raise
         finally:
