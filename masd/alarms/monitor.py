@@ -87,7 +87,7 @@ class Monitor:
         """A normal machine reaches this evidence at most once in so many clips."""
         return float(total(self._evidence)) * self.rule.block
 
-    def hear(self, clip: ScoredClip) -> Iterator[Event]:
+    def take(self, clip: ScoredClip) -> Iterator[Event]:
         """Take one clip; yields the events.
 
         :raises MasdError: a score that is not a finite number.

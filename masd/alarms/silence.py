@@ -12,7 +12,7 @@ MARGIN, KNOWN, DAYS = 1.5, 20, 8
 
 
 @dataclass
-class Hearing:
+class Pauses:
     """The time of a machine's last clip, and its usual pauses. A pause is unusual if it is 1.5 times the longest of the
     last eight days, so that nights and weekends become usual. There is no event before twenty clips.
     """
@@ -22,7 +22,7 @@ class Hearing:
     longest: dict[str, float] = field(default_factory=dict)
     silent: bool = False
 
-    def hear(self, time: str) -> Iterator[Literal["heard"]]:
+    def take(self, time: str) -> Iterator[Literal["heard"]]:
         """Take the time of a clip (ISO 8601, UTC); yields "heard" if it ends a silence."""
         if time <= self.last:
             return

@@ -111,7 +111,7 @@ class AlarmStep:
                 changes = list(self._follow_production(state, str(pointer["version"]), str(pointer.get("time", ""))))
                 new = new_records(self._log, machine, state.read, listing=listing, most=ROWS)
                 if state.monitor is not None:
-                    changes += self._hear(state, state.monitor, new.rows)
+                    changes += self._take(state, state.monitor, new.rows)
                 state.read, more = new.read, new.more
                 state.passed_over["unreadable"] += new.unreadable
                 if not more:
@@ -136,7 +136,7 @@ class AlarmStep:
         if monitor is not None and monitor.state == "alarm":
             yield monitor.replaced(time)
 
-    def _hear(self, state: MachineState, monitor: Monitor, rows: list[dict[str, Any]]) -> Iterator[Event]:
+    def _take(self, state: MachineState, monitor: Monitor, rows: list[dict[str, Any]]) -> Iterator[Event]:
         clips = []
         for row in rows:
             if str(row.get("model_version")) != monitor.version:
@@ -149,9 +149,9 @@ class AlarmStep:
                 clips.append(clip)
         for clip in sorted(clips, key=lambda clip: clip.time):
             last = state.hearing.last
-            for kind in state.hearing.hear(clip.time):
+            for kind in state.hearing.take(clip.time):
                 yield Event(kind, state.machine, monitor.version, clip.time, last, state.hearing.clips)
-            yield from monitor.hear(clip)
+            yield from monitor.take(clip)
 
     def _silence(self, state: MachineState, now: datetime) -> Iterator[Event]:
         if (since := state.hearing.silent_from(now)) is not None and state.monitor is not None:

@@ -32,7 +32,7 @@ def monitor(size: int = 500, asked: float = 1000.0, *, block: int = 1, most: int
 
 
 def heard(fan: Monitor, some: list[ScoredClip]) -> list[Event]:
-    return [event for clip in some for event in fan.hear(clip)]
+    return [event for clip in some for event in fan.take(clip)]
 
 
 def normal_then_fault(rng: np.random.Generator, shift: float = 4.0) -> np.ndarray:

@@ -138,7 +138,7 @@ def in_alarm(clips: list[ScoredClip], mean_clips: float, block: int) -> Mask:
         monitor = Monitor("", "", Rule(mean_clips, block), Calibration(known, 0))
         times, part = [clip.time for clip in clips[own]], found[own]
         for place, clip in enumerate(clips[own]):
-            list(monitor.hear(clip))
+            list(monitor.take(clip))
             if monitor.state == "alarm":
                 part[place] = True
                 for before in range(place - 1, -1, -1):  # back to where the change began
