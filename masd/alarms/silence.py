@@ -12,7 +12,7 @@ MARGIN, KNOWN, DAYS = 1.5, 20, 8
 
 
 @dataclass
-class Pauses:
+class Hearing:
     """The time of a machine's last clip, and its usual pauses. A pause is unusual if it is 1.5 times the longest of the
     last eight days, so that nights and weekends become usual. There is no event before twenty clips.
     """

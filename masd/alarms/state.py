@@ -6,7 +6,7 @@ from typing import Any
 
 from masd.alarms.events import Event
 from masd.alarms.monitor import Monitor
-from masd.alarms.silence import Pauses
+from masd.alarms.silence import Hearing
 from masd.errors import MasdError, one_line
 from masd.storage.protocol import MissingObjectError, ObjectStore
 
@@ -30,7 +30,7 @@ class MachineState:
 
     machine: str
     monitor: Monitor | None = None
-    hearing: Pauses = field(default_factory=Pauses)
+    hearing: Hearing = field(default_factory=Hearing)
     read: dict[str, list[int]] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=lambda: {"other_versions": 0, "unreadable": 0, "silent": 0})
     outbox: list[Waiting] = field(default_factory=list)
@@ -49,7 +49,7 @@ def load_state(store: ObjectStore, machine: str) -> MachineState:
         monitor = None if content["monitor"] is None else Monitor.from_dict(content["monitor"])
         outbox = [Waiting(Event.from_dict(one["event"]), one["to"], one["steps"]) for one in content["outbox"]]
         return MachineState(
-            machine, monitor, Pauses(**content["hearing"]), content["read"], content["passed_over"], outbox
+            machine, monitor, Hearing(**content["hearing"]), content["read"], content["passed_over"], outbox
         )
     except MissingObjectError:
         return MachineState(machine)
