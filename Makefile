@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test test-fast lint bench soak golden images sbom test-containers clean
+.PHONY: help setup demo test test-fast test-oldest lint bench soak golden images sbom test-containers clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
@@ -27,9 +27,17 @@ test: $(STAMP) ## run lint and every test, also the slow ones
 test-fast: $(STAMP) ## run the tests that take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
-lint: $(STAMP) ## ruff, mypy, and the layers of docs/architecture.md
+# Lower bounds of pyproject.toml, which nobody would try otherwise. What they depend on is as new as it may be.
+test-oldest: $(STAMP) ## the quick tests with the oldest dependencies that pyproject.toml allows, in .venv-oldest
+	$(PYTHON) -m venv --clear .venv-oldest
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct -e '.[dev]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -m "not slow" $(TESTS)
+
+lint: $(STAMP) ## ruff, spelling, declared dependencies, mypy, and the layers of docs/architecture.md
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/deptry . tests/support
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
@@ -55,4 +63,4 @@ test-containers: $(STAMP) ## test images and pipelines on a Docker engine, and m
 	PYTHON=$(BIN)/python OMP_NUM_THREADS=1 tests/containers/run.sh
 
 clean: ## remove the environment and everything generated
-	rm -rf .venv build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-oldest build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache

@@ -108,7 +108,7 @@ def report(machine: str, results: list[tuple[Outcome, Outcome, Calibration]], ra
     print(
         f"| {machine} | {results[0][0].normals} | {' | '.join(cells)} | {rests} | {threshold} | {areas} |", flush=True
     )
-    return misses[0], misses[1]
+    return float(misses[0]), float(misses[1])
 
 
 def main() -> None:

@@ -139,10 +139,10 @@ def _simulated(job: Job, folder: Path) -> tuple[Path, dict[str, pd.DataFrame]]:
     machine, seed = CATALOGUE[job.machine], 1000 + job.seed  # other random numbers than the training clips'
     low, high = machine.snr_db
     kind, severity = next(iter(machine.faults.items()))
-    source, target, fault = (
-        [PlannedClip("test", domain, condition, index) for index in range(SHIFTED_POOL)]
-        for domain, condition in (("source", "normal"), ("target", "normal"), ("source", "anomaly"))
-    )
+    numbers = range(SHIFTED_POOL)
+    source = [PlannedClip("test", "source", "normal", index) for index in numbers]
+    target = [PlannedClip("test", "target", "normal", index) for index in numbers]
+    fault = [PlannedClip("test", "source", "anomaly", index) for index in numbers]
     normal = [PlannedClip("train", "source", "normal", index) for index in range(POOL)]
     pools = {
         NO_DRIFT: _scored(scorer, machine, normal, seed),

@@ -123,7 +123,7 @@ class Processes:
         """All processes together, for that long."""
         for connection in self._connections:
             connection.send(seconds)
-        return sum(connection.recv() for connection in self._connections)
+        return float(sum(connection.recv() for connection in self._connections))
 
 
 @contextmanager

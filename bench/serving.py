@@ -80,10 +80,10 @@ def measure_serving(model: BenchModel) -> None:
     print(f"  {'':24} {'p50':>8} {'p95':>8} {'p99':>8}  ms   clips/s")
     for clients in CLIENTS:
         for name, by_clients in (("ours", served), ("no-op handler", nothing)):
-            seen = by_clients[clients]
-            shown = " ".join(f"{seen.percentile(share) * 1e3:8.1f}" for share in (0.5, 0.95, 0.99))
-            print(f"  {f'{clients} clients, {name}':24} {shown} {seen.per_second:13.1f}")
-            bad = sum(n for load in seen.rounds for status, n in load.statuses.items() if status != 200)
+            of_clients = by_clients[clients]
+            shown = " ".join(f"{of_clients.percentile(share) * 1e3:8.1f}" for share in (0.5, 0.95, 0.99))
+            print(f"  {f'{clients} clients, {name}':24} {shown} {of_clients.per_second:13.1f}")
+            bad = sum(n for load in of_clients.rounds for status, n in load.statuses.items() if status != 200)
             if bad:
                 print(f"    {bad} answers were not 200")
     in_process, best = statistics.median(alone), max(seen.per_second for seen in served.values())

@@ -158,7 +158,7 @@ def _calibrated(shape: str, size: int, asked: int, rng: np.random.Generator) -> 
     gaussian = {1000: 5.07, 10_000: 7.35}[asked]  # limits of a CUSUM of Gaussian scores at these rates
 
     def quantile(share: float) -> Scores:
-        return np.quantile(stacked, 1 - share, axis=1, method="higher")
+        return np.asarray(np.quantile(stacked, 1 - share, axis=1, method="higher"))
 
     rules: dict[str, Callable[[Draw, int], Found]] = {
         f"threshold tuned on {size:,}": lambda draw, n: threshold_rule(draw, quantile(1 / asked), n),

@@ -83,7 +83,6 @@ def decide(
     mel-statistics control or the champion by more than the margins. An equal candidate passes: it has learned from
     newer recordings.
     """
-
     checks: list[Check] = []
     difference: Interval | None = None
 

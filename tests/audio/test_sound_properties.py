@@ -161,7 +161,7 @@ def test_runs_are_the_same_however_the_recording_is_cut(samples: list[int], size
 def test_everything_is_the_same_however_the_recording_is_cut(channels: int, size: int, channel: str | int) -> None:
     block = np.random.default_rng(channels).integers(-3, 4, (200, channels)).astype(np.float32) / 8
     mono = block.mean(axis=1, dtype=np.float32) if channel == "mean" else block[:, 0]
-    whole, parts = (SoundMeter(channels, channel, "PCM_16", 100) for _ in range(2))  # type: ignore[arg-type]
+    whole, parts = (SoundMeter(channels, channel, "PCM_16", 100) for _ in range(2))
     whole.add(block, mono)
     for start in range(0, 200, size):
         parts.add(block[start : start + size], mono[start : start + size])

@@ -97,7 +97,7 @@ def test_too_few_and_too_many_unreadable_are_problems(data: Path, capsys: pytest
     code, found = check(capsys, str(data / "fan"))
     assert code == 1
     assert {"unreadable", "too_many_unreadable", "too_few"} <= codes(found["fan"])
-    assert len(found["fan"]["unreadable"]) == 3  # type: ignore[arg-type]
+    assert len(found["fan"]["unreadable"]) == 3
 
 
 def test_a_folder_without_recordings_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -257,7 +257,7 @@ def _dies_at(call: int, error: BaseException) -> Callable[..., object]:
         calls += 1
         if calls == call:
             raise error
-        return decode(*args, **options)  # type: ignore[arg-type]
+        return decode(*args, **options)
 
     return decode_or_die
 

@@ -39,7 +39,7 @@ def noise(seconds: float, rate: int = RATE, seed: int = 0) -> np.ndarray:
 
 def long(content: bytes | Path, **options: object) -> LongRecording:
     given_options = {"sample_rate": RATE, "channel": "mean", "max_seconds": None, "long_from": 1.0, **options}
-    recording = decode_or_stream(content, **given_options)  # type: ignore[arg-type]
+    recording = decode_or_stream(content, **given_options)
     assert isinstance(recording, LongRecording)
     return recording
 
@@ -71,8 +71,8 @@ def test_the_blocks_together_are_the_recording(rate: int, kind: str, subtype: st
 def test_what_is_long_is_decided_exactly() -> None:
     content = encode(noise(2.0))
     options = {"sample_rate": RATE, "channel": "mean", "max_seconds": None}
-    assert isinstance(decode_or_stream(content, long_from=2.0, **options), Recording)  # type: ignore[arg-type]
-    assert isinstance(decode_or_stream(content, long_from=1.999, **options), LongRecording)  # type: ignore[arg-type]
+    assert isinstance(decode_or_stream(content, long_from=2.0, **options), Recording)
+    assert isinstance(decode_or_stream(content, long_from=1.999, **options), LongRecording)
 
 
 def test_a_long_recording_is_refused_before_it_is_scored() -> None:

@@ -9,6 +9,7 @@ from tiny import SMALL_NORMALISATION
 
 from masd.detection.features.clip import ClipFeatures
 from masd.detection.features.extractor import MAX_WINDOWS, FeatureExtractor
+from masd.detection.features.views import Views
 from masd.detection.paper.error_scaling import ErrorScaling, rows_of
 from masd.learning.network import ConvolutionalAutoEncoder
 
@@ -17,7 +18,7 @@ def log_mel(frames: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(-40, 5, (frames, 16)).astype(np.float32)
 
 
-REST = (np.zeros((1, 4), np.float32), np.zeros((1, 2), np.int64), {}, {})
+REST: tuple[np.ndarray, np.ndarray, Views, Views] = (np.zeros((1, 4), np.float32), np.zeros((1, 2), np.int64), {}, {})
 """What a :class:`ClipFeatures` has besides: frames, spans and views."""
 
 
@@ -172,6 +173,6 @@ def test_a_store_is_read_clip_by_clip(small_extractor: FeatureExtractor) -> None
             pass
 
     rows = np.array([7, 0, 33, 5] * 6)  # more than are read at once
-    clips = small_extractor.rows(Store(), rows)  # type: ignore[arg-type]
+    clips = small_extractor.rows(Store(), rows)
     for row, clip in zip(rows, clips, strict=True):
         np.testing.assert_allclose(clip.errors, small_extractor([log_mel(9 + row, seed=row)])[0].errors, rtol=1e-5)

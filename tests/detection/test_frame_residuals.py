@@ -85,7 +85,7 @@ def test_held_out_distances_are_of_a_model_that_knows_the_axes_but_not_the_clip(
 
 
 def residuals(model: FrameResiduals, log_mel: np.ndarray) -> np.ndarray:
-    """``[5 (T - 4), F]``"""
+    """Of shape ``[5 (T - 4), F]``."""
     axes = model.axes.astype(np.float64)
     runs = [log_mel[start : start + 5] - model.mean.astype(np.float64) for start in range(len(log_mel) - 4)]
     return np.concatenate([run - axes @ np.einsum("kfa,kf->a", axes, run) for run in runs])

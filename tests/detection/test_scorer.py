@@ -69,6 +69,11 @@ def usual(scorer: Scorer, clips: list[Samples]) -> dict[SystemName, np.ndarray]:
     return of_all(scorer, clips)
 
 
+def moves(usual: dict[SystemName, np.ndarray], changed: dict[SystemName, np.ndarray]) -> dict[SystemName, float]:
+    """By how much each system's mean score moves, in standard deviations of the usual scores."""
+    return {name: float(abs((changed[name] - usual[name]).mean()) / usual[name].std()) for name in ALL_SYSTEMS}
+
+
 def with_system(scorer: Scorer, system: SystemName) -> Scorer:
     detection = scorer.settings.detection.model_copy(update={"system": system})
     other = copy.copy(scorer)
@@ -319,28 +324,32 @@ class TestWhatDoesNotMatter:
 
 
 class TestWhatMattersLittle:
+    """By how much the mean score of normal clips may move, in standard deviations of these clips' scores. Each limit is
+    about one and a half of what a change does here, for the system that notices it most.
+    """
+
     @pytest.mark.parametrize("shift", [512, 5_000, 24_000])
     def test_when_the_recording_starts(
         self, scorer: Scorer, clips: list[Samples], usual: dict[SystemName, np.ndarray], shift: int
     ) -> None:
-        """A steadily running machine: on average less than the scores of normal clips differ anyway."""
-        shifted = of_all(scorer, clips, lambda samples: np.roll(samples, shift))
-        for name in ALL_SYSTEMS:
-            assert abs((shifted[name] - usual[name]).mean()) < usual[name].std()
+        """A steadily running machine."""
+        moved = moves(usual, of_all(scorer, clips, lambda samples: np.roll(samples, shift)))
+        assert max(moved.values()) < 0.5, moved
 
     def test_hearing_the_same_sound_twice(
         self, scorer: Scorer, clips: list[Samples], usual: dict[SystemName, np.ndarray]
     ) -> None:
-        doubled = of_all(scorer, clips, lambda samples: np.tile(samples, 2))
-        for name in ALL_SYSTEMS:
-            assert abs((doubled[name] - usual[name]).mean()) < 1.5 * usual[name].std()
+        """The default system has a view of the whole clip's modulation, which a seam in its middle changes."""
+        moved = moves(usual, of_all(scorer, clips, lambda samples: np.tile(samples, 2)))
+        assert moved.pop("fused") < 1.5
+        assert max(moved.values()) < 0.45, moved
 
     def test_a_tenth_of_a_decibel(
         self, scorer: Scorer, clips: list[Samples], usual: dict[SystemName, np.ndarray]
     ) -> None:
-        louder = of_all(scorer, clips, lambda samples: samples * 10 ** (0.1 / 20))
-        for name in ALL_SYSTEMS:
-            assert abs((louder[name] - usual[name]).mean()) < usual[name].std()
+        moved = moves(usual, of_all(scorer, clips, lambda samples: samples * 10 ** (0.1 / 20)))
+        assert moved.pop("fused") < 0.02
+        assert max(moved.values()) < 0.3, moved
 
     def test_the_sample_rate(self, scorer: Scorer, clips: list[Samples], usual: dict[SystemName, np.ndarray]) -> None:
         """Copies at higher rates sound alike below 7.4 kHz, where the filter of every down-sampling must begin to act.

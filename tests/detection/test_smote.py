@@ -21,7 +21,7 @@ SOURCE = joined(100, seed=0)
 
 def over(target: np.ndarray, source: np.ndarray = SOURCE, **options: float) -> np.ndarray:
     settings = {"neighbours": 2, "share": 0.2, "seed": 0} | options
-    return oversample_target(source, target, **settings)  # type: ignore[arg-type]
+    return oversample_target(source, target, **settings)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.2, 20), (0.5, 50), (1.0, 100), (0.155, 16)])

@@ -199,7 +199,7 @@ class TestOfAClip:
             def release(self) -> None:
                 pass
 
-        (read,) = small_extractor.rows(Store(), np.array([0]))  # type: ignore[arg-type]
+        (read,) = small_extractor.rows(Store(), np.array([0]))
         assert read.window_views == {}
         assert np.shares_memory(read.log_mel, log_mel)
         for name in VIEWS:

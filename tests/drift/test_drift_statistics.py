@@ -8,10 +8,10 @@ import pytest
 from drift_logs import make_clips
 from scipy.stats import fisher_exact, ks_2samp, kstwobign
 
+from masd.audio.signals import SIGNAL_COLUMNS
 from masd.drift.statistics import (
     COLUMNS,
     MODEL_COLUMNS,
-    SIGNAL_COLUMNS,
     compare,
     fisher_p_values,
     ks_p_values,

@@ -78,7 +78,7 @@ def test_the_page_has_every_method_and_machine(whole: Path) -> None:
     assert found[1] == f"{points(worst.auc)}{worst.machine} {worst.domain}"
     for machine, cell in zip(table.machines, found[2:], strict=True):
         spreads = table.spreads[machine, "default"]
-        areas = " / ".join(points(spreads[area].mean) for area in ("auc_source", "auc_target", "pauc"))  # type: ignore[union-attr]
+        areas = " / ".join(points(spreads[area].mean) for area in ("auc_source", "auc_target", "pauc"))
         hmean = spreads["hmean"]
         assert hmean and cell == f"{points(hmean.mean)} ({points(hmean.sd)}){areas}"
     assert [row[0] for row in page.rows].count("lof-score") == 2 * 3  # scores and differences of each variant

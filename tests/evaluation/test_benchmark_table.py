@@ -67,7 +67,7 @@ def test_a_row_a_cell_in_per_cent(built: Built) -> None:
     assert list(rows["method"][:15:3]) == list(STRENGTHS)  # the order of METHODS
     for row in rows.itertuples():
         for name in COLUMNS:
-            value = expected[row.machine, row.method, row.seed][name]  # type: ignore[index]
+            value = expected[row.machine, row.method, row.seed][name]
             found = getattr(row, name)
             assert np.isnan(found) if value is None else found == pytest.approx(100 * value, abs=1e-4)
     assert rows["auc_target"].isna().sum() == 15
@@ -86,7 +86,7 @@ def test_means_and_deviations_over_seeds(built: Built) -> None:
                 assert spread is not None and spread.sd is not None
                 assert spread.mean == pytest.approx(statistics.mean(values))
                 assert spread.sd == pytest.approx(statistics.stdev(values), abs=1e-12)
-    assert table.spreads["fan", "mel-statistics"]["hmean"].sd == 0.0  # type: ignore[union-attr]
+    assert table.spreads["fan", "mel-statistics"]["hmean"].sd == 0.0
 
 
 def test_the_official_score_is_over_all_areas_that_exist(built: Built) -> None:
@@ -115,7 +115,7 @@ def test_differences_are_to_the_better_baseline_of_each_machine(built: Built) ->
         ]
         for each in differences.to_baseline[machine]:
             by_seed = [
-                expected[machine, each.method, seed]["hmean"] - expected[machine, each.reference, seed]["hmean"]  # type: ignore[operator]
+                expected[machine, each.method, seed]["hmean"] - expected[machine, each.reference, seed]["hmean"]
                 for seed in SEEDS
             ]
             assert each.reference == reference

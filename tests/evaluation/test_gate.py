@@ -24,7 +24,7 @@ def test_set(seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "section", "domain", "condition"])
 
 
-test_set.__test__ = False  # type: ignore[attr-defined]
+test_set.__test__ = False
 
 
 def scored(frame: pd.DataFrame, **separation: float) -> pd.DataFrame:

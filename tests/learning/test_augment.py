@@ -14,7 +14,7 @@ def masks(settings: TrainingSettings, x: torch.Tensor = ONES) -> tuple[np.ndarra
     """Masked bands ``[B, F]`` and masked frames ``[B, T]`` of windows of ones; fails on any other pattern."""
     torch.manual_seed(0)
     zero = (spec_augment(x, settings) == 0)[:, 0].numpy()
-    bands, frames = zero.all(axis=2), zero.all(axis=1)
+    bands, frames = np.asarray(zero.all(axis=2)), np.asarray(zero.all(axis=1))
     np.testing.assert_array_equal(zero, bands[:, :, None] | frames[:, None, :])
     return bands, frames
 

@@ -55,7 +55,7 @@ class Case:
             stores,
             self.normalisations,
             self.labels,
-            TrainingSettings(**settings),  # type: ignore[arg-type]
+            TrainingSettings(**settings),
             WINDOWS,
             np.random.default_rng(seed),
             set_aside,

@@ -67,7 +67,7 @@ def test_a_reconstruction_may_be_of_either_sign(shift: float) -> None:
     net, x = network(), windows(2)
     with torch.no_grad():
         before, _ = net(x)
-        net.decoder[-1].bias += shift
+        net.decoder[-1].bias.add_(shift)
         after, _ = net(x)
     torch.testing.assert_close(after, before + shift)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny import TINY_OVERRIDES
 
 from masd.bundle.bundle import load_bundle
@@ -414,7 +415,6 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_previous_one(
             raise OSError(28, "No space left on device")
         save_file(tensors, path)
 
-    save_file = checkpoint.save_file
     monkeypatch.setattr(checkpoint, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         train_network([fan], settings, tmp_path / "network", device="cpu")

@@ -93,7 +93,7 @@ def test_a_killed_run_is_known_at_once_on_its_own_machine(tmp_path: Path) -> Non
 def test_a_run_of_another_machine_is_given_time_to_show_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(str(tmp_path))
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(triggers.socket, "gethostname", lambda: "another")
+        elsewhere.setattr("masd.lifecycle.triggers.socket.gethostname", lambda: "another")
         once(store, "slot", ABOUT, lambda: (0, ""))
     (file,) = (tmp_path / "triggers").glob("*.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"state": "running", "pid": 2**22 + 1}))

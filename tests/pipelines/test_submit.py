@@ -65,9 +65,9 @@ def _leaving_records(registry: Path, events: dict[str, str]) -> Any:
 
     def started(run: dict[str, Any]) -> None:
         for machine, event in events.items():
-            gate = RunDecision(run["run_id"], event, "it has its reasons")  # type: ignore[arg-type]
+            gate = RunDecision(run["run_id"], event, "it has its reasons")
             trail = AuditTrail(open_store(str(registry)), machine)
-            trail.add(event, "4", "3", f"{machine} has its verdict.", gate=gate)  # type: ignore[arg-type]
+            trail.add(event, "4", "3", f"{machine} has its verdict.", gate=gate)
 
     return started
 

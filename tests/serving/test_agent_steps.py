@@ -61,7 +61,7 @@ def registry(tmp_path: Path) -> Registry:
 @pytest.fixture
 def agent(registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelAgent:
     monkeypatch.setattr(serving.agent, "archive", lambda bundle, out: out)
-    return ModelAgent(registry, played, played, tmp_path / "store")  # type: ignore[arg-type]
+    return ModelAgent(registry, played, played, tmp_path / "store")
 
 
 def _promoted(registry: Registry, tmp_path: Path, machine: str = "fan") -> str:
@@ -98,7 +98,7 @@ def test_a_broken_version_is_tried_again_later_and_later_and_said_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(serving.agent.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("serving.agent.time.monotonic", lambda: now[0])
     _promoted(registry, tmp_path)
     agent.step()
     played.broken = {("fan", "2")}
@@ -128,7 +128,7 @@ def test_what_is_new_and_broken_takes_nobody_out_of_service_but_keeps_a_new_serv
     _promoted(registry, tmp_path, "pump")
     agent.step()
     assert (_serving(agent), agent.ready) == ({"fan": "1", "pump": None}, True)
-    newcomer = ModelAgent(registry, played, played, tmp_path / "store")  # type: ignore[arg-type]
+    newcomer = ModelAgent(registry, played, played, tmp_path / "store")
     newcomer.step()
     assert not newcomer.ready
 
@@ -180,7 +180,7 @@ def test_follows_a_registry_in_a_bucket_which_may_be_away(
     monkeypatch.setattr(serving.agent, "archive", lambda bundle, out: out)
     monkeypatch.setattr("masd.storage.s3.RETRIES", 0)
     registry = Registry.open(s3_url)
-    agent = ModelAgent(registry, played, played, tmp_path / "store")  # type: ignore[arg-type]
+    agent = ModelAgent(registry, played, played, tmp_path / "store")
     _promoted(registry, tmp_path)
     agent.step()
     assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)

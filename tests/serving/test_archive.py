@@ -55,7 +55,7 @@ def test_loads_and_scores_with_nothing_but_its_own_code(mar: Path, wav: object, 
     for package in ("masd", "serving"):
         (tmp_path / "installed" / package).mkdir(parents=True)
         (tmp_path / "installed" / package / "__init__.py").write_text("raise ImportError('the wrong one')\n")
-    (tmp_path / "clip.wav").write_bytes(wav())  # type: ignore[operator]
+    (tmp_path / "clip.wav").write_bytes(wav())
     code = """
 import sys, pathlib, types
 sys.path.insert(0, sys.argv[1]); model = sys.argv[2]; sys.path.append(model)

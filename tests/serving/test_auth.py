@@ -80,7 +80,7 @@ class Serving:
 
     @property
     def keys(self) -> dict[str, Any]:
-        return json.loads(Path(self.ready["key_file"]).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return json.loads(Path(self.ready["key_file"]).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

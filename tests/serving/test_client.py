@@ -84,7 +84,7 @@ def _asyncio(
 def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Call:
     """One call of either client; pauses are a hundredth of what they are."""
     monkeypatch.setattr(rest, "FIRST_PAUSE_SECONDS", 0.002)
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 @pytest.mark.parametrize("status", [500, 503, 507, None])

@@ -24,7 +24,7 @@ def test_a_containers_limit_counts(
     limit: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process in a container sees every core of its machine, but is stopped for a while when it uses more."""
-    monkeypatch.setattr(config.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr("serving.torchserve.config.os.sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(config, "CGROUP_LIMIT", tmp_path / "cpu.max")
     if limit is not None:
         (tmp_path / "cpu.max").write_text(limit)

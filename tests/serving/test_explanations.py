@@ -133,7 +133,7 @@ def test_a_picture_that_fails_costs_its_own_request_only(bundle: Bundle, wav: An
     def fail(*_: object) -> dict[str, Any]:
         raise MemoryError
 
-    replies = answer(bundle.scorer, [{"body": wav()}, {"body": wav()}], None, fail, [0])  # type: ignore[arg-type]
+    replies = answer(bundle.scorer, [{"body": wav()}, {"body": wav()}], None, fail, [0])
     assert [reply.status for reply in replies] == [507, 200]
 
 

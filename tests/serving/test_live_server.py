@@ -279,5 +279,5 @@ def test_what_can_be_known_before_java_starts(tiny_bundle: Path, tmp_path: Path)
             r"inference log folder .*config.yaml cannot be written",
         ),
     ]:
-        with pytest.raises(MasdError, match=message), running_server(**arguments):  # type: ignore[arg-type]
+        with pytest.raises(MasdError, match=message), running_server(**arguments):
             pass

@@ -23,7 +23,6 @@ from masd.errors import MasdError
 from masd.storage.folder import FolderStore
 from masd.storage.opening import open_store
 from masd.storage.protocol import StoreError
-from serving import log_shipper
 from serving.log_shipper import LogShipper, check_writable
 from serving.server import Health
 from serving.worker.inference_log import InferenceLog
@@ -55,14 +54,14 @@ def test_folders_are_tried_before_a_server_starts(tmp_path: Path, monkeypatch: p
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         tempfile.mkdtemp(dir=dir)
 
-    monkeypatch.setattr(log_shipper.tempfile, "TemporaryFile", lambda dir: nullcontext(refuse(dir)))
+    monkeypatch.setattr("serving.log_shipper.tempfile.TemporaryFile", lambda dir: nullcontext(refuse(dir)))
     with pytest.raises(MasdError, match=rf"{log} cannot be written: Permission denied; let user {os.geteuid()} write"):
         check_writable(spool, str(log))
 
 
 def test_status_says_why_records_only_wait(tmp_path: Path) -> None:
     store = AwayStore(tmp_path / "store")
-    health = Health(TorchServeStandIn())  # type: ignore[arg-type]
+    health = Health(TorchServeStandIn())
     health.scored = True
     assert health.status() == {"ready": True}
     health.shipper = LogShipper(tmp_path / "spool", store)

@@ -16,7 +16,9 @@ def mcclish(normal: Sequence[float], anomalous: Sequence[float], limit: float = 
     """Partial area under the ROC up to the false-positive rate ``limit``, standardised after McClish (1989)."""
     points = [(0.0, 0.0)]
     for threshold in sorted({*normal, *anomalous}, reverse=True):
-        points.append((np.mean([n >= threshold for n in normal]), np.mean([a >= threshold for a in anomalous])))
+        hits = ([value >= threshold for value in values] for values in (normal, anomalous))
+        false_positives, true_positives = (float(np.mean(hit)) for hit in hits)
+        points.append((false_positives, true_positives))
     area = 0.0
     for (x0, y0), (x1, y1) in pairwise(points):
         end = min(x1, limit)

@@ -90,14 +90,14 @@ def _headers() -> Iterator[Hostile]:
         yield Hostile(f"alignment {align}", _wav(data, align=align))
     yield Hostile("a chunk of 4 GB before the data", b"RIFF\xff\xff\xff\xffWAVEjunk\xff\xff\xff\xff" + data)
     yield Hostile("ten thousand chunks", b"RIFF\xff\xff\xff\x7fWAVE" + b"junk\0\0\0\0" * 10_000)
-    for kind, subtype in (
+    for container, subtype in (
         ("W64", "PCM_16"),
         ("RF64", "PCM_16"),
         ("AIFF", "PCM_16"),
         ("AU", "PCM_16"),
         ("CAF", "PCM_16"),
     ):
-        content = bytearray(encode(tone(), kind=kind, subtype=subtype))
+        content = bytearray(encode(tone(), kind=container, subtype=subtype))
         content[4:12] = b"\xff" * 8
         yield Hostile(f"{kind} with a header of all ones", bytes(content))
     for name, value in (("0", 0), ("2**36-1", 2**36 - 1)):

@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(404, {"error": "Not Found", "code": 5, "message": f"no such path {path}"})
 
     def _routes(self, method: str) -> dict[str, Callable[..., tuple[int, dict[str, Any]]]]:
-        return {
+        routes: dict[str, dict[str, Callable[..., tuple[int, dict[str, Any]]]]] = {
             "GET": {
                 "/healthz": lambda query, body: (200, {"multi_user": False, "pipeline_store": "database"}),
                 "/pipelines": self._listed("pipelines", lambda about: about.pipelines),
@@ -128,7 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "/recurringruns": self._created(lambda about: about.recurring, "recurring_run_id"),
             },
             "DELETE": {"/recurringruns/([^/]+)": self._deleted},
-        }[method]
+        }
+        return routes[method]
 
     def _listed(self, name: str, of: Callable[[StandIn], list[dict[str, Any]]]) -> Callable[..., Any]:
         def handle(query: dict[str, str], body: bytes, parent: str | None = None) -> tuple[int, dict[str, Any]]:
