@@ -9,8 +9,6 @@ import threading
 from typing import Any
 
 from masd.errors import MasdError, one_line
-from masd.registry.registry import Registry
-from masd.storage.protocol import StoreError
 from serving.agent.follower import Follower, Plant
 from serving.background import Loop, Loops
 
@@ -109,7 +107,7 @@ class ModelAgent:
     def _read(self) -> list[str]:
         """Ask the registry; the machines whose pointer has moved."""
         try:
-            production, problems = _look(self._plant.registry)
+            production, problems = self._plant.registry.look()
         except Exception as error:
             self._registry_problem = one_line(error) or type(error).__name__
             loaded = "; what is loaded goes on serving" if self._machines else ""
@@ -123,22 +121,3 @@ class ModelAgent:
             for name, version in production.items()
             if self._machines.setdefault(name, Follower(name, self._plant)).move(version)
         ]
-
-
-def _look(registry: Registry) -> tuple[dict[str, str], dict[str, str]]:
-    """The version in production by machine, and by machine why its pointer cannot be read, which stops no other.
-
-    :raises StoreError: the store cannot be reached.
-    """
-    production, problems = dict[str, str](), dict[str, str]()
-    for name in registry.machines():
-        try:
-            version = registry.channel(name, "production")
-        except StoreError:
-            raise
-        except Exception as error:  # a damaged pointer, a folder that is no machine's
-            problems[name] = str(error) if isinstance(error, MasdError) else f"{type(error).__name__}: {error}"
-            continue
-        if version is not None:
-            production[name] = version
-    return production, problems
