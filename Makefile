@@ -1,4 +1,4 @@
-# Everything runs in .venv, which `make setup` fills; the other targets call it by themselves.
+# Everything runs in .venv. `make setup` fills it; the other targets call it automatically.
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -16,15 +16,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## the whole chain once, on two simulated machines, into demo/
+demo: $(STAMP) ## run the whole chain once, on two simulated machines, into demo/
 	$(BIN)/masd demo --out demo
 
 # Two processes, a file at a time: much of a slow test is waiting for servers to start and to end.
-test: $(STAMP) ## lint and every test, slow ones too
+test: $(STAMP) ## run lint and every test, also the slow ones
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: $(STAMP) ## the tests that take seconds
+test-fast: $(STAMP) ## run the tests that take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
 # Lower bounds of pyproject.toml, which nobody would try otherwise. What they depend on is as new as it may be.
@@ -41,25 +41,25 @@ lint: $(STAMP) ## ruff, spelling, declared dependencies, mypy, and the layers of
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## measure training, scoring, serving, drift checks and alarms here (RECORDINGS=folder: real ones too)
+bench: $(STAMP) ## measure training, scoring, serving, drift checks and alarms here (RECORDINGS=folder: also on real recordings)
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.drift $(RECORDINGS)
 	$(BIN)/python -m bench.alarms.rates $(RECORDINGS)
 	$(BIN)/python -m bench.alarms.commissioning $(RECORDINGS)
 
-soak: $(STAMP) ## 20,000 clips with bad ones, an upgrade, a rollback and a killed worker
+soak: $(STAMP) ## serve 20,000 clips, some broken, with an upgrade, a rollback and a killed worker
 	$(BIN)/python -m bench soak
 
-golden: $(STAMP) ## renew the compiled pipelines that a test compares
+golden: $(STAMP) ## compile the pipelines again, for the test that compares them
 	$(BIN)/python -m pipelines.compile
 
 images: ## build the container images masd/pipeline and masd/serve
 	tests/containers/images.sh
 
-sbom: ## the images' bills of materials (CycloneDX), into dist/
+sbom: ## write the images' bills of materials (CycloneDX) into dist/
 	tests/containers/sbom.sh dist
 
-test-containers: $(STAMP) ## images and pipelines with a real Docker engine, manifests (half an hour)
+test-containers: $(STAMP) ## test images and pipelines on a Docker engine, and manifests (half an hour)
 	PYTHON=$(BIN)/python OMP_NUM_THREADS=1 tests/containers/run.sh
 
 clean: ## remove the environment and everything generated

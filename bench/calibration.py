@@ -1,4 +1,4 @@
-"""``python -m bench.calibration DATA``: how many normal clips a threshold flags that was asked to flag one in ten.
+"""``python -m bench.calibration DATA``: how many normal clips a threshold flags that should flag one in ten.
 
 ``before`` is the rule of version 0.1.0: held-out splits clip by clip, and the percentile of the few source clips set
 aside from the network together with the target clips. ``after`` is what

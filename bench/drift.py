@@ -1,4 +1,4 @@
-"""``python -m bench.drift [DATA]``: how often a drift check is wrong without drift, and how often it sees one.
+"""``python -m bench.drift [DATA]``: the false-alarm rate and the detection rate of drift checks.
 
 Every window is a real check: a trained bundle with its own reference, and clips the bundle has never heard, drawn
 without replacement from a pool. Evidently's ``DataDriftPreset`` with its defaults judges the same windows.
@@ -30,7 +30,7 @@ from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.data.simulation.dataset import CATALOGUE
 from masd.data.simulation.machine import Machine
-from masd.data.simulation.plan import Clip
+from masd.data.simulation.plan import PlannedClip
 from masd.data.simulation.recording import record
 from masd.data.simulation.signals import RATE
 from masd.detection.scorer import Scorer
@@ -140,10 +140,10 @@ def _simulated(job: Job, folder: Path) -> tuple[Path, dict[str, pd.DataFrame]]:
     low, high = machine.snr_db
     kind, severity = next(iter(machine.faults.items()))
     numbers = range(SHIFTED_POOL)
-    source = [Clip("test", "source", "normal", index) for index in numbers]
-    target = [Clip("test", "target", "normal", index) for index in numbers]
-    fault = [Clip("test", "source", "anomaly", index) for index in numbers]
-    normal = [Clip("train", "source", "normal", index) for index in range(POOL)]
+    source = [PlannedClip("test", "source", "normal", index) for index in numbers]
+    target = [PlannedClip("test", "target", "normal", index) for index in numbers]
+    fault = [PlannedClip("test", "source", "anomaly", index) for index in numbers]
+    normal = [PlannedClip("train", "source", "normal", index) for index in range(POOL)]
     pools = {
         NO_DRIFT: _scored(scorer, machine, normal, seed),
         "source -> target": _scored(scorer, machine, target, seed),
@@ -154,7 +154,7 @@ def _simulated(job: Job, folder: Path) -> tuple[Path, dict[str, pd.DataFrame]]:
     return folder / "bundle", pools
 
 
-def _scored(scorer: Scorer, machine: Machine, clips: list[Clip], seed: int, gain: float = 1.0) -> pd.DataFrame:
+def _scored(scorer: Scorer, machine: Machine, clips: list[PlannedClip], seed: int, gain: float = 1.0) -> pd.DataFrame:
     records = []
     for clip in clips:
         wav = io.BytesIO()

@@ -1,4 +1,4 @@
-"""How long a fleet's training takes on a cluster, simulated from the step times of a run on this machine.
+"""Simulate how long the training of a fleet takes on a cluster, from the times per step of a local run.
 
 ``python -m bench.makespan RUN/pipeline.log --machines 1000 --gpus 8`` prints the makespan and what it costs in
 GPU and CPU hours; ``docs/scaling.md`` says how to read it.

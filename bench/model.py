@@ -1,4 +1,4 @@
-"""What is measured with: a simulated machine, and a model of the size that the challenge's data give."""
+"""The model for the measurements: a simulated machine, and a model of the size of the challenge's data sets."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What scoring one clip costs in this process, stage by stage, beside the challenge's baseline on the same clip."""
+"""The time for scoring one clip in this process, stage by stage, beside the challenge's baseline."""
 
 import io
 import multiprocessing

@@ -1,4 +1,4 @@
-"""TorchServe under load: ours beside a handler that does nothing, and beside what the cores reach without a server."""
+"""TorchServe under load: our handler, a handler that does nothing, and scoring without a server."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""``make soak``: tens of thousands of clips, some of them bad, through an upgrade, a rollback and a killed worker.
+"""``make soak``: serve tens of thousands of clips, some broken, through an upgrade, a rollback and a killed worker.
 
 Every good clip's score is known for both versions, so an answer is right or wrong; every answered clip must be in the
 shipped log; and no worker may grow.

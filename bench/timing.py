@@ -1,4 +1,4 @@
-"""Measuring by turns: a busy machine then slows all variants alike, and their ratios hold."""
+"""Alternate between the variants to measure: if the computer is busy, all slow down alike, and their ratios hold."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""What a training step costs, beside what the processor's arithmetic allows."""
+"""The time of a training step, compared with the processor's peak arithmetic."""
 
 import statistics
 import time

@@ -1,1 +1,1 @@
-"""Kubeflow components: a folder each, every one a thin shell around one function of masd."""
+"""Kubeflow components: one folder each; every component calls one function of masd."""

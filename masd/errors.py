@@ -1,8 +1,8 @@
-"""The one exception that is meant for a person."""
+"""The exception with a message for the user."""
 
 
 class MasdError(Exception):
-    """Work that cannot go on: the message is one line that names what was wrong, where, and what to do."""
+    """Work that cannot continue: the message is one line that says what was wrong, where, and what to do."""
 
 
 def one_line(text: object, most: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Write beside, then rename: what is seen under its final name is always whole."""
+"""Write beside, then rename: a file under its final name is always complete."""
 
 import hashlib
 import json
@@ -64,13 +64,13 @@ def _exchange(staged: Path, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file, complete or not at all."""
     with replacing_file(path) as staged:
         staged.write_text(text, encoding="utf-8")
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON that every reader takes: a number that is NaN or infinite, which JSON has no word for, becomes null."""
+    """JSON for every reader: NaN and infinite numbers, which JSON does not have, become null."""
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:

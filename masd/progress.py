@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ Progress = Callable[[int, int, str], None]
 SECONDS_BETWEEN_LINES = 10.0
 
 PLAIN_LINE = re.compile(r"[\w-]+ [^:]+: \d+/\d+ .*")
-"""A plain line, for whoever passes the output of another process on."""
+"""A plain line, for programs that pass on the output of another process."""
 
 
 class ConsoleProgress:

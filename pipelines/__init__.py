@@ -1,1 +1,1 @@
-"""Kubeflow pipelines: train and gate every machine, watch for drift; compiled for a cluster or run here."""
+"""Kubeflow pipelines: train and gate every machine, check for drift; compiled for a cluster or run on this computer."""

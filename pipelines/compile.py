@@ -23,13 +23,13 @@ def compile_pipelines(
     gpu: bool = True,
     say: Say = say_on_stderr,
 ) -> list[Path]:
-    """Write ``training.yaml`` and ``monitoring.yaml`` below ``out``; answers their paths.
+    """Write ``training.yaml`` and ``monitoring.yaml`` below ``out``; returns their paths.
 
-    :param settings: what the pipelines run with unless told otherwise; ``training.scope`` shapes them.
+    :param settings: the default settings of the pipelines; ``training.scope`` decides their shape.
     :param image: image of all tasks, best by digest; default ``MASD_IMAGE`` of the environment.
     :param volume: the claim with recordings, logs and registry, see :func:`~pipelines.placement.on_cluster`.
     :param gpu: whether training asks for a GPU.
-    :param say: is told that no task is cached, where ``image`` is not named by digest.
+    :param say: called with a warning if ``image`` is not named by digest, so that no task is cached.
     """
     from kfp.compiler import Compiler
 
@@ -51,7 +51,7 @@ def compile_pipelines(
 
 
 def compile_golden(out: Path = GOLDEN) -> list[Path]:
-    """Compile both scopes as the golden files are kept: a folder per scope."""
+    """Compile both scopes for the golden files: a folder per scope."""
     paths = []
     for scope in ("machine", "fleet"):
         settings = Settings.load(overrides=[f"training.scope={scope}"])

@@ -1,4 +1,4 @@
-"""A pipeline with all it works on, on this machine: run it, or run it once for a trigger."""
+"""A pipeline with all its arguments, on this computer: run it, or run it once per trigger."""
 
 import hashlib
 import json
@@ -20,16 +20,17 @@ from pipelines.local.run import MachineVerdict, TrainingRun, run_monitoring, run
 
 PipelineName = Literal["training", "monitoring"]
 FAILED = 1
-"""Exit code where a machine was left out: it cannot be trained."""
+"""Exit code if a machine was left out because it cannot be trained."""
 
 REFUSED = 3
-"""Exit code where the gate refused a machine, now or when it was last trained and nothing has changed since: what has
-drifted still serves."""
+"""Exit code if the gate refused a machine, now or at its last training with nothing changed since: the drifted model
+still serves.
+"""
 
 
 @dataclass(frozen=True)
-class Job:
-    """Training or, with the inference log to look at, monitoring. No ``machines``: all below ``data``."""
+class PipelineJob:
+    """Training or, with an inference ``log``, monitoring. Without ``machines``: all below ``data``."""
 
     data: str
     machines: Sequence[str]
@@ -44,18 +45,18 @@ class Job:
         return "training" if self.log is None else "monitoring"
 
     def run(self, say: Say = say_on_stderr) -> tuple[int, str]:
-        """An exit code, 0, :data:`FAILED` or :data:`REFUSED`, and what there is to say, a line each.
+        """Returns an exit code (0, :data:`FAILED` or :data:`REFUSED`) and a text about the outcome.
 
         :raises MasdError: as :func:`~pipelines.local.run.run_training`.
         """
         where = (self.data, self.machines)
         how: dict[str, Any] = {"registry": self.registry, "runner": self.runner, "say": say}
         if self.log is None:
-            return _told(run_training(*where, self.settings, self.out, **how), self.registry, [])
+            return _result(run_training(*where, self.settings, self.out, **how), self.registry, [])
         ran = run_monitoring(*where, self.log, self.settings, self.out, **how)
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
-        lines = [f"{ran.drift}: {len(found)} machines looked at"] + [verdict["sentence"] for verdict in found]
-        return _told(ran.training, self.registry, lines, ran.held_back)
+        lines = [f"{ran.drift}: {len(found)} machines checked"] + [verdict["sentence"] for verdict in found]
+        return _result(ran.training, self.registry, lines, ran.held_back)
 
     def once(self, say: Say = say_on_stderr) -> Outcome:
         """:meth:`run`, unless that was done for the same recordings (monitoring: also the same window of the log and
@@ -76,7 +77,7 @@ class Job:
         return self._once("window of the log", about | {"production": production, "log": window}, say)
 
     def once_for(self, timetable: str, slot: datetime, say: Say = say_on_stderr) -> Outcome:
-        """:meth:`run`, unless somebody has run it for this slot of a schedule."""
+        """:meth:`run`, unless it has been done for this time of a schedule."""
         about = {
             "pipeline": self.pipeline,
             "machines": sorted(self.machines),
@@ -88,7 +89,7 @@ class Job:
         return self._once("slot", about, say)
 
     def glance(self) -> str:
-        """Changes, without reading a recording, when there may be new ones."""
+        """A string that changes when there may be new recordings; it reads none of them."""
         return glance(self.data)
 
     def _once(self, kind: str, about: dict[str, Any], say: Say) -> Outcome:
@@ -98,25 +99,25 @@ class Job:
         return hashlib.sha256(self.settings.to_yaml().encode()).hexdigest()
 
 
-def told(outcome: Outcome) -> str:
-    """What :meth:`Job.once` did, for a person."""
+def describe(outcome: Outcome) -> str:
+    """A text about the outcome of :meth:`PipelineJob.once`."""
     record = outcome.record
     if outcome.started:
         return record.outcome
     by = f"by {one_line(record.actor)} on {record.host} since {record.begun}"
     if record.state == "running":
-        return f"nothing started: a run for the same {record.kind} is under way {by}"
-    return f"nothing started: the same {record.kind} had its run {by}, which said:\n{record.outcome}"
+        return f"nothing started: a run for the same {record.kind} is in progress, {by}"
+    return f"nothing started: a run for the same {record.kind} has been done, {by}; its result was:\n{record.outcome}"
 
 
-def _told(
+def _result(
     training: TrainingRun | None, registry: str, lines: list[str], held_back: Sequence[HeldBack] = ()
 ) -> tuple[int, str]:
-    told: list[HeldBack | MachineVerdict] = [*held_back, *(training.verdicts if training else ())]
-    lines += [one.sentence for one in told]
+    machines: list[HeldBack | MachineVerdict] = [*held_back, *(training.verdicts if training else ())]
+    lines += [one.sentence for one in machines]
     failed = training.failed if training else ()
     lines += [f"{one.machine}: not trained: {one.reason}" for one in failed]
     if training is not None:
         lines += [f"report: {training.report}", f"registry: {registry}"]
-    refused = REFUSED if any(one.refused for one in told) else 0
+    refused = REFUSED if any(one.refused for one in machines) else 0
     return (FAILED if failed else refused), "\n".join(lines)

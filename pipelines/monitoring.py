@@ -1,4 +1,4 @@
-"""The monitoring pipeline: look for drift, and retrain what has drifted where that is worth it."""
+"""The monitoring pipeline: check for drift, and retrain the drifted machines that should be trained again."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from pipelines.training import DATA, REGISTRY, default_config, training_pipeline
 
 
 def monitoring_pipeline(settings: Settings, place: Place) -> Any:
-    """A pipeline ``(machines, log, data, registry, config)``: look for drift, then train where needed.
+    """A pipeline ``(machines, log, data, registry, config)``: check for drift, then train the machines that need it.
 
-    With scope "machine" the machines that have drifted are trained again; with scope "fleet" all machines of
-    the run, because they share one network. Not where another training would end like the last one: see
+    With scope "machine" the machines that have drifted are trained again; with scope "fleet" all machines of the run,
+    because they share one network. A machine is skipped if the result would be the same as last time: see
     :mod:`masd.lifecycle.retraining`.
     """
     scope = settings.training.scope

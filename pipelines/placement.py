@@ -1,4 +1,4 @@
-"""Where tasks run: what a cluster must give each of them, and how this machine's cores are shared out."""
+"""The resources of every task on a cluster, and how tasks share the cores of this computer."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ Place = Callable[..., Any]
 """``place(task, alone=False) -> task``: ``alone`` says that no other task of the run works at that time."""
 
 MOUNT = "/mnt/masd"
-"""Where the volume with recordings, inference logs and registry appears in a task on a cluster."""
+"""The mount point of the volume with recordings, inference logs and registry in a task on a cluster."""
 
 LOOPS_AT_ONCE = 2
 """Iterations of a loop that ``kfp.local`` runs at the same time: a constant of kfp."""
@@ -37,16 +37,17 @@ _SIZES = {
     "report": _Size(cpu=1, memory="4Gi", hours=1),
     "drift": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
 }
-"""``hours`` is when a task that hangs is ended, many times what one should take. ``cached`` is for steps whose outputs
-follow from the image and the step's parameters, the recordings' fingerprint among them, and that do nothing else:
-docs/scaling.md has the reason for each."""
+"""``hours`` is the time limit of a task, many times its usual duration. ``cached`` is for steps whose outputs depend
+only on the image and the step's parameters, including the recordings' fingerprint, and that have no other effects:
+docs/scaling.md has the reason for each.
+"""
 
 TRIES = 3
 WAITING_HOURS = 24
-"""What a task's tries may wait in all for a node: the back-end counts it from the first try's start on."""
+"""Hours that all tries of a task together may wait for a node: the back-end counts from the start of the first try."""
 
 DISRUPTION = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
-"""Annotations that keep autoscalers from taking a node from under a task: a pod lost with its node is not retried."""
+"""Annotations that keep autoscalers from removing the node of a task: a pod lost with its node is not retried."""
 
 BUCKET_SECRET = "masd-s3"  # noqa: S105 - its name
 BUCKET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "MASD_S3_ENDPOINT")
@@ -54,7 +55,7 @@ BUCKET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", 
 
 
 def by_digest(image: str) -> bool:
-    """Whether an image's name is in a cache key as good as its content: a tag can be moved, and the key would stay."""
+    """Whether the name of an image identifies its content in a cache key: a tag can be moved to another image."""
     return "@sha256:" in image
 
 
@@ -113,7 +114,7 @@ def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = Tr
 
 
 def on_this_machine(machines: int) -> Place:
-    """Share the cores among the tasks that run at the same time; a set ``OMP_NUM_THREADS`` is left alone."""
+    """Share the cores among the tasks that run at the same time; if ``OMP_NUM_THREADS`` is set, it is not changed."""
     cores = len(os.sched_getaffinity(0))
     shared = max(1, cores // min(LOOPS_AT_ONCE, machines))
 

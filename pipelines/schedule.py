@@ -1,4 +1,4 @@
-"""A schedule for one machine: slots of time, or new recordings, and a loop that runs what is due."""
+"""Schedules on this computer: times or new recordings, and a loop that starts the runs."""
 
 import re
 import signal
@@ -21,7 +21,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Timetable(Protocol):
-    """When to run: ``next_after`` answers the first slot later than a moment."""
+    """When to run: ``next_after`` returns the first time of the schedule after a given time."""
 
     text: str
 
@@ -29,7 +29,7 @@ class Timetable(Protocol):
 
 
 class Every:
-    """Slots a fixed time apart, counted from 1970, so that all who keep this schedule have the same slots."""
+    """Times at a fixed interval, counted from 1970, so that all computers with this schedule have the same times."""
 
     def __init__(self, text: str) -> None:
         self.text, self.seconds = text, seconds(text)
@@ -40,7 +40,7 @@ class Every:
 
 
 class Cron:
-    """Slots of a cron expression with five fields, in UTC."""
+    """Times of a cron expression with five fields, in UTC."""
 
     def __init__(self, text: str) -> None:
         from cronsim import CronSim, CronSimError
@@ -51,7 +51,7 @@ class Cron:
                 raise CronSimError("not five fields")
             next(CronSim(text, datetime.now(UTC)))
         except (CronSimError, StopIteration) as error:
-            why = str(error) or "it never comes"
+            why = str(error) or "that time never comes"
             raise MasdError(
                 f"cron expression '{text}': {why}; expected minute hour day month weekday, as '*/30 * * * *'"
             ) from error
@@ -69,13 +69,13 @@ def seconds(text: str) -> int:
     """
     found = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if found is None or int(found[1]) == 0:
-        raise MasdError(f"'{text}' is no length of time; give 90s, 30m, 6h or 1d")
+        raise MasdError(f"'{text}' is not a duration; give 90s, 30m, 6h or 1d")
     return int(found[1]) * _UNITS[found[2]]
 
 
 def keep(timetable: Timetable, run: Callable[[datetime], None], say: Say) -> None:
-    """Call ``run(slot)`` when each slot comes, until SIGTERM. A run that fails is said and waits for the next
-    slot; slots that pass while one works are left out.
+    """Call ``run(slot)`` at each time of the schedule, until SIGTERM. If a run fails, a message says so, and the next
+    time is awaited; times that pass during a run are left out.
     """
     with _until_stopped() as stopped:
         while not stopped.is_set():
@@ -91,8 +91,9 @@ def keep(timetable: Timetable, run: Callable[[datetime], None], say: Say) -> Non
 
 
 def watch(look: Callable[[], str], run: Callable[[], None], say: Say, every_s: float = LOOK_EVERY_S) -> None:
-    """Call ``run`` when what ``look`` sees is something new and has not changed from one look to the next: recordings
-    that are still being copied are waited for. A run that fails is said and tried again later. Until SIGTERM.
+    """Call ``run`` when the result of ``look`` is new and was the same twice in a row, so that recordings that are
+    still being copied are complete. This continues until SIGTERM; if a run fails, a message says so,
+    and it is tried again later.
     """
     before: str | None = None
     handled: str | None = None
@@ -133,7 +134,7 @@ def _attempt(run: Callable[[], None], say: Say) -> bool:
 
 @contextmanager
 def _until_stopped() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets. In the middle of a run SIGTERM ends the run, with its tasks, and leaves the block."""
+    """An event that SIGTERM sets. During a run SIGTERM ends the run and its tasks, and leaves the block."""
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -22,21 +22,17 @@ REGISTRY = f"{MOUNT}/registry"
 
 
 def training_pipeline(settings: Settings, place: Place) -> Any:
-    """A pipeline ``(machines, data, registry, config)`` that trains, gates, ships and reports.
-
-    Its shape follows ``training.scope``, what one network is trained on: its own machine, or all machines of
-    the run. ``settings`` are also the default of ``config``; whoever gives another must not change the scope
-    there.
+    """A pipeline ``(machines, data, registry, config)``: train, gate, package and report. ``training.scope`` decides
+    its shape: one network per machine, or one for all machines of the run. ``settings`` are also the default of
+    ``config``; another ``config`` must have the same scope.
     """
     shape = {"machine": _machine_scope, "fleet": _fleet_scope}[settings.training.scope]
     return shape(settings, place)
 
 
 def default_config(settings: Settings) -> str:
-    """What differs from masd's defaults, and the scope, as YAML for a form on the run's page.
-
-    On one line, so as JSON: kfp repeats defaults in a comment of the compiled file and breaks it at a second
-    line.
+    """The settings that differ from masd's defaults, and the scope, as YAML for the form on the run's page. It is one
+    line of JSON, because kfp repeats defaults in a comment of the compiled file, which a second line would break.
     """
     values = settings.model_dump(mode="json", exclude_defaults=True)
     values.setdefault("training", {})["scope"] = settings.training.scope
@@ -83,7 +79,7 @@ def _fleet_scope(settings: Settings, place: Place) -> Any:
 def _judge_and_ship(
     place: Place, features: Any, network: Any, machine: Any, data: Any, registry: Any, config: Any, recordings: Any
 ) -> tuple[Any, Any, Any]:
-    """The part of the loop both shapes share; answers the evaluation, the verdict and the comparison."""
+    """The part of the loop that both shapes share; returns the evaluation, the verdict and the comparison."""
     made_of = {"machine": machine, "config": config, "fingerprint": recordings}
     bundle = place(fit_detectors(features=features, network=network, **made_of)).output
     beside = place(controls(features=features, **made_of)).output

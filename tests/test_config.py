@@ -1,4 +1,4 @@
-"""Settings: defaults of the report, YAML there and back, overrides, and errors that name the key in one line."""
+"""Settings: defaults of the paper, YAML there and back, overrides, and errors that name the key in one line."""
 
 from pathlib import Path
 

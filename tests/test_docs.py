@@ -33,3 +33,10 @@ def test_the_method_page_has_every_equation_and_section_of_the_paper() -> None:
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_file_that_contributing_names_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:masd|serving|components|pipelines|tests|docs)/[\w/.]+\w)`", text))
+    assert len(named) > 15
+    assert not [path for path in named if not (ROOT / path).exists()]

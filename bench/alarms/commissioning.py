@@ -1,4 +1,4 @@
-"""``python -m bench.alarms.commissioning [DATA]``: a calibration from a window of the log, and the alarms after it.
+"""``python -m bench.alarms.commissioning [DATA]``: calibrate with a window of the log, then count false alarms.
 
 Each window has 500 to 5,000 clips of which 0, 2 or 5 % are of a loud fault (4 standard deviations), in one stretch or
 scattered. The window goes through :func:`masd.alarms.commissioning.commission.commission` as

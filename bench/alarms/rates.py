@@ -1,4 +1,4 @@
-"""``python -m bench.alarms.rates [DATA]``: how often alarm rules are wrong, and how soon they see a fault.
+"""``python -m bench.alarms.rates [DATA]``: false-alarm rates and detection delays of alarm rules.
 
 Normal scores are simulated from three distributions; each stream has a calibration of its own, so that the interval of
 a mean covers the chance of the calibration too. A fault shifts a clip's score by 1, 2 or 4 standard deviations on the

@@ -1,4 +1,4 @@
-"""Alarm rules on many streams at once, as :class:`masd.alarms.monitor.Monitor` and as plants without it have them."""
+"""Alarm rules on many streams at once: the rule of masd, and the usual rules of plants."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,16 +22,16 @@ class Found:
     streams: int
     alarms: npt.NDArray[np.int64] = field(init=False)
     first: npt.NDArray[np.int64] = field(init=False)
-    _heard: int = 0
+    _clips_seen: int = 0
 
     def __post_init__(self) -> None:
         self.alarms = np.zeros(self.streams, dtype=np.int64)
         self.first = np.zeros(self.streams, dtype=np.int64)
 
     def note(self, raised: Flags) -> None:
-        self._heard += 1
+        self._clips_seen += 1
         self.alarms += raised
-        self.first[raised & (self.first == 0)] = self._heard
+        self.first[raised & (self.first == 0)] = self._clips_seen
 
     def mean_clips(self) -> tuple[float, float, float]:
         """Mean clips between alarms with its 95 % interval, over streams (calibrations) and over clips alike."""

@@ -16,10 +16,10 @@ def controls(
     """Train the controls of one machine and score its test clips with them.
 
     Args:
-        features: Feature stores, the machine's among them.
+        features: Feature stores, including that of the machine.
         machine: The machine type.
         config: Settings as YAML.
-        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
+        fingerprint: The fingerprint of the recordings. Not read: it only changes the key of Kubeflow's cache.
         scores: The scores of every test clip and the threshold of each control.
     """
     from pathlib import Path

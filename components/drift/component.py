@@ -1,4 +1,4 @@
-"""Inference log -> which machines have drifted from what their model was trained on, and are worth training again?"""
+"""Inference log -> the machines that have drifted and should be trained again."""
 
 from typing import NamedTuple
 
@@ -19,18 +19,18 @@ def drift(
     """Compare an inference log with the reference of every machine's production version.
 
     Args:
-        machines: The machine types to look at; one without a production version or without a clip in
-            the log is passed over.
+        machines: The machine types to check; one without a production version or without a clip in
+            the log is skipped.
         log: Inference log: a file, a folder, or s3://bucket/prefix.
-        data: URL of what holds one folder per machine type: what would be trained on.
+        data: URL of the place with one folder per machine type, used if a machine is trained again.
         registry: URL of the model registry.
-        config: Settings as YAML: what would be trained with.
-        drift: A folder per machine: its drift report, and held_back.json where it has drifted but another
-            training would end like the last one.
+        config: Settings as YAML, used if a machine is trained again.
+        drift: A folder per machine with its drift report, and held_back.json if it has drifted but is not
+            trained again.
 
     Returns:
-        Whether any machine is to be trained again, and which. The first is called Output, because kfp.local
-        takes any other name in a lone dsl.If for false.
+        Whether any machine is trained again, and which. The first is called Output, because kfp.local treats
+        any other name in a single dsl.If as false.
     """
     from pathlib import Path
 

@@ -21,12 +21,12 @@ def evaluate(
 
     Args:
         bundle: The machine's bundle.
-        features: Feature stores, the machine's among them.
+        features: Feature stores, including that of the machine.
         controls: The controls' scores of the same test clips.
-        data: URL of what holds one folder per machine type, for the clips that the report plays.
+        data: URL of the place with one folder per machine type; the report plays clips from it.
         machine: The machine type.
-        config: Settings as YAML. Not read, the bundle has its own: it is part of the key of Kubeflow's cache.
-        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
+        config: Settings as YAML. Not read, because the bundle has its own; part of the key of Kubeflow's cache.
+        fingerprint: The fingerprint of the recordings. Not read: it only changes the key of Kubeflow's cache.
         evaluation: metrics.json, result files of every system, scores.parquet, report.html.
         metrics: The harmonic mean of every system, for the run's page and for comparing runs.
     """

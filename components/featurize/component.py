@@ -17,10 +17,10 @@ def featurize(
     """Write one feature store per machine.
 
     Args:
-        data: URL of what holds one folder per machine type.
+        data: URL of the place with one folder per machine type.
         machines: The machine types of this run; none where ``only`` names one.
         config: Settings as YAML.
-        fingerprint: Of the recordings: noted with what is made of them, and part of the key of Kubeflow's cache.
+        fingerprint: The fingerprint of the recordings: stored with the features, part of the key of Kubeflow's cache.
         features: A folder per machine: its feature store.
         only: The one machine to read, inside a loop over machines.
     """

@@ -5,14 +5,14 @@ from components.base import component
 
 @component
 def fingerprint(data: str, machines: list[str], only: str = "") -> str:
-    """Answer what the cached steps have in their cache keys in place of the recordings.
+    """Return a string for the cache keys of the cached steps, in place of the recordings.
 
     Never cached itself: its own key would hold the path of the recordings, which stays when they change.
 
     Args:
-        data: URL of what holds one folder per machine type.
+        data: URL of the place with one folder per machine type.
         machines: The machine types of this run; none where ``only`` names one.
-        only: The one machine to look at, inside a loop over machines.
+        only: The one machine to hash, inside a loop over machines.
 
     Returns:
         Changes when a file of these machines comes, goes or changes its bytes.

@@ -14,15 +14,15 @@ def fit_detectors(
     fingerprint: str,
     bundle: dsl.Output[dsl.Model],
 ) -> None:
-    """Fit the detectors and thresholds of one machine behind a trained network.
+    """Fit the detectors and thresholds of one machine on the outputs of a trained network.
 
     Args:
-        features: Feature stores, the machine's among them.
+        features: Feature stores, including that of the machine.
         network: A trained network.
         machine: The machine type.
         config: Settings as YAML.
-        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
-        bundle: Everything scoring needs: settings, network, detectors, thresholds, digests.
+        fingerprint: The fingerprint of the recordings. Not read: it only changes the key of Kubeflow's cache.
+        bundle: All that scoring needs: settings, network, detectors, thresholds, digests.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Evaluation -> may this model ship?"""
+"""Evaluation -> the decision whether this model may go into production."""
 
 from kfp import dsl
 
@@ -20,13 +20,13 @@ def gate(
 
     Args:
         evaluation: The candidate's evaluation.
-        features: Feature stores, the machine's among them: the version in production scores the same clips.
-        data: URL of what holds one folder per machine type, for the clips that the page plays.
+        features: Feature stores, including that of the machine: the version in production scores the same clips.
+        data: URL of the place with one folder per machine type; the page plays clips from it.
         registry: URL of the model registry.
         machine: The machine type.
         config: Settings as YAML.
         verdict: verdict.json: what was decided, and why.
-        comparison: Candidate and production version side by side, a page to read.
+        comparison: A page with candidate and production version side by side.
 
     Returns:
         What follows: "promote", "ask" (a person has to approve) or "refuse".

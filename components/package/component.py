@@ -24,7 +24,7 @@ def package(
         comparison: The gate's page, which is kept with the version.
         registry: URL of the model registry.
         machine: The machine type.
-        run_id: The pipeline run's id, by which its audit records are found again.
+        run_id: The id of the pipeline run, written to the audit records.
 
     Returns:
         The new version.

@@ -13,7 +13,7 @@ def report(
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
 ) -> None:
-    """Gather one report from what every machine's evaluation and gate wrote.
+    """Make one report from the evaluations and the gates' verdicts of all machines.
 
     Args:
         evaluations: The evaluations, one per machine.

@@ -14,13 +14,13 @@ def train(
     network: dsl.Output[dsl.Model],
     only: str = "",
 ) -> None:
-    """Train one network in two stages, on a GPU where the task has one.
+    """Train one network in two stages, on a GPU if the task has one.
 
     Args:
         features: Feature stores of the machines.
         machines: The machine types of this run, trained on together; none where ``only`` names one.
         config: Settings as YAML.
-        fingerprint: Of the recordings. Not read: it makes the key of Kubeflow's cache change with them.
+        fingerprint: The fingerprint of the recordings. Not read: it only changes the key of Kubeflow's cache.
         network: The trained network and its history.
         only: The one machine to train on, inside a loop over machines.
     """

@@ -1,1 +1,1 @@
-"""From scores to alarms: a sequential rule with a stated rate of false alarms, its calibration and its events."""
+"""From scores to alarms: a sequential rule with a stated false-alarm rate, its calibration and its events."""

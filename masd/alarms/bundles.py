@@ -1,4 +1,4 @@
-"""A calibration inside a bundle: arrays beside the detectors', so that it is versioned, shipped and rolled back too."""
+"""Store a calibration inside a bundle, as arrays beside the detectors', so that it is versioned with the model."""
 
 import shutil
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ DETECTORS, PREFIX, ABOUT = "detectors.safetensors", "calibration.", "calibration
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Normal scores by domain; ``asked`` (None where nobody asked yet) and ``block`` as in :class:`Commissioning`."""
+    """Normal scores by domain; ``asked`` (None if no rate was set) and ``block`` as in :class:`Commissioning`."""
 
     scores: dict[str, list[float]]
     asked: float | None
@@ -55,9 +55,8 @@ def calibrated_bundle(bundle: Path, found: Commissioning, out: Path) -> None:
 
 
 def calibration_of(bundle: Path) -> Calibrated:
-    """The calibration of a bundle, or, where it has none, the scores of training clips that were held out.
-
-    Those are of both domains together: which detector hears a clip is known of the log's clips only.
+    """The calibration of a bundle or, if it has none, the held-out scores of the training clips. These are of both
+    domains together, because only the clips in the log have a domain.
 
     :raises MasdError: neither is there.
     """

@@ -1,4 +1,4 @@
-"""The normal scores that new ones are ranked among: what the machine sounded like when it was well."""
+"""The normal scores that new scores are ranked among."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
@@ -9,14 +9,14 @@ import numpy as np
 from masd.errors import MasdError
 
 LEAST = 20
-"""A domain with fewer scores of its own is ranked among those of all domains."""
+"""Scores of a domain with fewer normal scores are ranked among those of all domains."""
 
 ALL = "all"
-"""Where the domains are not told apart."""
+"""The key of scores without a domain."""
 
 
 class Calibration:
-    """Normal scores by domain, sorted; it may learn more of them until a domain has ``most``."""
+    """Normal scores by domain, sorted. More can be added until a domain has ``most``."""
 
     def __init__(self, scores: Mapping[str, Iterable[float]], most: int) -> None:
         """:raises MasdError: fewer than :data:`LEAST` scores, or one that is not a finite number."""
@@ -25,7 +25,7 @@ class Calibration:
         self.most = most
         if len(self._all) < LEAST:
             raise MasdError(
-                f"{len(self._all)} normal scores to compare with: alarms need at least {LEAST}; calibrate the version "
+                f"{len(self._all)} normal scores are too few: alarms need at least {LEAST}; calibrate the version "
                 "by what was heard (masd registry calibrate)"
             )
         if not np.isfinite(self._all).all():
@@ -37,7 +37,7 @@ class Calibration:
         return len(pool) - bisect_left(pool, score), len(pool)
 
     def learn(self, score: float, domain: str) -> None:
-        """Take one more normal score, unless the domain has enough."""
+        """Add a normal score, unless the domain has enough."""
         domain = ALL if ALL in self._own else domain
         own = self._own.setdefault(domain, [])
         if len(own) < self.most:
@@ -45,7 +45,7 @@ class Calibration:
             insort(self._all, score)
 
     def full(self, domain: str) -> bool:
-        """Nothing more is learned about this domain."""
+        """Whether the domain takes no more scores."""
         return len(self._own.get(ALL if ALL in self._own else domain, ())) >= self.most
 
     def sizes(self) -> dict[str, int]:

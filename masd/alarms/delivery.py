@@ -1,4 +1,4 @@
-"""Events -> everybody who is to be told: tried again until they are, or put aside where a person finds them."""
+"""Send events to their recipients: try again until they have them, or put them aside where a person finds them."""
 
 import json
 import logging
@@ -12,24 +12,23 @@ from masd.errors import MasdError
 from masd.storage.protocol import ObjectStore
 
 PAUSES_S = (0.2, 1.0)
-"""Between the tries of one step."""
+"""Seconds between the tries of one step."""
 
 MOST_STEPS = 20
-"""An event that could not be brought in so many steps goes to ``dead/<recipient>/<id>.json`` of the state's store."""
+"""After so many failed steps an event is moved to ``dead/<recipient>/<id>.json`` in the state's store."""
 
 log = logging.getLogger(__name__)
 
 
 def recipients_of(event: Event, recipients: Sequence[Recipient]) -> list[str]:
-    """All of them; a watch goes to the events log only."""
+    """The recipients of an event: all, but only the events log for a watch."""
     quiet = event.kind == "watch" or event.reason == "watch-over"
     return [one.name for one in recipients if one.name == "log" or not quiet]
 
 
 def deliver(waiting: Sequence[Waiting], recipients: Sequence[Recipient], store: ObjectStore) -> dict[str, list[str]]:
-    """Bring events to whom they wait for, in order; returns who was told (or given up), by the event's id.
-
-    A recipient that cannot be reached is not tried with later events of the same step: they must not overtake.
+    """Send waiting events to their recipients, in order; returns the recipients that are done (or given up), by the
+    event's id. After a failure a recipient gets no later events in the same step, so that their order is kept.
     """
     known = {one.name: one for one in recipients}
     away: set[str] = set()
@@ -42,10 +41,10 @@ def deliver(waiting: Sequence[Waiting], recipients: Sequence[Recipient], store: 
             problem = _tell(recipient, one.event)
             if problem is not None:
                 if not isinstance(problem, RefusedError) and one.steps + 1 < MOST_STEPS:
-                    log.warning("%s; event %s waits", problem, one.event.id)
+                    log.warning("%s; event %s is sent later", problem, one.event.id)
                     away.add(name)
                     continue
-                log.warning("%s; event %s is put aside in %s/dead/%s", problem, one.event.id, store.url, name)
+                log.warning("%s; event %s is moved to %s/dead/%s", problem, one.event.id, store.url, name)
                 letter = {"event": one.event.to_dict(), "problem": str(problem)}
                 store.write(f"dead/{name}/{one.event.id}.json", json.dumps(letter, indent=2).encode())
             done.setdefault(one.event.id, []).append(name)
@@ -53,7 +52,9 @@ def deliver(waiting: Sequence[Waiting], recipients: Sequence[Recipient], store: 
 
 
 def settle(state: MachineState, done: dict[str, list[str]], tried: set[str]) -> None:
-    """Take what was delivered out of a state's outbox; count the step for what of ``tried`` (ids) was not."""
+    """Remove delivered events from a state's outbox; count a failed step for those of ``tried`` (ids) that were not
+    delivered.
+    """
     for one in state.outbox:
         one.to = [name for name in one.to if name not in done.get(one.event.id, [])]
         one.steps += one.event.id in tried

@@ -1,4 +1,4 @@
-"""What a shift is told of."""
+"""Events of the alarm rule, as the staff of a plant get them."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ class Event:
     """One change of a machine's state.
 
     :param time: of the clip that made the change (ISO 8601, UTC).
-    :param since: when the change in the scores began, as far as the scores tell.
-    :param evidence: of an alarm; once in so many normal clips there would be as much, or less often.
+    :param since: when the change in the scores began, estimated from the scores.
+    :param evidence: for an alarm; a normal machine reaches this evidence at most once in so many clips.
     :param worst: request ids of the clips with the highest scores since then, highest first.
     :param calibration: how many normal scores the clips were compared with.
-    :param reason: a short code, or the words of who acknowledged.
+    :param reason: a short code, or the text of the acknowledgement.
     """
 
     kind: Kind
@@ -38,7 +38,7 @@ class Event:
     def __post_init__(self) -> None:
         content = {name: value for name, value in asdict(self).items() if name != "id"}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        object.__setattr__(self, "id", digest[:32])  # of the content: told twice, it is the same event
+        object.__setattr__(self, "id", digest[:32])  # of the content: sent twice, it is the same event
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "worst": list(self.worst)}

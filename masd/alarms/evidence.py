@@ -1,4 +1,4 @@
-"""How much the scores heard so far speak against a normal machine: ranks, bets on them, Shiryaev-Roberts sums.
+"""The evidence of the latest scores against a normal machine: ranks, bets on them, Shiryaev-Roberts sums.
 
 A normal clip's rank among ``n`` normal scores is uniform on ``0 ... n``, whatever the distribution of the scores, as
 long as they are exchangeable (a conformal p-value). A bet is a function of the rank with mean one under that, large
@@ -14,21 +14,20 @@ from scipy.special import ndtr, ndtri
 from masd.arrays import Floats, Integers
 
 SHIFTS = np.array([1.0, 2.0, 4.0])
-"""Faults that are bet on: faint, plain, loud."""
+"""The shifts of the three bets: faint, plain and loud faults."""
 
 WEIGHTS = np.array([0.5, 0.2, 0.3])
-"""How the stake is divided among :data:`SHIFTS`."""
+"""The share of the stake on each of :data:`SHIFTS`."""
 
 OVERSHOOT, SMALL_CALIBRATION = 0.7, 225.0
 
 
 def level(clips: float, size: int | Integers) -> Floats:
-    """The sum of evidence that is an alarm, where one false alarm in ``clips`` clips is asked for.
-
-    Evidence passes its level with a leap: at a level of 0.7 x ``clips`` the mean is still above ``clips``. ``size`` is
-    how many scores the ranks are among. Few scores can misjudge the tail, and stay wrong as long as they are used: the
-    second term keeps the mean for about 95 in 100 calibrations of 100 scores or more, not only on average over them.
-    Both numbers are measured on the exact distribution of ranks (``python -m bench.alarms.rates``).
+    """The level of evidence for an alarm, for one false alarm in ``clips`` clips. Evidence jumps over its level: at a
+    level of 0.7 x ``clips`` the mean is still above ``clips``. ``size`` is the number of normal scores. Few scores can
+    miss the tail of the distribution, and stay wrong as long as they are used: the second term keeps the mean for about
+    95 in 100 calibrations of 100 scores or more, not only on average over them. Both numbers are measured on the exact
+    distribution of ranks (``python -m bench.alarms.rates``).
     """
     return np.asarray(clips * (OVERSHOOT + (SMALL_CALIBRATION / np.maximum(size, 1)) ** 1.5), dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""One machine's alarm state: clips go in, events come out; the whole of it fits in one small JSON object."""
+"""The alarm state of one machine: clips go in, events come out; the state fits in one small JSON object."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,13 +16,15 @@ from masd.errors import MasdError, one_line
 State = Literal["normal", "watch", "alarm"]
 
 WATCH, OVER = 1 / 20, 1 / 200
-"""Shares of the alarm's level: from the first on a machine is watched, below the second all is well again."""
+"""Shares of the alarm's level: above the first a machine is watched, below the second it is normal again."""
 
 MOST = 100.0
-"""Evidence is cut off at so many times the level, so that a repaired machine is well again soon."""
+"""Evidence is limited to so many times the level, so that a repaired machine is normal again soon."""
 
 WAITING = 50
-"""A clip is learned from once so many normal ones came after it: none of a fault that is only just growing."""
+"""A clip is added to the normal scores after so many more normal clips, so that clips of a starting fault are not
+added.
+"""
 
 REMEMBERED = 1000
 WORST = 3
@@ -36,8 +38,8 @@ def _bet(rank: int, size: int) -> Floats:
 
 @dataclass(frozen=True)
 class Rule:
-    """``clips``: at least so many, on average, from one false alarm to the next. ``block``: so many clips in a row are
-    taken as one (:func:`masd.alarms.commissioning.blocks.block_length`).
+    """``clips``: the mean number of clips between false alarms is at least this. ``block``: so many clips in a row
+    count as one (:func:`masd.alarms.commissioning.blocks.block_length`).
 
     :raises MasdError: fewer than 100 clips, or no block.
     """
@@ -53,8 +55,8 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """What the inference log says of one clip; ``time`` is ISO 8601 in UTC, so that it sorts as text."""
+class ScoredClip:
+    """A clip of the inference log; ``time`` is ISO 8601 in UTC, so that it sorts as text."""
 
     time: str
     score: float
@@ -63,9 +65,8 @@ class Clip:
 
 
 class Monitor:
-    """Hears the clips of one version of one machine's model, in the order of their time where it can be had.
-
-    Its promise does not need that order: late clips are taken when they come.
+    """The alarm rule for one version of one machine's model. It takes clips in the order of their time if possible;
+    late clips count when they come, and the false-alarm rate still holds.
     """
 
     def __init__(self, machine: str, version: str, rule: Rule, calibration: Calibration) -> None:
@@ -79,20 +80,20 @@ class Monitor:
         self._block: list[list[float]] = []
         self._rise = np.zeros(len(SHIFTS))
         self._rise_since = [""] * len(SHIFTS)
-        self._waiting: list[Clip] = []
+        self._waiting: list[ScoredClip] = []
 
     @property
     def evidence(self) -> float:
-        """Once in so many normal clips, or less often, a normal machine looks like this."""
+        """A normal machine reaches this evidence at most once in so many clips."""
         return float(total(self._evidence)) * self.rule.block
 
-    def hear(self, clip: Clip) -> Iterator[Event]:
-        """Take one clip; yields what there is to tell.
+    def take(self, clip: ScoredClip) -> Iterator[Event]:
+        """Take one clip; yields the events.
 
         :raises MasdError: a score that is not a finite number.
         """
         if not np.isfinite(clip.score):
-            raise MasdError(f"{self.machine}: a score is {clip.score}")
+            raise MasdError(f"{self.machine}: the score {clip.score} is not a finite number")
         self.clips += 1
         self.last_heard = max(self.last_heard, clip.time)
         self._waiting.append(clip)
@@ -108,8 +109,8 @@ class Monitor:
         self._learn()
 
     def acknowledge(self, time: str, actor: str, reason: str, *, normal: bool) -> Event:
-        """Somebody knows of the alarm. With ``normal`` it was a false one: the machine is well, and its clips since
-        then are learned from.
+        """Acknowledge the alarm. With ``normal`` it was a false alarm: the machine is healthy, and its clips since then
+        count as normal.
 
         :raises MasdError: there is no alarm.
         """
@@ -126,10 +127,12 @@ class Monitor:
         return event
 
     def replaced(self, time: str) -> Event:
-        """Another version takes over while there is an alarm: told as over, for the evidence was of this version."""
+        """Another version goes into production during an alarm: the alarm is over, because its evidence was for this
+        version.
+        """
         return self._event("normal", time, max(self.calibration.sizes().values()), self.since, reason="version-changed")
 
-    def _decide(self, alarm: float, size: int, clip: Clip) -> Iterator[Event]:
+    def _decide(self, alarm: float, size: int, clip: ScoredClip) -> Iterator[Event]:
         evidence = float(total(self._evidence))
         if evidence > MOST * alarm:
             self._evidence *= MOST * alarm / evidence
@@ -147,7 +150,7 @@ class Monitor:
             yield event
 
     def _follow_rise(self, bet: Floats, time: str) -> None:
-        """Where each bet began to win, as a cumulative sum of its logarithm tells: the start of a change."""
+        """The start of a change: where the cumulative sum of the logarithm of a bet began to rise."""
         for place, risen in enumerate(self._rise.tolist()):
             if risen <= 0.0:
                 self._rise_since[place] = time
@@ -184,7 +187,7 @@ class Monitor:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, JSON-ready."""
+        """The whole state, JSON-ready."""
         return {
             "machine_type": self.machine,
             "model_version": self.version,
@@ -215,7 +218,7 @@ class Monitor:
             new.clips, new.last_heard = content["clips"], content["last_heard"]
             new._evidence, new._rise = np.array(content["evidence"]), np.array(content["rise"])
             new._block, new._rise_since = content["block"], content["rise_since"]
-            new._waiting = [Clip(*clip) for clip in content["waiting"]]
+            new._waiting = [ScoredClip(*clip) for clip in content["waiting"]]
         except (KeyError, TypeError, ValueError) as error:
             raise MasdError(f"not the state of a machine's alarms ({one_line(error, 160)})") from error
         return new

@@ -1,4 +1,4 @@
-"""Who is told of events: the events log, a webhook (CloudEvents), Alertmanager."""
+"""The recipients of events: the events log, a webhook (CloudEvents), Alertmanager."""
 
 import hashlib
 import hmac
@@ -19,24 +19,24 @@ from masd.storage.protocol import ObjectStore
 
 TIMEOUT_S = 5.0
 HOLD = timedelta(hours=2)
-"""So long Alertmanager keeps an alert that is not repeated; every step repeats those that are on."""
+"""Alertmanager keeps an alert for this time; every step repeats the alerts that are on."""
 
 
 class RefusedError(MasdError):
-    """It was understood and refused: the same again would be refused again."""
+    """The recipient has refused the event; it would refuse it again."""
 
 
 class Recipient(Protocol):
-    """Told twice of one event (after a crash), it can tell by the event's id."""
+    """A recipient of events. After a crash it may get an event twice, with the same id."""
 
     name: str
 
     def tell(self, event: Event) -> None:
-        """:raises MasdError: it cannot be reached; RefusedError: it will not have this event."""
+        """:raises MasdError: it cannot be reached; RefusedError: it refuses this event."""
 
 
 class EventLog:
-    """``events/<machine>/<day>/<time>-<kind>-<id>.parquet``: one row each, the same bytes however often it is told."""
+    """``events/<machine>/<day>/<time>-<kind>-<id>.parquet``: one row each, with the same bytes if written again."""
 
     name = "log"
 
@@ -103,7 +103,7 @@ class Alertmanager:
         self._send(alert, event.machine_type, event.since, ends, f"{event.kind} since {event.since}", event.worst)
 
     def repeat(self, alert: str, machine: str, since: str) -> None:
-        """Say again that an alert is on."""
+        """Repeat an alert that is on."""
         self._send(alert, machine, since, None, f"since {since}", ())
 
     def _send(self, alert: str, machine: str, since: str, ends: str | None, summary: str, worst: Sequence[str]) -> None:

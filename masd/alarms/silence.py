@@ -1,4 +1,4 @@
-"""A machine that is not heard for longer than usual."""
+"""Find machines that send no clips for longer than usual."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -6,17 +6,15 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 LEAST_SECONDS = 900.0
-"""Servers ship their log every five minutes: less than this is nothing."""
+"""Servers send their log every five minutes, so shorter pauses are normal."""
 
 MARGIN, KNOWN, DAYS = 1.5, 20, 8
 
 
 @dataclass
 class Hearing:
-    """When a machine was heard, and how long its pauses usually are.
-
-    A pause is unusual once it is half as long again as the longest of the last eight days, so that nights and weekends
-    become usual. Nothing is said before twenty clips were heard.
+    """The time of a machine's last clip, and its usual pauses. A pause is unusual if it is 1.5 times the longest of the
+    last eight days, so that nights and weekends become usual. There is no event before twenty clips.
     """
 
     last: str = ""
@@ -24,8 +22,8 @@ class Hearing:
     longest: dict[str, float] = field(default_factory=dict)
     silent: bool = False
 
-    def hear(self, time: str) -> Iterator[Literal["heard"]]:
-        """Take the time of a clip (ISO 8601, UTC); yields "heard" where it ends a silence."""
+    def take(self, time: str) -> Iterator[Literal["heard"]]:
+        """Take the time of a clip (ISO 8601, UTC); yields "heard" if it ends a silence."""
         if time <= self.last:
             return
         if self.last:
@@ -41,7 +39,9 @@ class Hearing:
             yield "heard"
 
     def silent_from(self, now: datetime) -> str | None:
-        """When a silence began that is going on at ``now`` and was not told yet: last clip and what is usual."""
+        """A silence that is still on at ``now`` and was not reported yet: the time of the last clip and the usual
+        pause.
+        """
         if self.silent or self.clips < KNOWN:
             return None
         limit = max(LEAST_SECONDS, MARGIN * max(self.longest.values()))

@@ -1,4 +1,4 @@
-"""What is kept of a machine between two steps: one object, so that a step has happened whole or not at all."""
+"""What is stored of a machine between two steps: one object, so that a step is complete or has not happened."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SCHEMA = 1
 
 @dataclass
 class Waiting:
-    """An event that has not reached everybody in ``to`` yet; ``steps`` have failed to bring it there."""
+    """An event that has not reached all recipients in ``to`` yet; ``steps`` is the number of failed steps."""
 
     event: Event
     to: list[str]
@@ -77,11 +77,11 @@ def damaged_named(store: ObjectStore, machine: str) -> Iterator[None]:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = one_line(error, 160)
-        raise MasdError(f"{store.url}/{_key(machine)}: is damaged ({reason}); move it away to begin anew") from error
+        raise MasdError(f"{store.url}/{_key(machine)}: is damaged ({reason}); move it away to start again") from error
 
 
 def save_state(store: ObjectStore, state: MachineState) -> None:
-    """Write it whole or not at all."""
+    """Write the state, complete or not at all."""
     content = {
         "schema_version": SCHEMA,
         "monitor": None if state.monitor is None else state.monitor.to_dict(),

@@ -1,8 +1,8 @@
-"""One look at the inference log: new records through each machine's monitor, events out, state kept beside the log.
+"""One step over the inference log: new records go to each machine's monitor, events come out, states are stored.
 
-A machine's new state and its events are one object, written before anybody is told, and an event's id is made of its
-content. So whenever this process is killed, the next step finds each record either in the state or not, never half;
-events that were not told yet are told then, and one that was told just before is told again with the same id.
+A machine's new state and its events are one object, written before events are sent, and an event's id is made from its
+content. So the process may be killed at any time: the next step finds each record either in the state or not. It sends
+the events that were not sent yet; an event that was just being sent is sent again with the same id.
 """
 
 import logging
@@ -17,7 +17,7 @@ from masd.alarms.calibration import Calibration
 from masd.alarms.commissioning.commission import is_silent
 from masd.alarms.delivery import deliver, recipients_of, settle
 from masd.alarms.events import Event
-from masd.alarms.monitor import Clip, Monitor, Rule
+from masd.alarms.monitor import Monitor, Rule, ScoredClip
 from masd.alarms.recipients import Alertmanager, EventLog, Recipient
 from masd.alarms.state import MachineState, Waiting, load_state, save_state
 from masd.drift.history import beside
@@ -29,10 +29,10 @@ from masd.storage.opening import folder_of, open_store
 from masd.storage.protocol import ObjectStore, StoredObject, StoreError
 
 CLIPS = 10_000.0
-"""Mean clips between false alarms where nobody has asked for another number."""
+"""The default mean number of clips between false alarms."""
 
 LEARNED = 5000
-"""Normal scores of a domain, those of the calibration and those heard; from then on nothing more is learned."""
+"""The most normal scores of a domain, from the calibration and from later clips."""
 
 ROWS = 5000
 """Records between two writes of a state."""
@@ -50,7 +50,7 @@ class Outcome:
 
 
 class AlarmStep:
-    """``clips`` None: as each machine's calibration was asked for. Records before ``since`` do not count."""
+    """``clips`` None: the rate of each machine's calibration. Records before ``since`` do not count."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class AlarmStep:
         self._recipients: list[Recipient] = [EventLog(self._store), *recipients]
 
     def run(self, machines: Sequence[str] | None = None, now: datetime | None = None) -> Outcome:
-        """Look once, at ``machines`` or at all of the registry; one that fails does not stop the others.
+        """One step for ``machines`` or for all of the registry; a machine that fails does not stop the others.
 
         :raises MasdError: registry or log cannot be used at all.
         """
@@ -88,13 +88,13 @@ class AlarmStep:
         return outcome
 
     def acknowledge(self, machine: str, actor: str, reason: str, *, normal: bool, now: datetime | None = None) -> Event:
-        """As :meth:`Monitor.acknowledge`; everybody is told.
+        """As :meth:`Monitor.acknowledge`; all recipients get the event.
 
         :raises MasdError: no alarm, or a state that cannot be used.
         """
         with self._alone(machine) as state:
             if state.monitor is None:
-                raise MasdError(f"{machine} has no alarm to acknowledge: masd alarms has not heard it yet")
+                raise MasdError(f"{machine} has no alarm to acknowledge: masd alarms has not seen a clip of it yet")
             event = state.monitor.acknowledge(_text(now or datetime.now(UTC)), actor, reason, normal=normal)
             self._queue(state, [event])
         self._deliver(machine)
@@ -108,16 +108,16 @@ class AlarmStep:
         more = True
         while more:
             with self._alone(machine) as state:
-                told = list(self._follow_production(state, str(pointer["version"]), str(pointer.get("time", ""))))
+                changes = list(self._follow_production(state, str(pointer["version"]), str(pointer.get("time", ""))))
                 new = new_records(self._log, machine, state.read, listing=listing, most=ROWS)
                 if state.monitor is not None:
-                    told += self._hear(state, state.monitor, new.rows)
+                    changes += self._take(state, state.monitor, new.rows)
                 state.read, more = new.read, new.more
                 state.passed_over["unreadable"] += new.unreadable
                 if not more:
-                    told += self._silence(state, now)
-                self._queue(state, told)
-                events += told
+                    changes += self._silence(state, now)
+                self._queue(state, changes)
+                events += changes
         self._deliver(machine)
         return events
 
@@ -125,7 +125,7 @@ class AlarmStep:
         return _Alone(self._store, machine)
 
     def _follow_production(self, state: MachineState, version: str, time: str) -> Iterator[Event]:
-        """A monitor of the version in production; the evidence against an earlier one says nothing of it."""
+        """Use a monitor of the version in production; evidence for an earlier version does not count."""
         if (monitor := state.monitor) is not None and monitor.version == version:
             if self._clips is not None and self._clips != monitor.rule.clips:
                 monitor.rule = Rule(self._clips, monitor.rule.block)
@@ -136,7 +136,7 @@ class AlarmStep:
         if monitor is not None and monitor.state == "alarm":
             yield monitor.replaced(time)
 
-    def _hear(self, state: MachineState, monitor: Monitor, rows: list[dict[str, Any]]) -> Iterator[Event]:
+    def _take(self, state: MachineState, monitor: Monitor, rows: list[dict[str, Any]]) -> Iterator[Event]:
         clips = []
         for row in rows:
             if str(row.get("model_version")) != monitor.version:
@@ -149,9 +149,9 @@ class AlarmStep:
                 clips.append(clip)
         for clip in sorted(clips, key=lambda clip: clip.time):
             last = state.hearing.last
-            for kind in state.hearing.hear(clip.time):
+            for kind in state.hearing.take(clip.time):
                 yield Event(kind, state.machine, monitor.version, clip.time, last, state.hearing.clips)
-            yield from monitor.hear(clip)
+            yield from monitor.take(clip)
 
     def _silence(self, state: MachineState, now: datetime) -> Iterator[Event]:
         if (since := state.hearing.silent_from(now)) is not None and state.monitor is not None:
@@ -162,7 +162,7 @@ class AlarmStep:
         state.outbox += [Waiting(event, recipients_of(event, self._recipients)) for event in events]
 
     def _deliver(self, machine: str) -> None:
-        """Without being alone: recipients may take their time."""
+        """Send events without the lock, because recipients may be slow."""
         waiting = load_state(self._store, machine).outbox
         if not waiting:
             return
@@ -171,7 +171,7 @@ class AlarmStep:
             settle(state, done, {one.event.id for one in waiting})
 
     def _on_and_repeated(self, machine: str) -> bool:
-        """Whether there is an alarm; Alertmanager hears again of what is on."""
+        """Whether there is an alarm; alerts that are on are repeated to Alertmanager."""
         state = load_state(self._store, machine)
         on = state.monitor is not None and state.monitor.state == "alarm"
         for recipient in self._recipients:
@@ -183,12 +183,12 @@ class AlarmStep:
                 if state.hearing.silent:
                     recipient.repeat("MasdNotHeard", machine, state.hearing.last)
             except MasdError as error:
-                log.warning("%s; tried again by the next step", error)
+                log.warning("%s; the next step tries again", error)
         return on
 
 
 class _Alone:
-    """A machine's state, for one process at a time; saved when the block ends well."""
+    """Lock a machine's state for one process; it is saved when the block ends without an error."""
 
     def __init__(self, store: ObjectStore, machine: str) -> None:
         self._store, self._machine = store, machine
@@ -209,12 +209,12 @@ class _Alone:
 
 
 def state_beside(log_url: str) -> str:
-    """Where the state of a log's alarms is kept unless another place is named: ``<log>-alarms``."""
+    """The default place of the state of a log's alarms: ``<log>-alarms``."""
     return beside(log_url, "alarms")
 
 
 def log_store(url: str) -> tuple[ObjectStore, str | None]:
-    """The store of a log, and the one key of it where the log is a single file.
+    """The store of a log, and its key if the log is a single file.
 
     :raises StoreError: there is no such folder or file.
     """
@@ -228,7 +228,7 @@ def log_store(url: str) -> tuple[ObjectStore, str | None]:
     return open_store(url), None
 
 
-def _clip(row: dict[str, Any]) -> Clip | None:
+def _clip(row: dict[str, Any]) -> ScoredClip | None:
     try:
         time = datetime.fromisoformat(str(row["time"]))
         score = float(row["score"])
@@ -238,7 +238,7 @@ def _clip(row: dict[str, Any]) -> Clip | None:
         return None
     own = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     domain, request = row.get("domain"), row.get("request_id")
-    return Clip(
+    return ScoredClip(
         _text(own), score, domain if isinstance(domain, str) else "", request if isinstance(request, str) else ""
     )
 

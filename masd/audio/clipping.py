@@ -1,15 +1,15 @@
-"""Clipping: runs of equal extremes, and full scale where the format has one."""
+"""Clipping: repeated extreme samples, and full scale where the format has one."""
 
 import numpy as np
 
 from masd.arrays import Array, Floats, Mask
 
 RUN = 3
-"""Equal samples in a row at a channel's own extreme from which they count as clipped."""
+"""So many equal samples in a row, at the largest or smallest value of a channel, count as clipped."""
 
 STEPS = 2.0
-"""A crest of a slow wave is flat too, once it is rounded to whole steps, but beside it the wave has fallen by a step or
-two. Beside a clipped run it has fallen by more.
+"""The crest of a slow wave is flat too, after rounding to whole steps, but next to it the wave falls by only a step or
+two. Next to clipped samples it falls by more.
 """
 
 FULL_SCALE = 0.999
@@ -21,8 +21,9 @@ _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 class Clipping:
     """Counts the clipped samples of one channel, block by block.
 
-    A file of floats may be in pascals or volts, so 1 means nothing there: only runs of at least :data:`RUN` samples at
-    the largest or at the smallest value of all do. In integer formats full scale counts besides, in runs or not.
+    A file of floats may be in pascals or volts, so full scale is unknown there: only at least :data:`RUN` equal samples
+    in a row, at the largest or at the smallest value of all, count. In integer formats every sample at full scale
+    counts too.
     """
 
     def __init__(self, subtype: str) -> None:

@@ -1,4 +1,4 @@
-"""A recording's bytes, of a file or in memory, as the file that libsndfile reads."""
+"""The bytes of a recording, from a file or memory, as the file object that libsndfile reads."""
 
 import io
 import os
@@ -11,14 +11,14 @@ from typing import Any
 from masd.audio.wav_header import Bytes, Layout
 
 Encoded = bytes | bytearray | memoryview
-"""An encoded recording in memory; it is read where it is, never copied."""
+"""An encoded recording in memory; it is not copied."""
 
 MOST_PIPED = 2**32
-"""Bytes taken from what is no regular file, such as a pipe, which can be read once only."""
+"""The most bytes taken from something that is not a regular file, such as a pipe, which can be read only once."""
 
 
 def in_memory_unless_regular(source: Path | Encoded) -> Path | Encoded:
-    """A regular file stays where it is; a pipe or device is read to its end.
+    """A regular file is not read yet; a pipe or device is read to its end.
 
     :raises OSError: it cannot be read, or does not end.
     """
@@ -31,7 +31,7 @@ def in_memory_unless_regular(source: Path | Encoded) -> Path | Encoded:
         while part := file.read(1 << 20):
             content += part
             if len(content) > MOST_PIPED:
-                raise OSError(f"is no regular file and goes on beyond {MOST_PIPED} bytes")
+                raise OSError(f"is not a regular file and is longer than {MOST_PIPED} bytes")
     return content
 
 

@@ -12,7 +12,7 @@ import soxr
 
 from masd.arrays import Array
 from masd.audio.content import Encoded, LaidOut, in_memory_unless_regular, opened
-from masd.audio.heard import Channel, Heard, Listener, Loudness
+from masd.audio.sound_properties import Channel, Loudness, SoundMeter, SoundProperties
 from masd.audio.unreadable import advice
 from masd.audio.wav_header import Layout, layout_of
 from masd.errors import MasdError, one_line
@@ -21,10 +21,10 @@ MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 400_000
 
 MAX_MAGNITUDE = 1e12
-"""Largest sample that is believed: beyond it the power of a frame overflows float32 and the log-mel is infinite."""
+"""The largest valid sample: above it the power of a frame overflows float32 and the log-mel is infinite."""
 
 MAX_CHANNELS = 64
-"""Of one recording: libsndfile goes on to 1024, and a block of any number has to fit into memory."""
+"""The most channels of a recording: libsndfile allows 1024, and a block of all channels must fit into memory."""
 
 BLOCK = 1 << 18
 """Samples of all channels read at a time."""
@@ -41,17 +41,16 @@ class AudioError(MasdError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording(Heard):
+class Recording(SoundProperties):
     """One clip, ready for :class:`masd.audio.LogMel`: ``samples`` is mono float32 ``[n]`` at the model's rate."""
 
     samples: Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class LongRecording(Heard):
-    """A recording that was read to its end once, found sound, and is decoded again block by block when it is scored.
-
-    Never is more of it in memory than a block, however long it is.
+class LongRecording(SoundProperties):
+    """A long recording. It was read to its end once and is valid; it is decoded again block by block when it is scored,
+    so that only one block is in memory.
     """
 
     source: Path | Encoded
@@ -60,9 +59,9 @@ class LongRecording(Heard):
     loudness: Loudness
 
     def stream(self) -> Iterator[Array]:
-        """Mono float32 at ``sample_rate``, in blocks that together are what :func:`decode` gives as a whole.
+        """Mono float32 at ``sample_rate``, in blocks; joined they equal the result of :func:`decode`.
 
-        :raises AudioError: the file is no longer what it was.
+        :raises AudioError: the file has changed.
         """
         with _opened(self.source, self.channel) as stream:
             if stream.rate == self.sample_rate:
@@ -109,30 +108,30 @@ def decode_or_stream(
     kept: list[Array] | None = []
     with _opened(source, channel) as stream:
         rate = stream.rate
-        listener = Listener(stream.channels, channel, stream.codec, rate)
+        meter = SoundMeter(stream.channels, channel, stream.codec, rate)
         repaired = stream.layout.repaired
         for block, mono in stream.blocks():
             if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
                 raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
-            listener.add(block, mono)
-            n = listener.samples
+            meter.add(block, mono)
+            n = meter.samples
             if max_seconds is not None and n > max_seconds * rate:
                 raise AudioError("too_long", f"{name}: longer than {max_seconds:g} s")
             if long_from is not None and n > long_from * rate:
                 kept = None
             if kept is not None:
                 kept.append(mono)
-    if listener.samples == 0:
+    if meter.samples == 0:
         raise AudioError("empty", f"{name}: holds no samples")
-    heard = {**vars(listener.heard()), "repaired": repaired}
+    measured = {**vars(meter.properties()), "repaired": repaired}
     if kept is None:
-        loudness = listener.loudness()
-        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, loudness=loudness, **heard)
+        loudness = meter.loudness()
+        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, loudness=loudness, **measured)
     whole = np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
-        raise AudioError("empty", f"{name}: holds no samples at {sample_rate} Hz")
-    return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **heard)
+        raise AudioError("empty", f"{name}: is too short to hold a sample at {sample_rate} Hz")
+    return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **measured)
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,9 @@ def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships no types
-    """Read front to back until it ends: a header's length is 0 in a streamed FLAC and anything in a broken file."""
+    """Read until the end of the data, because the length in the header is 0 in a streamed FLAC and can be wrong in a
+    broken file.
+    """
 
     def seekable(self) -> bool:
         return False

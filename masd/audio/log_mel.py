@@ -1,4 +1,4 @@
-"""Log-mel spectrogram behind an optional high-pass (report 3.1)."""
+"""Log-mel spectrogram behind an optional high-pass (paper, section 3.1)."""
 
 import numpy as np
 import torch
@@ -48,9 +48,9 @@ class LogMel:
         weights = filters.numpy().astype(np.float64)
         self.centres_hz: Floats = frequencies @ weights / weights.sum(axis=0).clip(min=1e-12)
         """Centre of gravity of each mel band, in Hz ``[n_mels]``."""
-        heard = np.where(weights > 0, frequencies[:, None], 0.0)
-        self.tops_hz: Floats = heard.max(axis=0)
-        """The highest frequency that each mel band hears, in Hz ``[n_mels]``."""
+        filter_bins = np.where(weights > 0, frequencies[:, None], 0.0)
+        self.tops_hz: Floats = filter_bins.max(axis=0)
+        """The upper edge of each mel band, in Hz ``[n_mels]``."""
         self._groups = [_used(filters[:, start : start + GROUP]) for start in range(0, settings.n_mels, GROUP)]
 
     def __call__(self, samples: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The properties of a clip that need no model and no label, and what their columns are called: listed here only.
+"""The properties of a clip that need no model and no label, and the names of their columns: listed only here.
 
 The log-mel store, the reference of drift, the inference log and the drift check all take them from here.
 """
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from masd.arrays import Array
-from masd.audio.heard import Heard
 from masd.audio.log_mel import OCTAVES_HZ, LogMel, octave_levels_db, spectral_centroid_hz
+from masd.audio.sound_properties import SoundProperties
 
 OCTAVE_COLUMNS = tuple(f"octave_{low}_{high}_db" for low, high in zip(OCTAVES_HZ, (*OCTAVES_HZ[1:], "up"), strict=True))
 """Columns of :attr:`Signals.octave_levels_db` in the inference log: ``octave_0_250_db`` ... ``octave_4000_up_db``."""
@@ -22,7 +22,7 @@ SIGNAL_COLUMNS = (
     "spectral_centroid_hz",
     *OCTAVE_COLUMNS,
 )
-"""Of the inference log and of ``reference.parquet``: what can be said of a clip without a model."""
+"""Columns of the inference log and of ``reference.parquet`` that need no model."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Signals:
     octave_levels_db: tuple[float, ...]
 
     @classmethod
-    def measure(cls, recording: Heard, frames: Array, log_mel: LogMel) -> Self:
+    def measure(cls, recording: SoundProperties, frames: Array, log_mel: LogMel) -> Self:
         """Of a decoded recording and its log-mel ``frames`` ``[T, n_mels]``, made by ``log_mel``."""
         return cls(
             recording.level_dbfs,

@@ -1,8 +1,8 @@
-"""Headers of WAV, RF64, BW64, Wave64 and CAF files, where libsndfile takes them at their word and should not.
+"""Correct wrong headers of WAV, RF64, BW64, Wave64 and CAF files, which libsndfile would believe.
 
-A recorder that lost its power, or a program that wrote to a pipe, leaves a length of nothing or of everything. Where
-the fault is certain, the file is given a header that says what is there. Sizes in a header are never believed: nothing
-is read or skipped beyond the file's end.
+A recorder that lost its power, or a program that wrote to a pipe, leaves a length of zero or of the maximum. If the
+fault is certain, the header is replaced by a correct one. Sizes in a header are always checked: nothing is read or
+skipped beyond the file's end.
 """
 
 import struct
@@ -12,20 +12,20 @@ from typing import Protocol
 
 MAX_CHUNKS = 1000
 MAX_HEADER = 1 << 20
-"""Bytes before the samples, beyond which a header is left as it is."""
+"""A header with more bytes than this before the samples is not corrected."""
 
 PCM, MS_ADPCM, IMA_ADPCM, EXTENSIBLE = 0x0001, 0x0002, 0x0011, 0xFFFE
 W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 UNKNOWN = frozenset({0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF, 0x7FFF_FFFF_FFFF_FFFF})
-"""Lengths by which a program says that it writes to a pipe."""
+"""Lengths that programs write when they write to a pipe."""
 
 _NAMES = b"fmt |data|fact|ds64|LIST|bext|iXML|axml|chna|cue |smpl|inst|junk|JUNK|PAD |FLLR|PEAK|id3 |cart|note"
 KNOWN = frozenset(_NAMES.split(b"|"))
-"""Names of chunks, by which one is found that begins a byte too early."""
+"""Names of chunks, to find a chunk that begins a byte too early."""
 
 PROBE = 1 << 16
-"""Bytes of samples that are looked at to tell how 24 bits lie in four bytes."""
+"""Bytes of samples that are read to find how 24 bits are placed in four bytes."""
 
 
 class Bytes(Protocol):
@@ -44,7 +44,7 @@ class Layout:
     """How to read a file: ``prefix``, and then its own bytes from ``start`` on, samples times ``gain``.
 
     ``frames`` is how many samples of each channel there are where the codec pads the last block, else None.
-    ``repaired`` says that the length had to be guessed or the format put right.
+    ``repaired`` says that the length was guessed or the format corrected.
     """
 
     prefix: bytes = b""
@@ -68,7 +68,7 @@ AS_IT_IS = Layout()
 
 
 def layout_of(content: Bytes) -> Layout:
-    """How a file is read; as it is, where there is nothing to be put right."""
+    """How to read a file; unchanged if there is nothing to correct."""
     head = content.read_at(0, 16)
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and content.read_at(8, 4) == b"WAVE":
         return _wave(content, head[:4])

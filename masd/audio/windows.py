@@ -1,4 +1,4 @@
-"""Overlapping analysis windows over log-mel frames (report 2.4, 3.1)."""
+"""Overlapping analysis windows over log-mel frames (paper, sections 2.4 and 3.1)."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def window_spans(n_frames: int, frames: int, hop: int) -> Integers:
     return np.stack([starts, np.minimum(starts + frames, n_frames)], axis=1)
 
 
-def frame_runs(log_mel: Array, count: int) -> Array:
+def frame_contexts(log_mel: Array, count: int) -> Array:
     """``[T, F]`` -> every run of ``count`` consecutive frames, ``[T - count + 1, count, F]`` (a view); a shorter clip
     is repeated from its beginning.
     """
@@ -41,7 +41,7 @@ def frame_runs(log_mel: Array, count: int) -> Array:
 
 
 def cut_windows(log_mel: Array, frames: int, hop: int) -> Array:
-    """``[T, F]`` -> windows ``[W, F, frames]`` (a copy), mel bands first as the report's ``X_i`` in ``R^(F x T)``."""
+    """``[T, F]`` -> windows ``[W, F, frames]`` (a copy), mel bands first as the paper's ``X_i`` in ``R^(F x T)``."""
     padded = pad_by_repetition(log_mel, frames)
     starts = window_starts(len(padded), frames, hop)
     bands = np.ascontiguousarray(padded.T)  # rows of a window are then pieces of rows, copied as wholes

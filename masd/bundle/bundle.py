@@ -1,4 +1,4 @@
-"""The bundle: the one artefact of training, a folder whose every byte is vouched for by its manifest."""
+"""The bundle: the one artefact of training, a folder with a manifest that has the digest of every other file."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -30,17 +30,17 @@ from masd.learning.trained import TrainedNetwork, network_tensors, restore_netwo
 CLIP_SECONDS = "clip_seconds"
 USUAL = "usual_residual"
 EXPECTED = "expected"
-"""Names in ``detectors.safetensors`` beside the detectors' own."""
+"""Names of other tensors in ``detectors.safetensors``."""
 
 DCASE_CLIP_SECONDS = np.array(10.0)
-"""Of bundles that do not say how long their training clips are."""
+"""Length of the training clips, for bundles that do not store it."""
 
 LIBRARIES = ("numpy", "onnxruntime", "scikit-learn", "scipy", "torch")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle, ready to score; one made before there were explanations has no ``usual``."""
+    """A verified bundle, ready to score; an old one, without data for explanations, has no ``usual``."""
 
     folder: Path
     manifest: Manifest
@@ -64,7 +64,7 @@ def save_bundle(
     trained_on: TrainedOn,
     expected: ExpectedBands,
 ) -> Manifest:
-    """Write a bundle folder, whole or not at all."""
+    """Write a bundle folder, complete or not at all."""
     check_machine_name(machine_type)
     with replacing_folder(out) as staged:
         (staged / "config.yaml").write_text(settings.to_yaml(), encoding="utf-8")

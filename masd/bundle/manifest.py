@@ -16,7 +16,7 @@ from masd.files import json_text, sha256, write_text
 
 SCHEMA_VERSION = 5
 OLDEST_SCHEMA = 4
-"""Of version 0.1.0: without ``calibration``."""
+"""The schema of version 0.1.0: without ``calibration``."""
 
 UNREGISTERED = "0"
 REVISION = "MASD_REVISION"
@@ -37,11 +37,11 @@ class OtherSchemaError(MasdError):
 class Manifest:
     """``manifest.json``: what the bundle is, where it came from, and the SHA-256 of every other file.
 
-    ``data_fingerprint`` is of the training data; ``recordings`` of all recordings, tests too, of the machines that it
-    was trained together with (:func:`masd.data.data_sets.fingerprint`), empty where that was not noted.
-    ``calibration`` says what the threshold of the model's system rests on: ``threshold``, ``threshold_low``,
-    ``threshold_high``, ``clips``, ``recordings``, ``rate``. ``trained_on`` are the sample rates, codecs, channels,
-    levels and clipping of the training clips (:class:`masd.detection.trained_on.warning_codes.TrainedOn`).
+    ``data_fingerprint`` is of the training data; ``recordings`` is the fingerprint of all recordings, including tests,
+    of the machines that share its network (:func:`masd.data.data_sets.fingerprint`), empty if it was not stored.
+    ``calibration`` describes the threshold of the model's system: ``threshold``, ``threshold_low``, ``threshold_high``,
+    ``clips``, ``recordings``, ``rate``. ``trained_on`` are the sample rates, codecs, channels, levels and clipping of
+    the training clips (:class:`masd.detection.trained_on.warning_codes.TrainedOn`).
     """
 
     machine_type: str
@@ -74,7 +74,7 @@ def _needs(schema: int) -> str:
 
 
 def parse_manifest(text: str | bytes, where: str, *, any_schema: bool = False) -> Manifest:
-    """Read a manifest's text; the files it names are not looked at.
+    """Read a manifest's text, without checking the files that it names.
 
     :param where: the bundle, for messages.
     :param any_schema: describe a bundle of another schema too; what this masd does not know of it is left out.
@@ -146,5 +146,5 @@ def code_version() -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write a manifest whole or not at all."""
+    """Write a manifest, complete or not at all."""
     write_text(folder / "manifest.json", json_text(asdict(manifest), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""``masd demo``: the whole chain once, on simulated machines: recordings to a served, drift-checked model."""
+"""``masd demo``: the whole chain once on simulated machines, from recordings to a served model and a drift check."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ from serving.server import running_server
 MACHINES = ("gearbox", "fan")
 TRAIN_CLIPS, TEST_CLIPS, SECONDS, SEED = 90, 80, 4.0, 0
 SCHEDULE = ("training.stage1_epochs=30", "training.stage2_epochs=50")
-"""Minutes on two cores instead of the report's 100 + 250 epochs."""
+"""Minutes on two cores instead of the paper's 100 + 250 epochs."""
 
 
 def demo(out: Path) -> None:
@@ -55,7 +55,7 @@ def demo(out: Path) -> None:
             client.score(machine, clip)
     _say("    server stopped")
 
-    _say("5/5 drift: what the server heard, against what the model was trained on")
+    _say("5/5 drift: the clips that were served, compared with the training clips")
     bundle = bundles[0]
     drift = check_drift(bundle, out / "log", out / "drift")
     _say(f"    {drift.sentence}")
@@ -89,10 +89,10 @@ def _extremes(results: Path) -> tuple[str, str]:
 
 
 def _bundles(registry: Registry) -> list[Path]:
-    """What is in production; if the gate has let nothing through, the candidates, said aloud."""
+    """The versions in production; if the gate refused all, the candidates, and a message that says so."""
     if production := registry.in_production():
         return [registry.fetch(machine, version) for machine, version in production.items()]
-    _say("    the gate has let nothing into production: the demo serves the refused candidates instead")
+    _say("    the gate refused every candidate, so nothing is in production: the demo serves the refused candidates")
     candidates = [
         registry.fetch(machine, version)
         for machine in registry.machines()

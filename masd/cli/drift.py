@@ -10,14 +10,16 @@ from masd.cli.numbers import port, time_since
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     drift = commands.add_parser(
         "drift",
-        help="compare an inference log with what the model was trained on",
+        help="compare the clips in an inference log with the training clips",
         usage="masd drift --bundle BUNDLE --log LOG --out DIR [--since WHEN] [--workspace DIR] [--labels FILE]\n"
         "       masd drift --registry URL --machines A,B --log LOG --out DIR [--since WHEN] [--workspace DIR]\n"
         "       masd drift ui --workspace DIR [--port PORT]",
     )
     drift.add_argument("--bundle", type=Path, metavar="BUNDLE")
-    drift.add_argument("--registry", metavar="URL", help="check what is in production there, into --out/<machine>")
-    drift.add_argument("--machines", type=names, metavar="A,B", help="of --registry")
+    drift.add_argument(
+        "--registry", metavar="URL", help="check the versions in production there; results go to --out/<machine>"
+    )
+    drift.add_argument("--machines", type=names, metavar="A,B", help="machines to check, with --registry")
     drift.add_argument("--log", metavar="LOG", help="inference log: a file, a folder or s3://bucket/prefix")
     drift.add_argument(
         "--since",
@@ -26,9 +28,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="clips from a time on (ISO 8601, UTC) or of the last 90m, 24h, 7d; else the newest drift.window",
     )
     drift.add_argument("--out", type=Path, metavar="DIR")
-    drift.add_argument("--workspace", type=Path, metavar="DIR", help="add the check to the history kept there")
+    drift.add_argument("--workspace", type=Path, metavar="DIR", help="also add the check to the history in this folder")
     drift.add_argument(
-        "--labels", type=Path, metavar="FILE", help="request_id and label (normal, anomaly): CSV, JSONL or Parquet"
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="labels of clips: columns request_id and label, as CSV, JSONL or Parquet",
     )
     drift.set_defaults(run=lambda options: _drift(drift, options))
 
@@ -47,7 +52,7 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
     if (options.bundle is None) == (options.registry is None or options.machines is None):
         command.error("name either --bundle or --registry and --machines")
     if options.labels is not None and options.bundle is None:
-        command.error("--labels needs --bundle: a request is one machine's")
+        command.error("--labels needs --bundle: labels are checked for one machine at a time")
     if options.bundle is None:
         with needs("monitoring"):
             from masd.lifecycle.monitoring import drifted_machines

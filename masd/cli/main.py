@@ -35,19 +35,19 @@ COMMANDS = (
     alarms,
     board,
 )
-"""In the order of the help; each is a file, or a package with a file per action."""
+"""The commands, in the order of the help. Each is a file, or a package with a file per action."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
-        prog="masd", description="Machine anomalous sound detection: train, gate, ship, serve and watch."
+        prog="masd", description="Machine anomalous sound detection: train, gate, ship, serve and monitor models."
     )
-    top.add_argument("-v", "--verbose", action="store_true", help="also log what goes well, to standard error")
+    top.add_argument("-v", "--verbose", action="store_true", help="also log normal progress, to standard error")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_command(commands)
-    demo = commands.add_parser("demo", help="everything once, on two simulated machines")
+    demo = commands.add_parser("demo", help="run the whole chain once, on two simulated machines")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
     demo.set_defaults(run=_demo)
     return top

@@ -75,5 +75,5 @@ def rate(text: str) -> float:
     except (ValueError, ZeroDivisionError):
         found = 0.0
     if not 0.0 < found <= 0.01:
-        raise argparse.ArgumentTypeError(f"{text}: expected false alarms a clip, such as 1/10000, at most 1/100")
+        raise argparse.ArgumentTypeError(f"{text}: expected false alarms per clip, such as 1/10000, at most 1/100")
     return found

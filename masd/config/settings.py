@@ -1,7 +1,7 @@
 """Every setting of masd with its default, and where the default comes from.
 
-"Report 3.1" is a section of the technical report the method implements; settings the report leaves open say why
-they have the value they have. The settings travel inside every bundle as ``config.yaml``.
+"Paper, section 3.1" is a section of the technical report whose method masd implements (docs/method.md). Settings that
+the paper leaves open say why they have their default. The settings travel inside every bundle as ``config.yaml``.
 """
 
 import re
@@ -25,7 +25,7 @@ from masd.errors import MasdError, one_line
 
 SystemName = Literal["fused", "knn-feature", "knn-score", "lof-feature", "lof-score"]
 ALL_SYSTEMS: tuple[SystemName, ...] = get_args(SystemName)
-"""What ``detection.system`` may name: the rows of :data:`masd.detection.detectors.SYSTEMS`, in their order."""
+"""The values of ``detection.system``: the rows of :data:`masd.detection.detectors.SYSTEMS`, in their order."""
 
 LossName = Literal["reconstruction", "classification", "contrastive"]
 
@@ -35,21 +35,23 @@ class _Section(BaseModel):
 
 
 class AudioSettings(_Section):
-    """From a recording to log-mel frames (report 3.1)."""
+    """From a recording to log-mel frames (paper, section 3.1)."""
 
     sample_rate: PositiveInt = 16_000
     n_fft: PositiveInt = 1024
     hop_length: PositiveInt = 512
     n_mels: PositiveInt = 128
     f_max_hz: float | None = Field(None, gt=0.0)  # upper edge of the mel bands; None: half of sample_rate
-    high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the report leaves the value open
+    high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the paper leaves the value open
     high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     channel: NonNegativeInt | Literal["auto", "mean"] = "auto"  # 0 of DCASE 2026, whose channel 1 is far; else the mean
 
     @model_validator(mode="after")
     def _frames_and_filters_fit_the_samples(self) -> Self:
         if self.hop_length > self.n_fft:
-            raise ValueError(f"hop_length is {self.hop_length}: beyond n_fft ({self.n_fft}) samples go unheard")
+            raise ValueError(
+                f"hop_length is {self.hop_length}: must be at most n_fft ({self.n_fft}), or samples are skipped"
+            )
         if self.upper_edge_hz > self.sample_rate / 2:
             raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
         for cutoff in (self.high_pass_hz, *self.high_pass_hz_by_machine.values()):
@@ -59,12 +61,14 @@ class AudioSettings(_Section):
 
     @property
     def upper_edge_hz(self) -> float:
-        """Where the mel bands end, in Hz."""
+        """The upper edge of the mel bands, in Hz."""
         return self.sample_rate / 2 if self.f_max_hz is None else self.f_max_hz
 
     @property
-    def channel_heard(self) -> int | Literal["mean"]:
-        """What is decoded: :func:`masd.data.store.build_store` settles ``auto``, and a bundle holds what it settled."""
+    def channel_used(self) -> int | Literal["mean"]:
+        """The channel that is decoded. :func:`masd.data.store.build_store` replaces ``auto``, and a bundle stores the
+        result.
+        """
         return "mean" if self.channel == "auto" else self.channel
 
     def high_pass_for(self, machine_type: str) -> float:
@@ -73,7 +77,7 @@ class AudioSettings(_Section):
 
 
 class WindowSettings(_Section):
-    """Analysis windows cut from the log-mel frames (report 3.1: 64 frames, with overlap)."""
+    """Analysis windows cut from the log-mel frames (paper, section 3.1: 64 frames, with overlap)."""
 
     frames: PositiveInt = 64
     hop_frames: PositiveInt = 32
@@ -81,20 +85,21 @@ class WindowSettings(_Section):
     @model_validator(mode="after")
     def _windows_leave_no_gap(self) -> Self:
         if self.hop_frames > self.frames:
-            raise ValueError(f"hop_frames is {self.hop_frames}: beyond frames ({self.frames}) frames go unheard")
+            raise ValueError(
+                f"hop_frames is {self.hop_frames}: must be at most frames ({self.frames}), or frames are skipped"
+            )
         return self
 
 
 class DataSettings(_Section):
-    """What is accepted as a data set."""
+    """Which recordings are read, and how their clips are grouped."""
 
     supplemental: Literal["auto", "clean", "noise", "ignore"] = "auto"
     max_unreadable_share: float = Field(0.01, ge=0.0, le=1.0)
     group_by: str | tuple[str, ...] = "auto"
-    """What tells the recordings that training clips were cut from: attributes by name, ``pattern:REGULAR_EXPRESSION``
-    on the file name, whose one group they share, ``similarity`` of their mean spectra, ``none``, or ``auto``: all
-    attributes, where their combinations are many and of few clips each. Clips that share sound are of one recording in
-    any case.
+    """How to find the clips of one recording: attributes by name, ``pattern:REGULAR_EXPRESSION`` with one group on the
+    file name, ``similarity`` of their mean spectra, ``none``, or ``auto``: all attributes, if there are many
+    combinations with few clips each. Clips that share sound always belong to one recording.
     """
 
     @field_validator("group_by")
@@ -104,28 +109,28 @@ class DataSettings(_Section):
             try:
                 groups = re.compile(value.removeprefix("pattern:")).groups
             except re.error as error:
-                raise ValueError(f"{value}: is no regular expression ({error})") from error
+                raise ValueError(f"{value}: is not a regular expression ({error})") from error
             if groups != 1:
-                raise ValueError(f"{value}: needs exactly one group (...), which clips of one recording share")
+                raise ValueError(f"{value}: needs exactly one group (...); clips with the same group are one recording")
         return value
 
 
 class NetworkSettings(_Section):
-    """The convolutional auto-encoder (report 2.1, 3.1)."""
+    """The convolutional auto-encoder (paper, sections 2.1 and 3.1)."""
 
     channels: tuple[PositiveInt, ...] = Field((16, 32, 64, 128), min_length=1)
     embedding_dim: PositiveInt = 128
 
 
 class TrainingSettings(_Section):
-    """Two-stage training (report 2.3, 3.1)."""
+    """Two-stage training (paper, sections 2.3 and 3.1)."""
 
     scope: Literal["machine", "fleet"] = "machine"
     losses: tuple[LossName, ...] = ("reconstruction", "classification", "contrastive")
     stage1_epochs: NonNegativeInt = 100
     stage2_epochs: NonNegativeInt = 250
     learning_rate: float = Field(1e-3, gt=0.0)
-    batch_source: PositiveInt = 96  # 96 + 16 + 16: the report's batch of 128
+    batch_source: PositiveInt = 96  # 96 + 16 + 16: the paper's batch of 128
     batch_target: NonNegativeInt = 16
     batch_supplemental: NonNegativeInt = 16
     alpha: float = Field(2.0, ge=0.0)
@@ -151,7 +156,7 @@ class TrainingSettings(_Section):
 
 
 class DetectionSettings(_Section):
-    """The detectors behind the network (report 2.4)."""
+    """The detectors behind the network (paper, section 2.4)."""
 
     system: SystemName = "fused"
     error_weight: float = Field(1.0, ge=0.0)
@@ -168,7 +173,9 @@ class DetectionSettings(_Section):
 
 
 class GateSettings(_Section):
-    """When a candidate may ship. Differences are of the harmonic mean of AUC source, AUC target and pAUC."""
+    """When a candidate may go into production. Margins are differences of the harmonic mean of AUC source, AUC target
+    and pAUC.
+    """
 
     confidence: float = Field(0.9, gt=0.0, lt=1.0)  # one-sided lower bound at (1 - confidence) / 2
     bootstrap_samples: PositiveInt = 1000
@@ -185,7 +192,7 @@ class ServingSettings(_Section):
 
 
 class DriftSettings(_Section):
-    """When an inference log counts as drifted."""
+    """When an inference log has drifted."""
 
     false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
     min_clips: PositiveInt = 30
@@ -219,7 +226,7 @@ class Settings(_Section):
     def load(cls, file: Path | None = None, overrides: Sequence[str] = ()) -> Self:
         """Read a YAML file and apply ``section.key=value`` overrides (values are YAML too).
 
-        :raises MasdError: unreadable file, unknown key or a value out of range, named with where it stands.
+        :raises MasdError: unreadable file, unknown key or a value out of range, with its place.
         """
         values: dict[str, Any] = {}
         if file is not None:
@@ -259,7 +266,7 @@ class Settings(_Section):
             raise MasdError(f"{where}: {problems}") from error
 
     def settled_like(self, made: "Settings") -> Self:
-        """These settings with the channel that ``made``, a bundle's, has settled on, where they leave it open."""
+        """These settings with the channel of ``made``, the settings of a bundle, if they leave the channel open."""
         if self.audio.channel != "auto":
             return self
         return self.model_copy(update={"audio": self.audio.model_copy(update={"channel": made.audio.channel})})

@@ -1,4 +1,4 @@
-"""Which channel of a machine's recordings is listened to where the settings leave it open."""
+"""Choose the channel of a machine's recordings if the settings do not."""
 
 import soundfile
 

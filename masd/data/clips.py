@@ -1,4 +1,4 @@
-"""What is known about one recording before it is heard."""
+"""What is known of a clip before it is decoded."""
 
 from dataclasses import dataclass
 from pathlib import Path

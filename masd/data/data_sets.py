@@ -1,4 +1,4 @@
-"""Recordings from a store: a folder is used where it is, a bucket's objects are brought into the cache.
+"""Recordings from a store: a folder is used in place, a bucket's objects are downloaded into the cache.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a look at recordings finds: for a person one line, for a program a code."""
+"""A finding of a check of recordings: one line for people, a code for programs."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What a machine type may be called."""
+"""Check the name of a machine type."""
 
 import re
 

@@ -19,7 +19,7 @@ from masd.audio.log_mel import LogMel
 from masd.audio.signals import Signals
 from masd.config import AudioSettings, Settings
 from masd.data.channels import settled
-from masd.data.check.content import HeardClip, content_findings, heard_of
+from masd.data.check.content import MeasuredClip, content_findings, properties_of
 from masd.data.clips import Clip
 from masd.data.findings import Finding, of_level
 from masd.data.folders.machine import MachineData
@@ -46,8 +46,8 @@ class FeatureStore:
     channels, codec, level, clipping, spectral centroid and octave levels, and what
     :func:`~masd.data.recordings.table.add_recordings` says of it. The frames are those behind the machine's high-pass;
     :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
-    what :func:`build_store` was told of all recordings, tests too, of the machines that are trained together.
-    ``findings`` are of the training clips' contents.
+    the ``recordings`` given to :func:`build_store`: the fingerprint of all recordings, including tests, of the machines
+    that are trained together. ``findings`` are of the training clips' contents.
     """
 
     folder: Path
@@ -141,17 +141,17 @@ def build_store(
     rows: list[dict[str, Any]] = []
     prints = Prints()
     spectra: list[Array] = []
-    facts: list[HeardClip] = []
+    facts: list[MeasuredClip] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     with replacing_folder(out) as staged:
         with ExitStack() as files:
-            heard = files.enter_context(_FrameFile(staged / FRAMES, settings.audio.n_mels))
+            frame_file = files.enter_context(_FrameFile(staged / FRAMES, settings.audio.n_mels))
             plain = files.enter_context(_FrameFile(staged / UNFILTERED, settings.audio.n_mels)) if cutoff else None
             for number, clip in enumerate(data.clips, start=1):
                 try:
                     content = clip.path.read_bytes()
-                    recording = decode(content, sample_rate=audio.sample_rate, channel=audio.channel_heard)
+                    recording = decode(content, sample_rate=audio.sample_rate, channel=audio.channel_used)
                 except (AudioError, OSError) as error:
                     reason = str(error).removeprefix("the audio: ")
                     skipped.append(f"{clip.path}: {reason}")
@@ -160,9 +160,9 @@ def build_store(
                         raise MasdError(_too_many(skipped, len(data.clips), settings)) from error
                     continue
                 frames = log_mel(recording.samples)
-                rows.append(_row(clip, recording, heard.rows, frames, log_mel))
-                facts.append(HeardClip(clip, heard_of(recording)))
-                heard.append(frames)
+                rows.append(_row(clip, recording, frame_file.rows, frames, log_mel))
+                facts.append(MeasuredClip(clip, properties_of(recording)))
+                frame_file.append(frames)
                 if plain is not None:
                     plain.append(unfiltered(recording.samples))
                 prints.add(WaveformPrint.of(recording.samples, settings.audio.sample_rate))
@@ -244,6 +244,6 @@ def _row(
 def _too_many(skipped: Sequence[str], clips: int, settings: Settings) -> str:
     share = settings.data.max_unreadable_share
     return (
-        f"{skipped[0]} - {len(skipped)} unreadable of {clips} clips is more than data.max_unreadable_share={share:g} "
-        "allows; repair or remove the file, or raise the share"
+        f"{len(skipped)} of {clips} clips cannot be read, more than data.max_unreadable_share={share:g} allows (first: "
+        f"{skipped[0]}); repair or remove them, or raise the share"
     )

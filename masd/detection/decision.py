@@ -1,4 +1,4 @@
-"""The one rule by which a score becomes a decision."""
+"""The rule that turns the score of a clip into a decision."""
 
 from typing import Any, overload
 
@@ -16,5 +16,5 @@ def flagged(scores: "pd.Series[Any]", threshold: float) -> "pd.Series[bool]": ..
 @overload
 def flagged(scores: npt.NDArray[np.floating[Any]], threshold: float) -> Mask: ...
 def flagged(scores: Any, threshold: float) -> Any:
-    """Whether a score, or each of many, is an alarm: above the threshold, not at it. A score of NaN is none."""
+    """Whether a score, or each of many, is anomalous: above the threshold, not equal to it. NaN is not anomalous."""
     return scores > threshold

@@ -1,4 +1,4 @@
-"""The table of systems, and all of them together as one machine has them."""
+"""The table of systems, and the detectors of one machine: all systems with their thresholds."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,9 @@ SystemKind = Literal["own", "paper"]
 
 @dataclass(frozen=True)
 class SystemRow:
-    """A system of our own or of the paper; ``windows_of`` is another one, whose window scores are shown with it."""
+    """A system of our own or of the paper; ``windows_of`` is another system, whose window scores are shown with this
+    one.
+    """
 
     kind: SystemKind
     system: type[System]
@@ -48,9 +50,9 @@ EMBEDDINGS = "embeddings"
 
 @dataclass(frozen=True)
 class Detectors:
-    """All systems of one machine, a threshold for each, and what it rests on where the bundle knows.
+    """All systems of one machine, a threshold for each, and its calibration if the bundle has it.
 
-    ``embeddings`` decide nothing: drift is measured by them.
+    ``embeddings`` are used for the drift check only.
     """
 
     systems: dict[SystemName, System]
@@ -132,7 +134,7 @@ def fit_detectors(
     if (~is_target).sum() < 3:
         raise MasdError(f"{int((~is_target).sum())} source training clips: detectors need at least 3 of them")
     if not is_target.any():
-        log.info("no target training clips: the source detector stands alone")
+        log.info("no target training clips: only the source detector is fitted")
     recordings = np.arange(len(clips)) if recordings is None else recordings
     training = TrainingClips(clips, is_target, recordings, unseen)
     fitted = {name: row.system.fit(training, settings, seed) for name, row in SYSTEMS.items()}

@@ -1,4 +1,4 @@
-"""How far a clip's embedding is from those of training: what drift of the embeddings is measured by."""
+"""The distance of a clip's embedding from the training embeddings, for the drift check."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,8 @@ from masd.detection.folds import recording_folds
 from masd.detection.fused.whitened import WhitenedNeighbours
 
 FOLDS = 20
-"""A distance to 95 % of the clips is hardly longer than one to all of them: held-out and new clips compare."""
+"""With 20 folds, distances are to 95 % of the clips, hardly longer than to all: held-out and new clips can be compared.
+"""
 
 
 def fit_embedding_distance(

@@ -8,7 +8,7 @@ from masd.arrays import Integers, Mask
 def recording_folds(recordings: Integers, folds: int, rng: np.random.Generator) -> list[Integers]:
     """Rows ``[n]`` of each of at most ``folds`` folds, given the recording of every row ``[n]``.
 
-    Where all rows are of one recording, each counts as one of its own: there is no better split to be had.
+    If all rows belong to one recording, each row counts as a recording, because there is no better split.
     """
     distinct = np.unique(recordings)
     if len(distinct) < 2:

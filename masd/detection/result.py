@@ -1,4 +1,4 @@
-"""What scoring one clip answers."""
+"""The result of scoring one clip."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class Segment:
 
 
 LONG_SEGMENTS = 20
-"""Segments in the answer for a long recording, unless another number is asked for."""
+"""Default number of segments in the answer for a long recording."""
 
 
 @dataclass(frozen=True)

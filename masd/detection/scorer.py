@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from masd.arrays import Array
-from masd.audio import AudioError, Encoded, Heard, LongRecording, Recording, decode_or_stream
+from masd.audio import AudioError, Encoded, LongRecording, Recording, SoundProperties, decode_or_stream
 from masd.audio.log_mel import LogMel
 from masd.audio.signals import Signals
 from masd.config import ALL_SYSTEMS, Settings, SystemName
@@ -34,7 +34,7 @@ class Scorer:
         trained_on: TrainedOn | None = None,
         expected: ExpectedBands | None = None,
     ) -> None:
-        """``clip_seconds`` is how long the training clips are: longer stretches are scored in blocks of that length.
+        """``clip_seconds`` is the length of the training clips: longer recordings are scored in blocks of that length.
 
         ``trained_on`` is what else is known of them, and ``expected`` what they lead one to expect of bands that
         cannot be compared.
@@ -61,7 +61,7 @@ class Scorer:
         recording = decode_or_stream(
             source,
             sample_rate=audio.sample_rate,
-            channel=audio.channel_heard,
+            channel=audio.channel_used,
             max_seconds=serving.max_clip_seconds,
             long_from=long_from(self.clip_seconds),
         )
@@ -129,7 +129,7 @@ class Scorer:
         scores = self.detectors.score_clips(features, systems)
         return [self._result(*clip) for clip in zip(recordings, features, scores, thresholds, strict=True)]
 
-    def _warnings(self, recording: Heard) -> tuple[WarningCode, ...]:
+    def _warnings(self, recording: SoundProperties) -> tuple[WarningCode, ...]:
         return warnings_of(recording, self.trained_on, self.settings.audio)
 
     def _segments(self, features: ClipFeatures, system: SystemScores, duration_s: float) -> tuple[Segment, ...]:

@@ -1,4 +1,4 @@
-"""The threshold of a system: where the held-out scores of normal clips are exceeded as often as was asked for."""
+"""The threshold of a system, from the held-out scores of normal clips and the false-alarm rate that was set."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from masd.arrays import Floats, Integers, Mask
 RESAMPLES = 400
 INTERVAL = 0.9
 RISK = 0.05
-"""Of recordings that all lie below the threshold that was asked for: then nothing bounds it from above."""
+"""The accepted probability that all recordings are below the true threshold, so that it has no upper bound."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold for the false-alarm rate ``rate``, with its 90 % interval from ``low`` to ``high`` and what it rests
-    on: the held-out scores of ``clips`` normal clips from ``recordings`` independent recordings.
+    """A threshold for the false-alarm rate ``rate``, with its 90 % interval from ``low`` to ``high``. It comes from the
+    held-out scores of ``clips`` normal clips from ``recordings`` independent recordings.
     """
 
     threshold: float
@@ -30,12 +30,12 @@ class Calibration:
 
     @classmethod
     def from_array(cls, numbers: npt.NDArray[np.generic]) -> Self:
-        """The fields in their order, as numbers ``[6]``."""
+        """From the fields in their order, as numbers ``[6]``."""
         threshold, low, high, clips, recordings, rate = numbers.astype(np.float64).tolist()
         return cls(threshold, low, high, int(clips), int(recordings), rate)
 
     def to_dict(self) -> dict[str, float]:
-        """As the manifest of a bundle has it."""
+        """For the manifest of a bundle."""
         return {
             "threshold": self.threshold,
             "threshold_low": self.low,
@@ -59,7 +59,7 @@ class Calibration:
 
     @property
     def recordings_needed(self) -> int:
-        """So many recordings hold one above the threshold with a probability of 95 %."""
+        """With this number of recordings, at least one is above the true threshold with a probability of 95 %."""
         return math.ceil(math.log(RISK) / math.log1p(-self.rate))
 
     @property
@@ -68,7 +68,7 @@ class Calibration:
 
     @property
     def sentence(self) -> str:
-        """What the threshold is and what it rests on, in one line."""
+        """The threshold, its interval and its basis, in one line."""
         return (
             f"threshold {self.threshold:.3f} (90 % interval {self.low:.3f} to {self.high:.3f}) for {self.rate:.0%} "
             f"false alarms, from held-out scores of {self.clips} training clips from {self.recordings} recordings"
@@ -76,18 +76,18 @@ class Calibration:
 
     @property
     def warning(self) -> str | None:
-        """One line where the recordings are :attr:`too_few`."""
+        """One line if there are :attr:`too_few` recordings, else None."""
         if not self.too_few:
             return None
         return (
-            f"{self.recordings} independent recordings are few for a false-alarm rate of {self.rate:.0%}: the "
+            f"{self.recordings} independent recordings are too few for a false-alarm rate of {self.rate:.0%}: the "
             f"threshold may be far off; record at least {self.recordings_needed}, or ask for a higher rate "
             "(detection.threshold_percentile)"
         )
 
 
 def calibrate(scores: Floats, recordings: Integers, is_target: Mask, percentile: float, seed: int) -> Calibration:
-    """From held-out scores of normal clips ``[n]`` with the recording and the domain of each.
+    """Compute a threshold from held-out scores of normal clips ``[n]``, with the recording and the domain of each.
 
     The interval is by bootstrap of whole recordings.
     """
@@ -110,11 +110,11 @@ def calibrate(scores: Floats, recordings: Integers, is_target: Mask, percentile:
 
 
 def _threshold(scores: Floats, is_target: Mask, percentile: float) -> float:
-    """Percentile of the scores where both domains weigh alike: the rate is asked for in whatever condition a machine
-    is, and of the target there are far fewer clips in training than there will be.
+    """Percentile of the scores with equal weights for both domains, because the rate should hold in both, and training
+    has far fewer target clips.
 
-    Few target clips tell their mean, not their spread: around it lie the deviations of all clips from the mean of their
-    domain. Scores that are ratios of distances are so compared in logarithms.
+    A few target clips give their mean, but not their spread: the deviations of all clips from the mean of their domain
+    are used around it. Positive scores, which are ratios of distances, are compared as logarithms.
     """
     if not is_target.any() or is_target.all():
         return float(np.percentile(scores, percentile))

@@ -1,7 +1,6 @@
-"""Has what a deployed model hears moved away from what it was trained on?
+"""Compare the inference log with the reference of a bundle.
 
-Compares an inference log with the bundle's reference (the normal training clips with their held-out scores).
-The tests are in :mod:`masd.drift.statistics`.
+The reference has the normal training clips with their held-out scores. The tests are in :mod:`masd.drift.statistics`.
 """
 
 from dataclasses import asdict

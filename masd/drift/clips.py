@@ -1,4 +1,4 @@
-"""Which clips drive a drift: the ones to listen to first."""
+"""The clips that contribute most to a drift, to listen to first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

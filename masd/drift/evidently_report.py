@@ -1,4 +1,4 @@
-"""Evidently's report on a drift check, and its workspace, which keeps the history of them.
+"""Evidently's report on a drift check, and its workspace with the history of checks.
 
 The report runs the tests of ``drift_statistics`` again with the thresholds of the verdict, so it says the same.
 """
@@ -24,7 +24,7 @@ from masd.errors import MasdError
 from masd.files import replacing_file, write_text
 
 _OTHER = "other"
-_KS, _SHARE = "Kolmogorov-Smirnov", "share at the usual value"
+_KS, _SHARE = "Kolmogorov-Smirnov", "share of the most frequent value"
 
 
 def run_report(reference: pd.DataFrame, window: pd.DataFrame, verdict: DriftVerdict) -> Any:
@@ -80,7 +80,7 @@ def add_to_workspace(snapshot: Any, machine: str, folder: Path) -> None:
     workspace = Workspace.create(str(folder))
     project = next((found for found in workspace.list_projects() if found.name == machine), None)
     if project is None:
-        project = workspace.create_project(machine, "Drift checks: what is heard against what the model was trained on")
+        project = workspace.create_project(machine, "Drift checks: clips in the log, compared with the training clips")
         for panel in _panels():
             project.dashboard.add_panel(panel)
     workspace.add_run(project.id, snapshot)
@@ -126,8 +126,8 @@ def _panels() -> list[Any]:
     return [
         line_plot_panel("Median score", one("QuantileValue", {"column": "score"}), size="half"),
         line_plot_panel("Clips in the window", one("RowCount", {}), size="half"),
-        line_plot_panel("What the model says: p-values, near 0 is drift", p_values(MODEL_COLUMNS)),
-        line_plot_panel("What the clips are: p-values, near 0 is drift", p_values(SIGNAL_COLUMNS)),
+        line_plot_panel("Answers of the model: p-values, near 0 is drift", p_values(MODEL_COLUMNS)),
+        line_plot_panel("Properties of the clips: p-values, near 0 is drift", p_values(SIGNAL_COLUMNS)),
     ]
 
 

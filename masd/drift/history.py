@@ -50,7 +50,7 @@ def load_history(store: ObjectStore, machine: str) -> list[DriftCheck]:
         return []
     except (KeyError, TypeError, ValueError) as error:
         raise MasdError(
-            f"{store.url}/{key}: is damaged ({one_line(error, 160)}); move it away to begin anew"
+            f"{store.url}/{key}: is damaged ({one_line(error, 160)}); move it away to start again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Labels that come late, when somebody has opened the machine: how good the model is on what it really heard."""
+"""Labels that come after an inspection: how well the model did on the clips that were served."""
 
 import json
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class LivePerformance:
         ]
         text = f"{', '.join(parts)} on {self.clips} labelled clips, {self.anomalies} of them anomalies"
         if self.unmatched:
-            text += f"; {counted(self.unmatched, 'label')} of no clip in the window: "
+            text += f"; {counted(self.unmatched, 'label')} without a clip in the window: "
             text += some(self.unmatched_ids, self.unmatched)
         return text
 

@@ -1,4 +1,4 @@
-"""Read one machine's rows of an inference log: JSON lines or Parquet, one row a clip, in a file, folder or bucket."""
+"""Read one machine's rows of an inference log: JSON lines or Parquet, one row per clip, in a file, folder or bucket."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,7 +110,7 @@ def read_log(
     finite = np.isfinite(values)
     missing = tuple(name for name in columns if len(clips) and finite[name].mean() < LEAST_SHARE)
     if len(missing) == len(columns):
-        raise MasdError(f"inference log {log} has values in no compared column: is it what masd serve logged?")
+        raise MasdError(f"inference log {log} has no values in the compared columns: was it written by masd serve?")
     values, finite = values.drop(columns=list(missing)), finite.drop(columns=list(missing))
     whole = finite.all(axis=1)
     kept = pd.concat([values, clips[list(CONTEXT)]], axis=1)[whole].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""What an inference log has that was not read yet: each record of each object once, whatever comes late or grows."""
+"""Read the new records of an inference log: each record of each object once, also late ones."""
 
 import json
 import logging

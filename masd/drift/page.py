@@ -1,4 +1,4 @@
-"""``drift.html``: the verdict, the columns behind it and the clips to listen to, on one page without a server."""
+"""``drift.html``: the verdict, the compared columns and the clips to listen to, on one page."""
 
 from pathlib import Path
 

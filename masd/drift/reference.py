@@ -1,4 +1,4 @@
-"""``reference.parquet`` of a bundle: what drift is measured against, written and read.
+"""Write and read ``reference.parquet`` of a bundle, the reference of the drift check.
 
 One row per normal training clip, with the columns of the inference log: what the clip is like, and what a model that
 has not seen it says of it.
@@ -76,7 +76,7 @@ def read_reference(file: Path) -> pd.DataFrame:
         raise MasdError(f"{file}: cannot be read: {one_line(error, 160)}") from error
     reference = rounded(clips)
     if reference.empty or "domain" not in clips:
-        raise MasdError(f"{file} is no reference of drift: train the bundle again with this version of masd")
+        raise MasdError(f"{file} is not a drift reference: train the bundle again with this version of masd")
     own = [name for name in MODEL_COLUMNS if name in reference]
     target = (clips["domain"] == "target").to_numpy()
     if own and not target.all():

@@ -1,4 +1,4 @@
-"""Is a window of clips distributed like the reference? A test a column, one false-alarm rate for all of them.
+"""Is a window of clips distributed like the reference? One test per column, one false-alarm rate for all of them.
 
 Drift distances with fixed limits (Wasserstein >= 0.1, PSI > 0.1) raise false alarms on a third to all of
 small windows without any drift. Here every column gets a p-value, and the smallest one is judged by how small it

@@ -1,4 +1,4 @@
-"""What a drift check concludes."""
+"""The result of a drift check."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -44,5 +44,5 @@ def conclusion(columns: dict[str, ColumnDrift], clips: int, reference_clips: int
     if columns:
         return "no drift", f"no drift in {len(columns)} columns; {against}"
     if clips < min_clips:
-        return "insufficient data", f"{clips} clips are too few to tell, {min_clips} are needed"
+        return "insufficient data", f"{clips} clips are too few to decide; {min_clips} are needed"
     return "insufficient data", f"all {clips} clips and the reference are one and the same clip"

@@ -1,4 +1,4 @@
-"""Two models on the same clips: how much better is the one, and could that be chance?"""
+"""Compare two models on the same clips: the difference and its confidence interval."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ VALUES = ("hmean", *AREAS)
 
 @dataclass(frozen=True)
 class Contender:
-    """One of the two models: the score of each clip by name, and the threshold above which it flags."""
+    """One of the two models: the score of each clip by name, and its threshold."""
 
     scores: dict[str, float]
     threshold: float
@@ -46,8 +46,8 @@ def compare(
 ) -> Comparison | None:
     """A paired bootstrap of challenger minus champion; None where the clips cannot give a harmonic mean.
 
-    In each resample both are measured on the same clips, so what makes a resample hard or easy for both cancels: the
-    interval of the difference is narrower than those of the two values suggest. ``clips`` has the columns ``section``,
+    In each resample both are measured on the same clips, so the difficulty of a resample cancels: the interval of the
+    difference is narrower than the intervals of the two values suggest. ``clips`` has the columns ``section``,
     ``domain``, ``condition`` and a score column for each, named by ``challenger`` and ``champion``, all finite.
     """
     if clips.empty:

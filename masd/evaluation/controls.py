@@ -1,4 +1,4 @@
-"""The controls' scores of a machine's test clips, as a step of their own: they follow from its recordings alone."""
+"""The controls' scores of a machine's test clips, in a separate step: they depend only on the recordings."""
 
 import json
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class ControlScores:
         return cls(pd.concat([names, pd.DataFrame(scores)], axis=1), thresholds)
 
     def write(self, out: Path) -> None:
-        """Write the folder ``out``, whole or not at all."""
+        """Write the folder ``out``, complete or not at all."""
         with replacing_folder(out) as staged:
             self.scores.to_parquet(staged / "scores.parquet", index=False)
             (staged / "thresholds.json").write_text(json.dumps(self.thresholds), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Where the clips lie in the network's embedding, brought down to two dimensions."""
+"""Map of the clips: the network's embedding in two dimensions."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from masd.evaluation.residuals import drawn
 from masd.progress import Progress
 
 MOST = {"train": 1000, "test": 500}
-"""Clips drawn of each split: more dots hide each other, and each costs a pass of the network."""
+"""Number of clips per split on the map: more dots would hide each other, and each needs a pass of the network."""
 
 FEWEST_FOR_TSNE = 10
 MAX_PERPLEXITY = 30.0
@@ -34,7 +34,7 @@ class EmbeddingMap:
 
     @property
     def shown(self) -> str:
-        """Which clips the dots are, in words."""
+        """A text that says which clips the dots are."""
         counts = {split: int((self.clips["split"] == split).sum()) for split in MOST}
         drawn = {split: self.available[split] > MOST[split] for split in MOST}
         parts = [

@@ -1,4 +1,4 @@
-"""Score a machine's test clips with its model, set them beside the controls', and write all results into one folder."""
+"""Score a machine's test clips with its model, compare with the controls, and write all results into one folder."""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import pandas as pd
 
 from masd.config import ALL_SYSTEMS
 from masd.data.clips import Clip
-from masd.data.recordings.table import heard_in_training_note
+from masd.data.recordings.table import shared_sound_note
 from masd.data.store import FeatureStore
 from masd.detection.controls import CONTROLS
 from masd.detection.scorer import Scorer
@@ -45,9 +45,8 @@ def evaluate_scorer(
     """Write ``metrics.json``, ``scores.parquet``, ``report.html`` and the result files of each system and control
     below ``out``.
 
-    Scores come from the frames of ``store``; ``clips`` are the test clips, some of which the report lets one listen to.
-    A broken model, whose scores are no numbers, gets no report: the gate refuses it. Returns what ``metrics.json``
-    holds.
+    Scores come from the frames of ``store``; ``clips`` are the test clips, some of which the report plays. A broken
+    model, whose scores are not finite, gets no report: the gate refuses it. Returns what ``metrics.json`` holds.
 
     :raises MasdError: a store or controls of other recordings or settings.
     """
@@ -79,7 +78,9 @@ def evaluate_scorer(
     scores.to_parquet(out / "scores.parquet", index=False)
     (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
     if broken := [name for name in ALL_SYSTEMS if not np.isfinite(scores[name]).all()]:
-        log.warning("%s: no report, %s gives scores that are no numbers", machine, ", ".join(broken))
+        log.warning(
+            "%s: no report was written, because %s gives scores that are not finite numbers", machine, ", ".join(broken)
+        )
         return metrics
     with ConsoleProgress(f"map {machine}") as progress:
         places = map_embeddings(scorer, store, progress)
@@ -106,11 +107,11 @@ def _notes(scores: pd.DataFrame, store: FeatureStore, calibration: Calibration |
         notes.append(f"The {calibration.sentence}.")
     if calibration is not None and calibration.warning:
         notes.append(calibration.warning)
-    if note := heard_in_training_note(store.clips):
+    if note := shared_sound_note(store.clips):
         notes.append(note)
     if not (scores["domain"] == "target").any():
         notes.append(
-            "No target clips in the test set: values of the target domain do not exist, "
+            "No target clips in the test set: the values of the target domain are missing, "
             "and the harmonic mean leaves them out."
         )
     if not {"normal", "anomaly"} <= set(scores["condition"]):

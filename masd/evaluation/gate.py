@@ -1,4 +1,4 @@
-"""The quality gate: may this candidate ship?"""
+"""The quality gate: decides whether a candidate may go into production."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,11 +16,12 @@ from masd.evaluation.metrics import official_metrics
 
 CHANCE = 0.5
 
-NORMAL_MARGIN = 0.5
-"""How far the specificity of a model, over normal clips of the source domain, may lie below that of the best reference.
-One that flags nearly all of them, where others do not, does not know the machine: it was trained on recordings of
-another, say. The areas do not show it, for they only compare clips with each other. Where recording conditions have
-changed all models flag many: so a share alone, without a reference, says nothing."""
+SPECIFICITY_MARGIN = 0.5
+"""How far the specificity of a model, over normal clips of the source domain, may be below that of the best reference.
+A model that flags nearly all of them while others do not was probably trained on recordings of another machine. The
+AUCs do not show this, because they only compare clips with each other. If recording conditions have changed, all models
+flag many clips, so the specificity is compared with a reference.
+"""
 
 Decision = Literal["promote", "ask", "refuse"]
 CheckKind = Literal["chance", "specificity", "baseline", "control", "champion"]
@@ -43,7 +44,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What the gate decided and why.
 
     ``passed`` says that every check holds; ``decision`` what follows: into production, to a person who approves, or
@@ -75,7 +76,7 @@ def decide(
     champion_schema: int | None = None,
     thresholds: dict[str, float],
     seed: int = 0,
-) -> Verdict:
+) -> GateVerdict:
     """Compare harmonic means of AUC source, AUC target and pAUC on the same test clips.
 
     ``scores`` is ``scores.parquet`` of the candidate's evaluation, ``thresholds`` above which its ``system`` and the
@@ -88,10 +89,10 @@ def decide(
     checks: list[Check] = []
     difference: Interval | None = None
 
-    def verdict(decision: Decision, reason: str) -> Verdict:
+    def verdict(decision: Decision, reason: str) -> GateVerdict:
         sentence = say(decision, machine=machine_type, reason=reason)
         passed = decision != "refuse"
-        return Verdict(
+        return GateVerdict(
             machine_type,
             passed,
             decision,
@@ -118,7 +119,7 @@ def decide(
     others = [_specificity(scores, scores[name], thresholds[name]) for name in CONTROLS]
     if champion is not None:
         others.append(_specificity(scores, scores["name"].map(champion.scores), champion.threshold))
-    checks.append(_not_worse("specificity", say("specificity"), own_specificity, max(others), NORMAL_MARGIN))
+    checks.append(_not_worse("specificity", say("specificity"), own_specificity, max(others), SPECIFICITY_MARGIN))
     baseline = max(_harmonic_mean(scores, name) or 0.0 for name in BASELINES)
     checks.append(_not_worse("baseline", say("baseline"), value, baseline, settings.control_margin))
     for name in (name for name, kind in CONTROL_KINDS.items() if kind == "control"):
@@ -168,7 +169,9 @@ def _lower_bound(scores: pd.DataFrame, column: str, settings: GateSettings, seed
 
 
 def _specificity(clips: pd.DataFrame, scores: pd.Series, threshold: float) -> float:
-    """The share of normal clips that are not flagged; 0 without any. Not of the target domain: a model knows few."""
+    """The share of normal clips of the source domain that are not flagged; 0 without any. The target domain is left
+    out, because a model knows few clips of it.
+    """
     usual = (clips["condition"] == "normal") & (clips["domain"] != "target")
     own = scores[usual]  # those that the champion could not score count as flagged
     return float((own.notna() & ~flagged(own, threshold)).mean()) if usual.any() else 0.0

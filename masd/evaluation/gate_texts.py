@@ -1,4 +1,4 @@
-"""What the gate says to people. Programs read the fields of its verdict, never these texts."""
+"""The sentences of the gate, for people. Programs read the fields of its verdict, never these texts."""
 
 GATE_TEXTS = {
     # the sentence of a verdict, by its decision
@@ -11,19 +11,19 @@ GATE_TEXTS = {
     "baseline": "official baseline",
     "champion": "version {version} in production",
     # reasons without a check
-    "no numbers": "the model is broken, {system} gives no number for {broken} of {clips} test clips",
-    "one score": "the model is broken, {system} gives all {clips} test clips the same score",
-    "no labels": "its test set has no labelled normal and anomalous clips to judge it by",
+    "no numbers": "the model is broken: {system} gives no finite score for {broken} of {clips} test clips",
+    "one score": "the model is broken: {system} gives all {clips} test clips the same score",
+    "no labels": "its test set needs clips labelled normal and clips labelled anomalous, and lacks one of them",
     "not compared": "{champion} has scored no labelled clip of its test set",
     # reasons after the checks
     "failed": "{system} reaches a harmonic mean of {value:.3f}, but {why}",
     "and": " and ",
-    "held": "{system} reaches a harmonic mean of {value:.3f}, above chance and within the margins of its references",
+    "held": "{system} reaches a harmonic mean of {value:.3f}, above chance and within the margin of every reference",
     # failed checks
-    "below chance": "its lower confidence bound {value:.3f} does not beat chance ({chance})",
+    "below chance": "its lower confidence bound {value:.3f} is not above chance ({chance})",
     "flags normal clips": (
-        "it flags {flagged:.0%} of the normal clips, a reference {reference:.0%}: it does not know this machine (was "
-        "it trained on recordings of another?)"
+        "it flags {flagged:.0%} of the normal clips, the best of its references {reference:.0%}; was it trained on "
+        "recordings of another machine?"
     ),
     "below reference": "{value:.3f} is more than {margin:g} below {name} ({reference:.3f})",
     "difference": ", a difference of {difference}",

@@ -1,4 +1,4 @@
-"""What of a residual is unusual: a reconstruction is never perfect, and in some bands it is always poor."""
+"""Which part of a residual is unusual: reconstructions are never perfect, and always poor in some bands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""mixup and SpecAugment (report 3.1), vectorised over the batch."""
+"""mixup and SpecAugment (paper, section 3.1), vectorised over the batch."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Balanced batches of windows (report 3.1: a sampler that controls the proportion of each sample type)."""
+"""Balanced batches of windows (paper, section 3.1: a sampler that controls the proportion of each sample type)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from masd.learning.classes import NOISE
 from masd.learning.normalisation import Normalisation
 
 DRAWS_BETWEEN_RELEASES = 16
-"""Batches of windows that stay mapped at a time: some 100 MB, however large the stores are."""
+"""Number of batches whose windows stay memory-mapped: about 100 MB, for stores of any size."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,10 @@ class Batch:
 class BalancedSampler:
     """Draws windows at random positions from the training and supplemental clips of one or several machines.
 
-    Each batch holds ``batch_source`` source, ``batch_target`` target and ``batch_supplemental`` supplemental
-    windows; where a kind is missing its places go to the source. Windows come in pairs of one class, so no anchor
-    of the contrastive loss lacks a positive. An epoch is as many batches as it takes to show every frame of
-    the noisy training clips once on average.
-
-    On a GPU all frames lie standardised in its memory and windows are cut there; on the CPU they stay memory-mapped.
+    Each batch holds ``batch_source`` source, ``batch_target`` target and ``batch_supplemental`` supplemental windows;
+    where a kind is missing its places go to the source. Windows come in pairs of one class, so no anchor of the
+    contrastive loss lacks a positive. In an epoch, every frame of the noisy training clips occurs once on average. On a
+    GPU all standardised frames are in its memory, and windows are cut there; on the CPU they stay memory-mapped.
     """
 
     def __init__(

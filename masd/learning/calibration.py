@@ -1,4 +1,4 @@
-"""Normal clips that the network does not see, so that what is measured on them holds for new clips."""
+"""Normal clips held out from the network's training, so that thresholds measured on them hold for new clips."""
 
 import numpy as np
 
@@ -7,18 +7,19 @@ from masd.config import Settings
 from masd.data.store import FeatureStore
 
 LEAST_CLIPS = 20
-"""With fewer source clips none is set aside: the network needs them more."""
+"""With fewer source clips none is held out: the network needs them."""
 
 LEAST_SET_ASIDE = 5
 
 
 def calibration_rows(store: FeatureStore, settings: Settings) -> Integers:
-    """Rows of the source training clips kept from the network: ``training.calibration_share`` of them, at least five.
+    """Rows of the source training clips that are held out from the network's training: ``training.calibration_share``
+    of them, at least five.
 
-    The network remembers the clips it was trained on, and after the report's 350 epochs a new normal clip scores well
-    above them: thresholds and drift references measured on remembered clips would flag most normal clips. Target
-    clips are too few to set any aside; theirs stay leave-one-out scores of the detectors alone. Recordings are set
-    aside whole, as long as that is not twice as many clips; where even the smallest is too large, none is.
+    The network remembers the clips it was trained on, and after the paper's 350 epochs a new normal clip scores well
+    above them: thresholds and drift references from remembered clips would flag most normal clips. There are too few
+    target clips to hold any out; their scores are held out from the detectors only. Whole recordings are held out,
+    unless that doubles the number of clips; if even the smallest is too large, none is held out.
     """
     rows = store.normal_rows()
     source = rows[store.clips["domain"].to_numpy()[rows] != "target"]

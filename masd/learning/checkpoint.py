@@ -1,4 +1,4 @@
-"""Training state on disk: whole checkpoints only, without pickle.
+"""Training state on disk: complete checkpoints only, without pickle.
 
 A checkpoint is a folder ``epoch-000120`` with ``state.safetensors`` (weights, optimiser moments, torch's generator) and
 ``state.json`` (epoch, history, numpy's generator, a fingerprint of what is being trained). It appears by a rename, so a

@@ -1,4 +1,4 @@
-"""Attribute classes ``y`` for the classifier and the contrastive loss (report 2.2, 2.3)."""
+"""Attribute classes ``y`` for the classifier and the contrastive loss (paper, sections 2.2 and 2.3)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from masd.data.clips import NO_ATTRIBUTE
 from masd.data.store import FeatureStore
 
 NOISE = -1
-"""Label of noise-only clips: no class, so that no classifier output and no positive pair can come of it."""
+"""Label of noise-only clips: they have no class, so no classifier output and no positive pair."""
 
 
 def label_clips(stores: Sequence[FeatureStore]) -> tuple[list[str], list[Integers]]:

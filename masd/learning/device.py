@@ -1,4 +1,4 @@
-"""Where the network runs and in which arithmetic."""
+"""The device and the number format of the network."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def choose_device(name: DeviceName) -> torch.device:
-    """:raises MasdError: CUDA was asked for and there is none."""
+    """:raises MasdError: the device is ``cuda`` and there is no CUDA device."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise MasdError("--device cuda: torch sees no CUDA device; use --device auto or cpu")

@@ -1,4 +1,4 @@
-"""The three losses of the report, equations (1) to (4)."""
+"""The three losses of the paper, equations (1) to (4)."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import Tensor
 def reconstruction_errors(x: Tensor, x_hat: Tensor) -> Tensor:
     """``||X_i - X_hat_i||_2`` of each window: ``[B, ...]``, ``[B, ...]`` -> ``[B]`` (eq. (1) before its mean).
 
-    The norm is not squared, as the report writes it: a mean squared error would shrink its gradient about 90-fold at
+    The norm is not squared, as the paper writes it: a mean squared error would shrink its gradient about 90-fold at
     128 x 64 inputs, and alpha and beta in eq. (5) would mean something else.
     """
     norms: Tensor = torch.linalg.vector_norm((x - x_hat).flatten(1), dim=1)
@@ -28,12 +28,12 @@ def classification_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def contrastive_loss(z: Tensor, labels: Tensor, is_noise: Tensor, temperature: float) -> Tensor:
-    """``L_contr``, eqs. (3) and (4), with the report's extension to noise-only clips.
+    """``L_contr``, eqs. (3) and (4), with the paper's extension to noise-only clips.
 
-    ``z`` ``[N, d]`` embeddings (any length: eq. (4) is the cosine), ``labels`` ``[N]`` attribute classes,
-    ``is_noise`` ``[N]``. Clean clips carry the label of the noisy clips with the same attributes, which makes them
-    each other's positives. Noise-only clips are neither anchors nor positives: they stand in the denominator only.
-    Anchors without a positive are skipped; without any anchor the loss is 0.
+    ``z`` ``[N, d]`` embeddings (any length: eq. (4) is the cosine), ``labels`` ``[N]`` attribute classes, ``is_noise``
+    ``[N]``. Clean clips carry the label of the noisy clips with the same attributes, so they are positives of each
+    other. Noise-only clips are neither anchors nor positives: they are in the denominator only. Anchors without a
+    positive are skipped; without any anchor the loss is 0.
     """
     directions = F.normalize(z.float(), dim=1)
     with torch.autocast(

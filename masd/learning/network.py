@@ -1,4 +1,4 @@
-"""The network of report figure 1: a convolutional auto-encoder with an embedding and an attribute classifier."""
+"""The network of figure 1 of the paper: a convolutional auto-encoder with an embedding and an attribute classifier."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -28,7 +28,7 @@ def _decoder_block(inputs: int, outputs: int) -> nn.Module:
 
 
 class ConvolutionalAutoEncoder(nn.Module):
-    """Report 2.1 and 2.2.
+    """Sections 2.1 and 2.2 of the paper.
 
     Input: standardised log-mel windows ``X`` ``[B, 1, F, T]``, ``F`` and ``T`` multiples of ``2 ** len(channels)``.
     """

@@ -1,4 +1,4 @@
-"""What turns log-mel dB into the network's standardised input."""
+"""Convert log-mel dB into the network's standardised input."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -1,4 +1,4 @@
-"""Two-stage training (report 2.3, eq. (5)): one network for one machine type, or for a whole fleet."""
+"""Two-stage training (paper, section 2.3, eq. (5)): one network for one machine type, or for a whole fleet."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def train_network(
 ) -> None:
     """Train on the stores of one machine type or of several and write the network folder ``out``.
 
-    Checkpoints lie in ``<out>.checkpoints`` until ``out`` is whole. An interrupted run that is resumed continues
+    Checkpoints are in ``<out>.checkpoints`` until ``out`` is complete. An interrupted run that is resumed continues
     with the same batches, so on the CPU it ends with the same weights as one that was never interrupted.
 
     :raises MasdError: no such device, or a checkpoint of other data or settings.
@@ -99,7 +99,7 @@ def train_step(
     dtype: torch.dtype,
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
-    """One optimiser step; returns the value of each loss in it, which nothing here waits for."""
+    """One optimiser step; returns the value of each loss, without waiting for the device."""
     contrast = stage == 2 and "contrastive" in training.losses
     batch = sampler.draw(with_noise=contrast)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

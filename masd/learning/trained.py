@@ -1,4 +1,4 @@
-"""A trained network on disk: weights, the normalisation of each machine it knows, its classes, its history."""
+"""A trained network on disk: weights, the normalisation of each machine, classes, training history."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -21,8 +21,8 @@ from masd.learning.normalisation import Normalisation
 class TrainedNetwork:
     """The result of training; ``network`` is in evaluation mode.
 
-    ``set_aside`` names, per machine, the training clips the network has not seen (:mod:`masd.learning.calibration`);
-    a bundle does not keep it.
+    ``set_aside`` names, per machine, the training clips held out from the network's training
+    (:mod:`masd.learning.calibration`); it is not stored in a bundle.
     """
 
     network: ConvolutionalAutoEncoder

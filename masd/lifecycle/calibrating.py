@@ -1,4 +1,4 @@
-"""A new version of what is in production, calibrated by what it has heard."""
+"""Make a new version of the model in production, calibrated with the inference log."""
 
 from collections.abc import Callable, Collection
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from masd.storage.cache import temporary_folder
 
 MENDS: dict[Doubt, str] = {
     "silence": "clips in it are silent",
-    "drift": "its two halves differ",
+    "drift": "its first and second half differ",
     "alarms": "it has alarms",
 }
 
@@ -30,15 +30,16 @@ def calibrate(
     despite: Collection[Doubt] = (),
     build: Callable[[Path, str], None] | None = None,
 ) -> tuple[str, Commissioning]:
-    """Register the version in production anew with a calibration from a window of ``log``; returns the new version.
+    """Register the model in production as a new version, with a calibration from a window of ``log``; returns the
+    version.
 
-    It becomes the candidate. Nothing is trained, so the metrics are those of the version it was made of. The window is
-    in the record of the registration.
+    It becomes the candidate. Nothing is trained, so it has the metrics of the version in production. The record of the
+    registration names the window.
 
     :param asked: false alarms a clip; window and ``leave_out`` as for
         :func:`masd.alarms.commissioning.commission.commission`.
-    :param despite: doubts about the window that somebody has looked into; clips that are silent or of an alarm are left
-        out then.
+    :param despite: doubts about the window that a person has checked; silent clips and clips of an alarm are then left
+        out.
     :param build: adds the archive, as for :meth:`Registry.register`.
     :raises MasdError: nothing in production, a window that cannot be used, or one in doubt.
     """
@@ -51,13 +52,13 @@ def calibrate(
     if doubts := [name for name in found.doubts if name not in despite]:
         why = " and ".join(MENDS[name] for name in doubts)
         raise MasdError(
-            f"{machine}: the window from {found.since} to {found.until} is not taken as normal: {why}; choose another "
-            f"(--since, --until), or look into it and add --despite {','.join(doubts)}"
+            f"{machine}: the window from {found.since} to {found.until} may not be normal: {why}; choose another "
+            f"(--since, --until), or check it and add --despite {','.join(doubts)}"
         )
     about = {name: value for name, value in asdict(found).items() if name not in ("scores", "highest")}
     about |= {"from_version": version, "by_domain": {domain: len(own) for domain, own in found.scores.items()}}
     metrics = {**models.manifest(machine, version).metrics, "calibration": about}
-    reason = f"version {version} calibrated by {found.clips} clips heard from {found.since} to {found.until}"
+    reason = f"version {version} calibrated with {found.clips} clips scored from {found.since} to {found.until}"
     with temporary_folder("calibrate") as folder:
         calibrated_bundle(bundle, found, folder / "bundle")
         return models.register(folder / "bundle", metrics=metrics, reason=reason, build=build), found

@@ -1,4 +1,4 @@
-"""Which machines of a fleet have drifted?"""
+"""Find the machines of a fleet that have drifted."""
 
 import logging
 from collections.abc import Sequence
@@ -34,10 +34,10 @@ def drifted_machines(
 
     Each verdict is added to the machine's history in ``<log>-drift`` (:mod:`masd.drift.history`).
 
-    A machine without a version in production, or without a clip in the log, is passed over with a warning, and so is
-    one whose version is damaged or of another schema: it must not keep the others from being watched.
+    A machine without a version in production, or without a clip in the log, is skipped with a warning, and so is one
+    whose version is damaged or of another schema: it must not prevent the check of the others.
 
-    :raises MasdError: a log that is not there or is no inference log.
+    :raises MasdError: there is no log, or it is not an inference log.
     """
     out.mkdir(parents=True, exist_ok=True)
     models = Registry.open(registry)

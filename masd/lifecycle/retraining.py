@@ -1,8 +1,8 @@
-"""Which of the machines that have drifted are worth training again?
+"""Decide which of the drifted machines should be trained again.
 
-What the gate says follows from the recordings, the settings, masd itself and the version in production. While all four
-are what they were when the gate refused the last challenger, another training ends like that one, and so does the next,
-at every slot of a schedule. The same goes while that challenger waits for a person's approval.
+The decision of the gate depends on the recordings, the settings, masd itself and the version in production. If none of
+the four has changed since the gate refused the last challenger, a new training would be refused again, at every run of
+a schedule. So it is skipped. It is also skipped while the last challenger waits for a person's approval.
 """
 
 import json
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class HeldBack:
     """``held_back.json``: a machine that has drifted and is not trained again, and what to do about it.
 
-    ``decision`` is what the gate said of its last challenger, ``version``: "refuse" or "ask" (it waits for approval).
+    ``decision`` is the gate's decision on its last challenger, ``version``: "refuse" or "ask" (it waits for approval).
     """
 
     machine_type: str
@@ -51,11 +51,11 @@ class HeldBack:
 def worth_training(
     drifted: Sequence[str], machines: Sequence[str], data: str, registry: str, settings: Settings, out: Path
 ) -> list[str]:
-    """Those of ``drifted`` whose training can end in something new; of the others ``out/<machine>/held_back.json`` and
-    a warning say why not.
+    """The machines of ``drifted`` that should be trained again; for the others ``out/<machine>/held_back.json`` and a
+    warning say why not.
 
-    Where one network serves all ``machines`` (``training.scope=fleet``), all or none of ``drifted``: one that is worth
-    a training trains them all.
+    If all ``machines`` share one network (``training.scope=fleet``), all of ``drifted`` are trained as soon as one
+    should be.
 
     :param data: the recordings that would be trained on.
     :raises MasdError: recordings or a registry that cannot be used.
@@ -76,8 +76,8 @@ def worth_training(
 
 
 def _last_verdict(models: Registry, machine: str, settings: Settings) -> dict[str, Any] | None:
-    """The record of the last challenger, with the ``recordings`` it was made of, if the gate did not let it through and
-    all else that its verdict followed from is the same now.
+    """The record of the last challenger, with the fingerprint of its ``recordings``, if the gate did not promote it,
+    and if the settings, masd and the version in production have not changed since.
     """
     try:
         challenger = models.channel(machine, "candidate")
@@ -90,7 +90,9 @@ def _last_verdict(models: Registry, machine: str, settings: Settings) -> dict[st
         if now != (records[-1]["previous"], made, manifest.code_version):
             return None
     except MasdError as error:
-        log.warning("%s: what the last training came to cannot be read, so it is trained again: %s", machine, error)
+        log.warning(
+            "%s: the result of the last training cannot be read, so the machine is trained again: %s", machine, error
+        )
         return None
     return records[-1] | {"recordings": manifest.recordings}
 
@@ -104,8 +106,8 @@ def _held_back(machine: str, verdict: dict[str, Any], place: str) -> HeldBack:
         what = f"was refused on {time} ({verdict['decision_reason'] or verdict['reason']})"
         do = "add"
     sentence = (
-        f"{machine} has drifted, but was not trained again: version {version} {what}, and recordings, settings, masd "
-        f"and the version in production are still the same, so that another would end like it; {do} recordings of the "
+        f"{machine} has drifted, but was not trained again: version {version} {what}; recordings, settings, masd and "
+        f"the version in production are unchanged, so a new training would end the same way; {do} recordings of the "
         f"new condition to {place}, change settings, or train by hand with masd pipeline run"
     )
     return HeldBack(machine, version, verdict["event"], verdict["time"], sentence)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from masd.data.store import FeatureStore
     from masd.evaluation.comparison import Contender
-    from masd.evaluation.gate import Verdict
+    from masd.evaluation.gate import GateVerdict
     from masd.learning.device import DeviceName
 
 # Each step imports what it needs: a pipeline pays the imports once a task, and most need only part of torch, scipy,
@@ -32,8 +32,8 @@ def featurize(
 ) -> None:
     """Recordings below ``data/<machine>``, in a folder or a bucket -> a log-mel store ``out/<machine>`` each.
 
-    ``machines`` are those that are trained together; ``recordings`` is the fingerprint of theirs, where it was taken
-    already. What is worth knowing of the recordings is said on standard error.
+    ``machines`` are trained together; ``recordings`` is the fingerprint of their recordings, if it is already known.
+    Findings about the recordings are printed on standard error.
 
     :raises MasdError: recordings that cannot be trained on, with what to do.
     """
@@ -140,7 +140,7 @@ def controls(features: Path, machine: str, settings: Settings, out: Path) -> Non
 def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, machine: str, out: Path) -> None:
     """Score the test clips of a log-mel store with a bundle, beside the controls' scores -> the folder ``out``.
 
-    ``data/<machine>`` is where the clips of the report's players are taken from.
+    The report plays clips from ``data/<machine>``.
     """
     from masd.bundle.bundle import load_bundle
     from masd.data.data_sets import local_data
@@ -169,7 +169,7 @@ def evaluate(bundle: Path, features: Path, controls: Path, data: str | Path, mac
 
 
 def evaluate_recordings(bundle: Path, data: str | Path, machine: str, out: Path) -> None:
-    """The steps from recordings to an evaluation of a bundle that is there, with the bundle's settings."""
+    """Evaluate an existing bundle on recordings: all steps that this needs, with the bundle's settings."""
     from masd.bundle.bundle import load_bundle
 
     loaded = load_bundle(bundle)
@@ -195,9 +195,9 @@ def gate(
     data: str | Path,
     out: Path,
     page: Path | None = None,
-) -> "Verdict":
-    """Decide whether an evaluated candidate may ship; the verdict is also written to ``out``, and how the candidate
-    compares with the version in production, which scores the same clips of ``features``, to ``page``.
+) -> "GateVerdict":
+    """Decide whether an evaluated candidate may go into production. The verdict is also written to ``out``; ``page``
+    gets the comparison with the version in production, which scores the same clips of ``features``.
     """
     import pandas as pd
 
@@ -247,7 +247,9 @@ def gate(
 
 
 def _champion(bundle: Path, store: "FeatureStore", folder: Path) -> tuple["Contender", Callable[[str], bytes | None]]:
-    """What the production model says of every test clip of the *new* data, and these clips to listen to."""
+    """The scores of the production model for every test clip of the *new* data, and a function that gives these clips
+    as WAV.
+    """
     from masd.bundle.bundle import load_bundle
     from masd.data.folders.machine import read_machine
     from masd.detection.long_recordings.blocks import excerpt

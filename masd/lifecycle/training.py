@@ -1,4 +1,4 @@
-"""Recordings -> bundles, on this machine and without a registry: ``masd train``."""
+"""Recordings -> bundles, on this computer and without a registry: ``masd train``."""
 
 import logging
 import shutil
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 def train(
     data: str, out: Path, settings: Settings, *, device: "DeviceName" = "auto", resume: bool = False
 ) -> Iterator[Path]:
-    """Train on the machine's recordings ``data`` and write the bundle ``out``; yields each bundle once it is there.
+    """Train on the machine's recordings ``data`` and write the bundle ``out``; yields each bundle when it is complete.
 
-    With ``training.scope=fleet``, ``data`` holds a folder per machine and ``out`` gets a bundle per machine. The steps
-    in between are kept beside ``out`` until all is done, for a run that is resumed.
+    With ``training.scope=fleet``, ``data`` holds a folder per machine and ``out`` gets a bundle per machine.
+    Intermediate results are kept beside ``out`` until all is done, so that the run can be resumed.
 
-    :raises MasdError: ``out`` is in use, or what is resumed was begun with other recordings or settings.
+    :raises MasdError: ``out`` is in use, or the run to resume has other recordings or settings.
     """
     from masd.data.data_sets import local_data, local_machine, training_bytes
 
@@ -72,5 +72,5 @@ def _check_same_order(work: Path, machines: list[str], settings: Settings) -> No
     order["data"] = {machine: FeatureStore.open(work / "features" / machine).fingerprint for machine in machines}
     note, text = work / "order.json", json_text(order, indent=2)
     if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise MasdError(f"{work}: was begun with other data or settings; train without --resume to start again")
+        raise MasdError(f"{work}: was started with other data or settings; train without --resume to start again")
     write_text(note, text)

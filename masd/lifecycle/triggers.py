@@ -1,4 +1,4 @@
-"""What starts a run, kept beside the registry so that the same thing twice starts one run.
+"""Triggers of runs, stored beside the registry so that the same trigger starts only one run.
 
 ::
 
@@ -29,9 +29,9 @@ from masd.storage.locks import exclusive
 from masd.storage.protocol import MissingObjectError, ObjectStore
 
 SIGN_OF_LIFE = timedelta(seconds=20)
-"""How often a running trigger's record is written again."""
+"""Seconds between two writes of a running trigger's record."""
 PRESUMED_DEAD = 4 * SIGN_OF_LIFE
-"""A record that says "running" and is older, by the store's clock, is of a run that was killed."""
+"""If a record says "running" and is older than this by the store's clock, its run was killed."""
 
 
 MOST = 5000
@@ -80,7 +80,7 @@ def pid_namespace() -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What :func:`once` did: ``record`` is of this run if ``started``, else of the one before."""
+    """The result of :func:`once`: ``record`` is that of this run if ``started``, else of the run before."""
 
     started: bool
     record: TriggerRecord
@@ -94,8 +94,8 @@ def digest(kind: str, about: dict[str, Any]) -> str:
 def once(store: ObjectStore, kind: str, about: dict[str, Any], work: Callable[[], tuple[int, str]]) -> Outcome:
     """Do ``work`` unless this trigger is running somewhere or has run to its end.
 
-    ``work`` answers an exit code and a line about the outcome. When it raises, the trigger is on record as failed and
-    the next one may try again.
+    ``work`` returns an exit code and a text about the outcome. If it raises, the trigger is recorded as failed, and the
+    next call may try again.
 
     :raises MasdError: the store cannot be used, or what ``work`` raises.
     """

@@ -1,4 +1,4 @@
-"""What is different between two versions of a machine's model?"""
+"""Compare two versions of a machine's model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The files of one version: what each must be, how they come out of a store, and how that is checked.
+"""The files of one version: how they are read from a store and checked.
 
 ``SHA256SUMS`` vouches for every other file, the manifest and the archive too; ``sha256sum -c`` reads it. Pointers and
 the record of the registration hold its own digest.
@@ -141,5 +141,5 @@ def _missing(where: str) -> MasdError:
 
 def _changed(where: str) -> MasdError:
     return MasdError(
-        f"{where}: is not what was registered (SHA-256 differs); promote another version or register this one again"
+        f"{where}: differs from what was registered (SHA-256); promote another version or register this one again"
     )

@@ -1,4 +1,4 @@
-"""Where a registry keeps what: see :mod:`masd.registry.registry`."""
+"""The names of a registry's objects: see :mod:`masd.registry.registry`."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Make room: remove versions that nothing needs any more, and what broken-off registrations have left."""
+"""Remove versions that nothing needs any more, and the files of interrupted registrations."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False)
             lease.check(f"{machine}: pruning version {number}")
             registry.store.delete(f"{place}/{number}/{MANIFEST}")  # first: without it there is no version
             if number not in gone:
-                what = f"keep {keep}" if number in old else "its registration was broken off"
+                what = f"keep {keep}" if number in old else "its registration was interrupted"
                 trail.add("prune", number, None, what)
             for name in objects.get(number, {}):
                 registry.store.delete(f"{place}/{number}/{name}")

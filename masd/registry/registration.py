@@ -1,4 +1,4 @@
-"""A new version: claim a number, bring the files in, the manifest last; or leave nothing."""
+"""Register a version: claim a number, write the files, the manifest last; or leave nothing."""
 
 import random
 import time
@@ -78,7 +78,7 @@ def _write(
     record = trail.add("register", version, None, reason, metrics, gate, sums)
     try:
         if not list(store.list(claim)):  # pruned as one that was killed long ago
-            raise StoreError(f"{store.url}: registering {machine} took so long that it was given up; try again")
+            raise StoreError(f"{store.url}: registering {machine} took too long and was stopped; try again")
         store.upload(staged / MANIFEST, f"{place}/{MANIFEST}")
     except BaseException:
         with suppress(MasdError):

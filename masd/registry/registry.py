@@ -196,7 +196,7 @@ class Registry:
             return None
         except (ValueError, KeyError, TypeError) as error:
             mend = "masd registry promote" if name == "production" else "registering a version"
-            raise MasdError(f"{self.url}/{key}: unreadable pointer ({error}); {mend} writes it anew") from error
+            raise MasdError(f"{self.url}/{key}: unreadable pointer ({error}); {mend} replaces it") from error
 
     def register(
         self,

@@ -1,4 +1,4 @@
-"""Is a registry what its pointers and records say? One line per problem, each with what mends it."""
+"""Check a registry: one line per problem, each with its repair."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -43,20 +43,20 @@ def _of_machine(registry: Registry, machine: str) -> Iterator[str]:
         where = f"{registry.url}/models/{machine}/{version}"
         if MANIFEST not in files:
             if broken_off(files, now):
-                yield f"{where}: what a killed process has left of it, no version; {prune}"
+                yield f"{where}: left by a killed process, and not a version; {prune}"
         else:
             try:
                 registry.check(machine, version)
             except MasdError as error:
                 yield str(error)
             if any(name.startswith(CLAIM) for name in files) and broken_off(files, now):
-                yield f"{where}: whole, but its registration was broken off and left a claim; {prune}"
+                yield f"{where}: complete, but its registration was interrupted and left a lock; {prune}"
     if isinstance(registry.store, FolderStore) and (left := registry.store.leftovers(place_of(machine))):
         yield f"{registry.url}/models/{machine}: {len(left)} hidden files of killed processes ({left[0].name}); {prune}"
     for version in sorted(known - set(versions), key=int):
         yield (
-            f"{registry.url}: {machine} version {version} is on record, but was never finished or was deleted by hand; "
-            f"masd registry prune {machine} puts that on record"
+            f"{registry.url}: {machine} version {version} was registered, but never finished or deleted by hand; "
+            f"masd registry prune {machine} records that"
         )
     for name in CHANNELS:
         try:
@@ -92,6 +92,6 @@ def _last_move(registry: Registry, machine: str, now: datetime) -> Iterator[str]
     last = moves[-1]
     if now - datetime.fromisoformat(last["time"]) > LEASE:
         yield (
-            f"{registry.url}: {machine} {last['event']} to version {last['version']} of {last['time']} was broken off: "
-            f"production is {place or 'nothing'}; give masd registry promote the version that it should be"
+            f"{registry.url}: {machine} {last['event']} to version {last['version']} at {last['time']} did not finish: "
+            f"production is {place or 'nothing'}; set the right version with masd registry promote"
         )

@@ -1,4 +1,4 @@
-"""Where copies of what a store holds are kept on this machine, and how much of them; folders for the moment."""
+"""Copies of a store's objects on this computer, up to a limit, and temporary folders."""
 
 import os
 import shutil

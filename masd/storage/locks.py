@@ -1,4 +1,4 @@
-"""One at a time, in a store that has neither locks nor conditional writes.
+"""Locks in a store that has neither locks nor conditional writes.
 
 Whoever wants to be alone writes a claim with a name of its own and then lists the claims. Who sees only his own is
 alone: everybody who comes later sees it. Who sees another's withdraws. That two come at the same moment and both
@@ -37,7 +37,7 @@ class Lease:
         :raises BusyError: so much time has passed that another may believe this process dead.
         """
         if time.monotonic() > self._until:
-            raise BusyError(f"{doing}: took too long to be sure that nobody else does it; nothing moved, try again")
+            raise BusyError(f"{doing}: took so long that another process may do it too; nothing was changed, try again")
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def exclusive(store: ObjectStore, place: str, doing: str) -> Iterator[Lease]:
                 store.delete(own)
         time.sleep(random.uniform(0, PAUSE_S * (attempt + 1)))  # noqa: S311 - no secret
     raise BusyError(
-        f"{doing} is under way elsewhere; look at the outcome before you try again (one that was killed is forgotten "
+        f"{doing} is in progress elsewhere; look at the outcome before you try again (the lock of a killed one expires "
         f"after {LEASE.total_seconds():.0f} s)"
     )
 

@@ -1,4 +1,4 @@
-"""The object store that a URL names."""
+"""Open the object store of a URL."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit

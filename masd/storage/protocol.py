@@ -1,4 +1,4 @@
-"""Named bytes in a folder or in an S3-compatible bucket: one small interface."""
+"""The interface of object stores: bytes under keys, in a folder or in an S3-compatible bucket."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What went wrong with a bucket, in one line that says what to do."""
+"""Errors of a bucket, in one line that says what to do."""
 
 import os
 import re

@@ -17,14 +17,16 @@ from pipelines.local.process import Say
 
 TOKEN, TOKEN_FILE = "MASD_KFP_TOKEN", "MASD_KFP_TOKEN_FILE"
 REQUEST_TIMEOUT_S = (10.0, 30.0)
-"""To connect, and to be answered. A pair, because kfp_server_api ignores a single number that is no int."""
+"""Time limits for connecting and for reading. A pair, because kfp_server_api ignores a single number that is not an
+int.
+"""
 POLL_S = 10.0
 PATIENCE = 5
-"""Questions in a row about a run that may go unanswered: an API server restarts within that time."""
+"""Failed requests in a row about a run that are tolerated: an API server restarts within that time."""
 ENDED = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
 
 
-class Cluster:
+class KubeflowClient:
     """One endpoint. Every error is one line that names it.
 
     :param token: a bearer token; default ``MASD_KFP_TOKEN``, or the file that ``MASD_KFP_TOKEN_FILE`` names.
@@ -40,7 +42,7 @@ class Cluster:
         self._api_error, self._http_error = ApiException, HTTPError
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise MasdError(f"{endpoint}: is no endpoint; give http:// or https://host[:port], without a user name")
+            raise MasdError(f"{endpoint}: is not an endpoint; give http:// or https://host[:port], without a user name")
         token = token or _token()
         if token and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
             raise MasdError(f"{endpoint}: a token is sent over https only; use https, or forward the port to localhost")
@@ -73,7 +75,7 @@ class Cluster:
             return pipeline_id, uploaded.pipeline_version_id
 
     def start(self, ids: tuple[str, str], name: str, experiment: str, arguments: dict[str, Any]) -> str:
-        """Start a run of an uploaded version; answers the run's id."""
+        """Start a run of an uploaded version; returns the run's id."""
         with self._explained(f"{name} cannot be started"), redirect_stdout(sys.stderr):
             run = self._client.run_pipeline(
                 self._client.create_experiment(experiment, namespace=self.namespace).experiment_id,
@@ -98,7 +100,7 @@ class Cluster:
             except (self._api_error, self._http_error, OSError) as error:
                 silent += 1
                 if silent >= PATIENCE or getattr(error, "status", 500) in (401, 403, 404):
-                    raise self._error(f"lost sight of run {run_id}", error) from error
+                    raise self._error(f"cannot read the state of run {run_id}", error) from error
             else:
                 if run.state != state:
                     state = run.state
@@ -124,9 +126,8 @@ class Cluster:
         cron: str | None,
         every_s: int | None,
     ) -> str:
-        """A recurring run, one at a time and without catching up on missed slots; answers its id.
-
-        The same name again, as from a repeated CI job, replaces the one before.
+        """Create a recurring run, one at a time and without catching up on missed times; returns its id. It replaces a
+        recurring run of the same name, for example from an earlier CI job.
         """
         with self._explained(f"{name} cannot be scheduled"):
             experiment_id = self._client.create_experiment(experiment, namespace=self.namespace).experiment_id
@@ -149,7 +150,7 @@ class Cluster:
             return str(made.recurring_run_id)
 
     def page(self, run_id: str) -> str:
-        """Where a person looks at a run."""
+        """The address of a run's page."""
         return f"{self.endpoint}/#/runs/details/{run_id}"
 
     @contextmanager
@@ -171,7 +172,7 @@ class Cluster:
 
 
 def version_name(package: Path, code: str) -> str:
-    """The git commit that a version is of, and a digest: the same commit compiled with other settings is another."""
+    """The git commit and a digest: the same commit compiled with other settings is another version."""
     return f"{code}-{sha256(package)[:8]}"
 
 
@@ -187,7 +188,7 @@ def _token() -> str | None:
 
 
 def _limit_time(client: Any) -> None:
-    """kfp.Client passes no time limit on: an endpoint that accepts and stays silent would be waited for for ever."""
+    """kfp.Client has no time limit: without one, a request to an endpoint that does not answer would never end."""
     rest = client._run_api.api_client.rest_client
     unlimited = rest.request
 

@@ -1,4 +1,4 @@
-"""Hand a pipeline to a cluster, once or on a schedule, and fetch what its gates said."""
+"""Submit a pipeline to a cluster, once or on a schedule, and read the decisions of its gates."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from masd.bundle.manifest import code_version
 from masd.config import Settings
 from masd.errors import MasdError
 from masd.registry.registry import Registry
-from pipelines.cluster.client import Cluster, version_name
+from pipelines.cluster.client import KubeflowClient, version_name
 from pipelines.compile import compile_pipelines
 from pipelines.jobs import PipelineName
 from pipelines.local.process import Say
@@ -19,8 +19,10 @@ from pipelines.local.process import Say
 EXPERIMENT = "masd"
 
 
-def upload(cluster: Cluster, pipeline: PipelineName, settings: Settings, say: Say) -> tuple[tuple[str, str], str]:
-    """Compile with ``settings`` and upload; answers the ids of pipeline and version, and a name for runs of it."""
+def upload(
+    cluster: KubeflowClient, pipeline: PipelineName, settings: Settings, say: Say
+) -> tuple[tuple[str, str], str]:
+    """Compile with ``settings`` and upload; returns the ids of pipeline and version, and a name for its runs."""
     with TemporaryDirectory(prefix="masd-submit-") as folder:
         compile_pipelines(Path(folder), settings)
         package = Path(folder, f"{pipeline}.yaml")
@@ -38,9 +40,8 @@ def arguments_of(machines: Sequence[str], **places: str | None) -> dict[str, Any
 
 
 def verdicts(registry: str, machines: Sequence[str], run_id: str) -> list[dict[str, Any]]:
-    """The records that a run's packaging steps have left, one per machine that it has trained.
-
-    Kubeflow does not answer the outputs of tasks, so they are read where the run has written them.
+    """The audit records of a run's packaging steps, one per machine that it has trained. Kubeflow does not return the
+    outputs of tasks, so they are read from the registry.
 
     :raises MasdError: the registry cannot be read, or knows nothing of the run.
     """
@@ -56,11 +57,11 @@ def verdicts(registry: str, machines: Sequence[str], run_id: str) -> list[dict[s
 
 
 def follow(
-    cluster: Cluster, run_id: str, machines: Sequence[str], registry: str | None, say: Say, *, timeout_s: float
+    cluster: KubeflowClient, run_id: str, machines: Sequence[str], registry: str | None, say: Say, *, timeout_s: float
 ) -> list[dict[str, Any]] | None:
-    """Wait for a training or monitoring run; answers :func:`verdicts`, or None if no registry was named to read from.
+    """Wait for a training or monitoring run; returns :func:`verdicts`, or None if no registry is given.
 
-    :raises MasdError: see :meth:`Cluster.wait` and :func:`verdicts`.
+    :raises MasdError: see :meth:`KubeflowClient.wait` and :func:`verdicts`.
     """
     cluster.wait(run_id, say, timeout_s=timeout_s)
     if registry is None or not (registry.startswith("s3://") or Path(registry).is_dir()):

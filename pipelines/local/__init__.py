@@ -1,1 +1,1 @@
-"""Pipelines on this machine, in processes or containers."""
+"""Pipelines on this computer, in processes or containers."""

@@ -1,9 +1,8 @@
-"""The process that runs a pipeline on this machine: ``python -m pipelines.local ORDER``.
+"""The process that runs a pipeline on this computer: ``python -m pipelines.local ORDER``.
 
-A process of its own, because ``kfp.local`` changes what the whole process shares - ``print``, the root
-logger, its own configuration - and, with tasks side by side, does not put all of it back. The order is a JSON file,
-``{"pipeline": "training" | "monitoring", "runner": "subprocess" | "docker", "arguments": {...}}``; the outputs of the
-tasks go beside it.
+It is a separate process, because ``kfp.local`` changes global state - ``print``, the root logger, its own configuration
+- and does not restore all of it when tasks run at the same time. The order is a JSON file, ``{"pipeline": "training" |
+"monitoring", "runner": "subprocess" | "docker", "arguments": {...}}``; the outputs of the tasks go beside it.
 """
 
 import json

@@ -21,7 +21,7 @@ PASSED_ON = (
 
 
 def check_engine(image: str) -> None:
-    """See that an engine answers and has the image or can pull it, before a run begins.
+    """Check before a run that an engine answers and has the image or can pull it.
 
     :raises MasdError: what is missing, and what to do.
     """
@@ -35,7 +35,7 @@ def check_engine(image: str) -> None:
             client.images.pull(image)
     except DockerException as error:
         raise MasdError(
-            f"image {image}: neither on the Docker engine nor to be pulled; build it with make images, or name "
+            f"image {image}: is not on the Docker engine and cannot be pulled; build it with make images, or name "
             "another in MASD_IMAGE"
         ) from error
     finally:
@@ -43,10 +43,10 @@ def check_engine(image: str) -> None:
 
 
 def run_arguments(arguments: Mapping[str, Any], steps: Path) -> dict[str, Any]:
-    """How ``kfp.local`` is to start the containers of a run, as keywords of ``docker.containers.create``.
+    """The options with which ``kfp.local`` starts the containers of a run, as keywords of ``docker.containers.create``.
 
     They see the recordings and the log read-only, the registry and the steps' own folder, each under its path on this
-    machine, and nothing else of it. They run as the calling user, so that their files are that user's.
+    computer, and no other files. They run as the calling user, who then owns their files.
 
     :param arguments: of the pipeline; ``data``, ``log`` and ``registry`` may be paths or URLs.
     :param steps: the folder of :func:`pipelines.local.process.working_folder`.
@@ -80,10 +80,9 @@ def run_arguments(arguments: Mapping[str, Any], steps: Path) -> dict[str, Any]:
 def run_container(
     client: "DockerClient", image: str, command: list[str], volumes: dict[str, Any], **arguments: Any
 ) -> int:
-    """Run a container to its end, its output on ours, and answer its exit status.
-
-    This stands in for ``kfp.local.docker_task_handler.run_docker_container``: that one lets the engine remove the
-    container as soon as it ends, and takes a container it no longer finds for one that has succeeded.
+    """Run a container to its end, forward its output, and return its exit status. This replaces
+    ``kfp.local.docker_task_handler.run_docker_container``, which lets the engine remove the container as soon as it
+    ends, and treats a container that it no longer finds as successful.
     """
     container = client.containers.create(image, command, volumes=volumes, **arguments)
     try:
@@ -101,7 +100,7 @@ def run_container(
 
 
 def remove_containers(steps: Path) -> None:
-    """End what is left of a run that was stopped: containers are the engine's children, not ours."""
+    """Stop the containers of a run that was stopped: they are children of the engine, not of this process."""
     client = _client()
     try:
         for container in client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={steps}"}):

@@ -1,4 +1,4 @@
-"""Run a pipeline in a process of its own: one line of progress per step, everything else into a log file."""
+"""Run a pipeline in its own process: one line of progress per step, everything else into a log file."""
 
 import fcntl
 import json
@@ -23,9 +23,7 @@ from pipelines.local.containers import remove_containers
 
 
 class StepsFailedError(MasdError):
-    """A pipeline that has not run to its end; ``machines`` are those whose steps failed, none where it was a step of
-    all of them.
-    """
+    """A pipeline has failed; ``machines`` are those whose steps failed, none if it was a step of all machines."""
 
     def __init__(self, message: str, machines: frozenset[str]) -> None:
         super().__init__(message)
@@ -48,7 +46,7 @@ def say_on_stderr(line: str) -> None:
 
 @contextmanager
 def working_folder(out: Path) -> Iterator[Path]:
-    """The folder ``out/steps`` for the outputs of one run's tasks; it stays behind when the run fails.
+    """The folder ``out/steps`` for the outputs of one run's tasks; it is kept if the run fails.
 
     :raises MasdError: another run is using ``out``, or it cannot be written.
     """
@@ -71,15 +69,15 @@ def working_folder(out: Path) -> Iterator[Path]:
 
 
 def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
-    """Run what :mod:`pipelines.local` is ordered to run, in the folder of :func:`working_folder`.
+    """Run a pipeline with :mod:`pipelines.local`, in the folder of :func:`working_folder`.
 
-    :raises StepsFailedError: a step failed; names the step, the machine and what the step itself said last.
+    :raises StepsFailedError: a step failed; the message names the step, the machine and the last output of the step.
     """
     if find_spec("kfp") is None:
         raise MasdError("pipelines need Kubeflow's SDK: pip install 'masd[pipelines]'")
     failed: list[StepLine] = []
     running: dict[str, StepLine] = {}
-    last = "no word of why"
+    last = "no reason was given"
     log_file = steps.parent / LOG
     (steps / ORDER).write_text(json.dumps(order), encoding="utf-8")
     with log_file.open("a", encoding="utf-8", buffering=1) as log, _process(steps, order["runner"]) as process:
@@ -104,7 +102,7 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
         others = f" (and {len(failed) - 1} more, see the log)" if len(failed) > 1 else ""
         raise StepsFailedError(f"{failed[0]}{others}; {where}", _machines([*failed, *running.values()]))
     if running:  # whatever the runner says of them
-        why = "ended without a word (killed, or out of memory?)"
+        why = "ended without an error message (killed, or out of memory?)"
         raise StepsFailedError(f"{' and '.join(running)} {why}; {where}", _machines(running.values()))
     if code != 0:
         raise StepsFailedError(f"the pipeline failed: {last}; {where}", frozenset())
@@ -118,7 +116,7 @@ def _machines(lines: Iterable[StepLine]) -> frozenset[str]:
 
 @contextmanager
 def _process(steps: Path, runner: Runner) -> Iterator[subprocess.Popen[str]]:
-    """The process, in a group with its tasks, so that none of them outlives this one's interest in them."""
+    """Start the process in a group with its tasks, so that all of them end when the run is stopped."""
     # In a folder of its own: python -m looks there first, and users have folders named components.
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.local", ORDER],
@@ -145,7 +143,7 @@ def _process(steps: Path, runner: Runner) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exit that runs ``finally`` blocks: it would leave the tasks running."""
+    """Turn SIGTERM into an exit that runs ``finally`` blocks; otherwise the tasks would keep running."""
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return

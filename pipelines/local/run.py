@@ -1,4 +1,4 @@
-"""Run the pipelines on this machine, without a cluster."""
+"""Run the pipelines on this computer, without a cluster."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ RESERVED = frozenset({"drift", "registry", STEPS})
 
 @dataclass(frozen=True)
 class MachineVerdict:
-    """What the gate said of one machine's new version; ``folder`` holds its evaluation.
+    """The gate's decision on one machine's new version; ``folder`` holds its evaluation.
 
     ``decision`` is "promote", "ask" (the version waits for a person's approval) or "refuse".
     """
@@ -56,9 +56,8 @@ class MachineFailure:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training pipeline that has run to its end, whatever the gates said.
-
-    ``failed`` are the machines that were left out of it, because nothing can be trained on what there is.
+    """The result of a training pipeline, with any decisions of the gates. ``failed`` are the machines that were left
+    out, because their recordings cannot be trained on.
     """
 
     verdicts: tuple[MachineVerdict, ...]
@@ -72,9 +71,8 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class MonitoringRun:
-    """A monitoring pipeline that has run to its end; ``training`` is there if anything was trained again.
-
-    ``held_back`` are the machines that have drifted and were not.
+    """The result of a monitoring pipeline; ``training`` is set if a machine was trained again. ``held_back`` are the
+    machines that have drifted but were not trained.
     """
 
     drift: Path
@@ -150,8 +148,8 @@ def run_monitoring(
     runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
-    """Look for drift in an inference log; train what has drifted as :func:`run_training` does, unless that would end
-    like the last time (:mod:`masd.lifecycle.retraining`).
+    """Check an inference log for drift; train the drifted machines as :func:`run_training` does, unless the result
+    would be the same as last time (:mod:`masd.lifecycle.retraining`).
 
     ``log`` is a file, a folder or ``s3://bucket/prefix``.
 
@@ -199,13 +197,14 @@ def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:
         if machine in RESERVED:
             raise MasdError(f"{data}: no machine can be named {machine}: results have such a folder")
         if (out / machine).exists() and not _is_result(out / machine):
-            raise MasdError(f"{out / machine}: is there, but not a run's result; choose another output folder")
+            raise MasdError(f"{out / machine}: exists, but is not the result of a run; choose another output folder")
     # Most recordings first: the longest training then does not start when all others have ended.
     return sorted(chosen, key=lambda machine: -known[machine])
 
 
 def _fit(data: str | Path, machines: Sequence[str], settings: Settings, out: Path) -> tuple[list[str], dict[str, str]]:
-    """Machines to train, those with most recordings first, and those that cannot be, with the reason.
+    """The machines to train, those with most recordings first, and the machines that cannot be trained, with the
+    reason.
 
     :raises MasdError: none can be.
     """
@@ -224,7 +223,7 @@ def _fit(data: str | Path, machines: Sequence[str], settings: Settings, out: Pat
 
 
 def _finished(steps: Path, failed: Collection[str] = ()) -> list[tuple[Path, Path, Path]]:
-    """Evaluation, verdict and comparison of every machine that went through all steps."""
+    """Evaluation, verdict and comparison of every machine that completed all steps."""
     # kfp.local lays them out as <pipeline>-<time>/<iteration of the loop>/<task>/<output>
     found = []
     for evaluation in sorted(steps.glob("masd-*/for-loop-*/evaluate/evaluation")):
@@ -241,7 +240,7 @@ def _machine_of(evaluation: Path) -> str:
 
 
 def _gather(steps: Path, finished: Sequence[tuple[Path, Path, Path]], failed: Mapping[str, str]) -> Path:
-    """The report once more, with the machines that the report step does not know of."""
+    """Write the report again, including the machines that the report step does not know."""
     from masd.evaluation.pages.summary import write_summary
 
     evaluations, verdicts, comparisons = zip(*finished, strict=True)
@@ -255,12 +254,12 @@ def _is_result(folder: Path) -> bool:
 
 
 def _registry(url: str | None, out: Path) -> str:
-    """As the tasks need it, which run elsewhere."""
+    """The URL in absolute form, because the tasks run in another folder."""
     return absolute_url(url or str(out / "registry"))
 
 
 def _publish(steps: Path, report: Path, registry: str, start: float, failed: Mapping[str, str]) -> TrainingRun:
-    """Move the report and the machines' folders from ``report`` to where users look."""
+    """Move the report and the machines' folders from ``report`` to ``out``."""
     out = steps.parent
     # The machines' folders first, then the pages that link to them.
     gathered = sorted(report.iterdir(), key=Path.is_file)
@@ -286,7 +285,7 @@ def _publish(steps: Path, report: Path, registry: str, start: float, failed: Map
 
 
 def _output(steps: Path, name: str) -> Path:
-    """A task's output of the task's own name."""
+    """The output of a task that has the name of the task."""
     # kfp.local lays them out as <pipeline>-<time>/<task>/<output>
     (found,) = steps.glob(f"masd-*/{name}/{name}")
     return found

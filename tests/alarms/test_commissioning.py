@@ -70,7 +70,7 @@ def test_silence_drift_and_alarms_are_doubts_and_alarms_are_left_out(tmp_path: P
 
 
 def test_too_few_clips_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MasdError, match=r"99 scored clips in the window, a calibration needs at least 100"):
+    with pytest.raises(MasdError, match=r"99 scored clips in the window, and a calibration needs at least 100"):
         heard(tmp_path, normal(99))
 
 
@@ -117,7 +117,7 @@ def test_a_window_in_doubt_is_refused_unless_told(registry: Registry, tmp_path: 
     clips = make_clips(300, np.random.default_rng(2), version="1")
     clips.loc[100:114, "score"] += 3.0
     log = str(write_log(tmp_path / "log.jsonl", clips))
-    with pytest.raises(MasdError, match=r"not taken as normal: it has alarms.*--despite alarms"):
+    with pytest.raises(MasdError, match=r"may not be normal: it has alarms.*--despite alarms"):
         calibrate(registry.url, "fan", log, 1e-3)
     assert registry.versions("fan") == ["1"]
     _, found = calibrate(registry.url, "fan", log, 1e-3, despite=["alarms", "drift"])
@@ -131,9 +131,9 @@ def test_the_command_says_what_the_clips_can_promise(
     order = ["registry", "calibrate", "fan", "--log", log, "--registry", registry.url, "--false-alarms", "1/10000"]
     assert main(order) == 0
     said = capsys.readouterr().out
-    assert "version 2 is the candidate, calibrated by 300 clips (300 source)" in said
+    assert "version 2 is the candidate, calibrated with 300 clips (300 source)" in said
     assert "at most 1 in 101 normal clips (95 %)" in said
-    assert "1 in 10,000 for single clips takes 29,956 clips" in said
+    assert "a threshold for 1 in 10,000 needs 29,956 clips" in said
     assert (registry.fetch("fan", "2") / "fan.mar").is_file()
     assert main([*order, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["version"] == "3"

@@ -10,18 +10,18 @@ from masd.alarms.calibration import Calibration
 from masd.alarms.commissioning.blocks import block_length
 from masd.alarms.commissioning.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
 from masd.alarms.events import Event
-from masd.alarms.monitor import REMEMBERED, WAITING, Clip, Monitor, Rule
+from masd.alarms.monitor import REMEMBERED, WAITING, Monitor, Rule, ScoredClip
 from masd.errors import MasdError
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def clips(scores: np.ndarray, start: int = 0) -> list[Clip]:
+def clips(scores: np.ndarray, start: int = 0) -> list[ScoredClip]:
     times = [
         (START + timedelta(seconds=10 * (start + i))).isoformat(timespec="milliseconds") for i in range(len(scores))
     ]
     return [
-        Clip(time, float(score), "source", f"r{start + i}")
+        ScoredClip(time, float(score), "source", f"r{start + i}")
         for i, (time, score) in enumerate(zip(times, scores, strict=True))
     ]
 
@@ -31,8 +31,8 @@ def monitor(size: int = 500, asked: float = 1000.0, *, block: int = 1, most: int
     return Monitor("fan", "3", Rule(asked, block), Calibration({"source": scores}, most))
 
 
-def heard(fan: Monitor, some: list[Clip]) -> list[Event]:
-    return [event for clip in some for event in fan.hear(clip)]
+def heard(fan: Monitor, some: list[ScoredClip]) -> list[Event]:
+    return [event for clip in some for event in fan.take(clip)]
 
 
 def normal_then_fault(rng: np.random.Generator, shift: float = 4.0) -> np.ndarray:
@@ -111,9 +111,9 @@ def test_domains_are_ranked_among_their_own() -> None:
     rng = np.random.default_rng(6)
     scores = {"source": rng.normal(size=500), "target": rng.normal(8.0, size=500)}
     fan = Monitor("fan", "3", Rule(1000), Calibration(scores, 0))
-    target = [Clip(clip.time, clip.score + 8.0, "target") for clip in clips(rng.normal(size=300))]
+    target = [ScoredClip(clip.time, clip.score + 8.0, "target") for clip in clips(rng.normal(size=300))]
     assert not [event for event in heard(fan, target) if event.kind == "alarm"]
-    source = [Clip(clip.time, clip.score + 8.0, "source") for clip in clips(rng.normal(size=10), 300)]
+    source = [ScoredClip(clip.time, clip.score + 8.0, "source") for clip in clips(rng.normal(size=10), 300)]
     assert [event.kind for event in heard(fan, source)].count("alarm") == 1
 
 
@@ -145,8 +145,8 @@ def test_what_cannot_be_done_is_said() -> None:
         Calibration({"source": [1.0] * 19 + [float("nan")]}, 0)
     with pytest.raises(MasdError, match="1/100"):
         Rule(50)
-    with pytest.raises(MasdError, match="a score is nan"):
-        heard(monitor(), [Clip("t", float("nan"))])
+    with pytest.raises(MasdError, match="the score nan is not a finite number"):
+        heard(monitor(), [ScoredClip("t", float("nan"))])
     with pytest.raises(MasdError, match="not the state"):
         Monitor.from_dict({"calibration": {"scores": {"a": [1.0] * 20}, "most": 0}})
 

@@ -224,5 +224,5 @@ def test_resuming_with_other_settings_or_data_is_refused(
         assert main(train) == 1
     capsys.readouterr()
     assert main([*train, "--resume", "--seed", "9"]) == 1
-    assert "begun with other data or settings" in error_line(capsys)
+    assert "started with other data or settings" in error_line(capsys)
     assert main([*train, "--resume"]) == 0

@@ -64,7 +64,7 @@ DEAD = stereo(noise, silence)
         (lambda number: silence(number) + 0.25, "hold no sound at all"),
         (stereo(silence, silence), "hold no sound at all"),
         (inverted, "set audio.channel=0"),
-        (DEAD, "channel without sound (1), which their mean takes in"),
+        (DEAD, "channel without sound (1) that is part of their mean"),
         (stereo(lambda number: noise(number, 1e-4), noise), "set audio.channel=1"),
     ],
     ids=["zero", "offset", "zero stereo", "inverted", "dead right", "dying left"],
@@ -93,7 +93,7 @@ def test_the_channel_that_is_asked_for_may_be_the_one_with_sound(tmp_path: Path)
 
 def test_the_mean_of_channels_is_always_said(tmp_path: Path) -> None:
     folder = write(tmp_path / "press", *[FAR] * 3)
-    assert "the mean of 2 channels is taken of 3" in found(folder)["mean_of_channels"].text
+    assert "3 training clips: the mean of 2 channels is used" in found(folder)["mean_of_channels"].text
     assert found(folder)["mean_of_channels"].level == "note"
     assert store(folder).audio.channel == "mean"
 

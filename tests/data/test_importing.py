@@ -182,14 +182,14 @@ def test_a_table_without_times_needs_the_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("time,a\n0,1\n1e-4,x\n2e-4,3\n", "no finite numbers"),
+        ("time,a\n0,1\n1e-4,x\n2e-4,3\n", "not finite numbers"),
         ("time,a\n0,1\n1e-4,2\n9e-4,3\n1e-3,3\n", "not even"),
         ("time,a\n0,1\n0,2\n0,3\n", "does not rise"),
         ("time [h],a\n0,1\n1,2\n", "times are in 'h'"),
         ("time,a\n0,1\n1,2\n", "1 Hz"),
         ("nothing\nof use\n", "no row of numbers"),
         ("", "no row of numbers"),
-        ("time,a\n0,1e39\n1e-4,2\n", "no finite numbers"),
+        ("time,a\n0,1e39\n1e-4,2\n", "not finite numbers"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(tmp_path: Path, text: str, said: str) -> None:
@@ -253,7 +253,7 @@ def test_broken_files_are_named_and_do_not_stop_the_others(tmp_path: Path, capsy
     for name in BROKEN:
         assert sum(f"{name}: " in line for line in lines) == 1, name
     assert lines[-1] == f"masd: {len(BROKEN)} files could not be imported"
-    assert "1 files of other kinds are left out: readme.md" in said.err
+    assert "1 files of other formats are left out: readme.md" in said.err
     assert "Traceback" not in said.err
     assert "x: 1 clips" in said.out
     assert sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file()) == [

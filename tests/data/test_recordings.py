@@ -11,7 +11,7 @@ import soundfile
 from masd.bundle.bundle import load_bundle
 from masd.config import Settings
 from masd.data.folders.machine import read_machine
-from masd.data.recordings.table import copies_note, heard_in_training_note
+from masd.data.recordings.table import copies_note, shared_sound_note
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
 from masd.lifecycle import steps
@@ -67,7 +67,7 @@ def test_copies_count_once_and_are_named(tmp_path: Path, caplog: pytest.LogCaptu
     )
     assert note in caplog.text
     assert by_name(store, "in_training")["x.wav"] == "c.wav"
-    heard = heard_in_training_note(store.clips)
+    heard = shared_sound_note(store.clips)
     assert heard is not None and heard.startswith("1 test clip shares sound") and "x.wav = c.wav" in heard
 
 
@@ -85,7 +85,7 @@ def test_of_copies_the_one_whose_codec_keeps_every_sample_counts(tmp_path: Path)
 
 def test_a_folder_without_copies_has_nothing_to_say(tmp_path: Path) -> None:
     store = stored(write(tmp_path / "pump", {f"train/{n}.wav": sound(n) for n in range(4)}), tmp_path / "store")
-    assert copies_note(store.clips) is None and heard_in_training_note(store.clips) is None
+    assert copies_note(store.clips) is None and shared_sound_note(store.clips) is None
     assert len(set(store.clips["recording"])) == 4
 
 
@@ -156,7 +156,7 @@ def test_similarity_finds_the_recordings_that_names_tell(recordings: Path, tmp_p
 @pytest.mark.parametrize("group_by", ["speed", ["motor", "speed"], r"pattern:car_(\d)"])
 def test_what_fits_no_clip_is_refused_and_the_attributes_are_named(tmp_path: Path, group_by: object) -> None:
     folder = write(tmp_path / "pump", dcase(GRID))
-    with pytest.raises(MasdError, match=r"data.group_by=.* fits none of the 18 training clips; .* motor, rpm"):
+    with pytest.raises(MasdError, match=r"data.group_by=.* matches none of the 18 training clips; .* motor, rpm"):
         stored(folder, tmp_path / "store", group_by)
 
 

@@ -23,7 +23,7 @@ from masd.data.simulation.machine import HEALTHY, Fault, OperatingPoint
 from masd.data.simulation.machines.bearing import BPFI, BPFO
 from masd.data.simulation.machines.fan import BLADES
 from masd.data.simulation.machines.gearbox import PINION_TEETH
-from masd.data.simulation.plan import Clip, Plan
+from masd.data.simulation.plan import Plan, PlannedClip
 from masd.data.simulation.recording import LEVEL_DBFS, PEAK, generator, record, set_level
 from masd.data.simulation.signals import RATE, rms
 
@@ -203,7 +203,7 @@ def levels() -> Levels:
     groups += [("test", "target", "anomaly"), ("supplemental", "source", "normal")]
     found = {}
     for name, group in product(MACHINES, groups):
-        made = [record(CATALOGUE[name], Clip(*group, index), RATE, seed=0).samples for index in range(16)]
+        made = [record(CATALOGUE[name], PlannedClip(*group, index), RATE, seed=0).samples for index in range(16)]
         assert max(np.max(np.abs(clip)) for clip in made) <= PEAK
         found[name, *group] = [20 * np.log10(rms(clip)) for clip in made]
     return found
@@ -349,14 +349,14 @@ def test_a_supplement_holds_the_hall_alone_or_the_machine_alone(name: str, monke
     def absent(*_: object) -> Array:
         raise AssertionError("must not sound in this clip")
 
-    machine, clip = CATALOGUE[name], Clip("supplemental", "source", "normal", 0)
+    machine, clip = CATALOGUE[name], PlannedClip("supplemental", "source", "normal", 0)
     if machine.supplement == "noise":
         machine = dataclasses.replace(machine, render=absent)
     else:
         monkeypatch.setattr("masd.data.simulation.recording.factory_noise", absent)
     assert rms(record(machine, clip, RATE, seed=0).samples) > 0
     with pytest.raises(AssertionError, match="must not sound"):
-        record(machine, Clip("train", "source", "normal", 0), RATE, seed=0)
+        record(machine, PlannedClip("train", "source", "normal", 0), RATE, seed=0)
 
 
 # Refusals
@@ -365,7 +365,7 @@ def test_a_supplement_holds_the_hall_alone_or_the_machine_alone(name: str, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train": 3}, "train is 3.*4 is the least"),
+        ({"train": 3}, "train is 3.*at least 4"),
         ({"test": 0}, "test is 0.*multiple of 4"),
         ({"test": 6}, "test is 6.*multiple of 4"),
         ({"test": -4}, "test is -4"),

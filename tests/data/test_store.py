@@ -208,7 +208,7 @@ def test_more_than_the_allowed_share_fails_by_name_and_leaves_nothing(many: Path
     out = tmp_path / "features" / "press"
     text = one_line(lambda: build(folder, out))
     assert str(folder / "train/050.wav") in text
-    assert "2 unreadable of 120" in text
+    assert "2 of 120 clips cannot be read" in text
     assert "data.max_unreadable_share" in text
     assert listing(out.parent) == []
 
@@ -217,7 +217,7 @@ def test_the_share_is_configurable(many: Path, tmp_path: Path) -> None:
     folder = copy_with(many, tmp_path, "train/050.wav", "train/051.wav", "train/052.wav")
     assert len(build(folder, tmp_path / "store", Settings.load(None, ["data.max_unreadable_share=0.025"])).skipped) == 3
     strict = Settings.load(None, ["data.max_unreadable_share=0"])
-    assert "1 unreadable of 120" in one_line(lambda: build(folder, tmp_path / "strict", strict))
+    assert "1 of 120 clips cannot be read" in one_line(lambda: build(folder, tmp_path / "strict", strict))
 
 
 def test_a_small_set_may_lose_no_clip(fan: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from masd.detection.fused.frame_residuals import FrameResiduals, fit_frame_residuals, runs_of
+from masd.detection.fused.frame_residuals import FrameResiduals, contexts_of, fit_frame_residuals
 
 BANDS = 12
 
@@ -36,7 +36,7 @@ def by_definition(model: FrameResiduals, log_mel: np.ndarray) -> np.ndarray:
 def test_squares_are_those_of_the_definition() -> None:
     model = whole(clips(12) + clips(4, seed=1, level=-30.0), np.arange(16) >= 12)
     for log_mel in clips(3, seed=2) + clips(2, frames=5, seed=3) + [clips(1, seed=4)[0] + 20]:
-        found, expected = model.squares(log_mel), by_definition(model, log_mel)
+        found, expected = model.squared_distances(log_mel), by_definition(model, log_mel)
         np.testing.assert_allclose(found, expected, rtol=1e-3)  # of single runs, in single precision
         np.testing.assert_allclose(model.distances([found]), model.distances([expected]), rtol=1e-4)
 
@@ -52,7 +52,7 @@ def test_axes_are_orthonormal_and_keep_what_varies_most() -> None:
 
 def test_normal_frames_are_at_about_the_root_of_the_number_of_bands() -> None:
     model = whole(clips(40, 100))
-    distances = model.distances(model.squares(clip) for clip in clips(20, 100, seed=1))
+    distances = model.distances(model.squared_distances(clip) for clip in clips(20, 100, seed=1))
     np.testing.assert_allclose(distances[:, 0], np.sqrt(BANDS), rtol=0.15)  # a little less, as variances are shrunk
     assert np.isinf(distances[:, 1]).all()
 
@@ -62,7 +62,7 @@ def test_units_do_not_matter(gain: float) -> None:
     """Of all clips alike: decibels, or anything proportional to them."""
     usual, other = whole(clips(12)), whole([gain * clip for clip in clips(12)])
     for clip in clips(3, seed=1):
-        np.testing.assert_allclose(other.squares(gain * clip), usual.squares(clip), rtol=1e-3)
+        np.testing.assert_allclose(other.squared_distances(gain * clip), usual.squared_distances(clip), rtol=1e-3)
 
 
 def test_held_out_distances_are_of_a_model_that_knows_the_axes_but_not_the_clip() -> None:
@@ -100,28 +100,28 @@ def test_a_domain_whose_only_clip_is_held_out_is_infinitely_far() -> None:
 
 def test_a_clip_of_fewer_than_five_frames_is_repeated() -> None:
     model, (clip,) = whole(clips(12)), clips(1, frames=3, seed=1)
-    np.testing.assert_allclose(model.squares(clip), model.squares(np.concatenate([clip, clip])[:5]))
+    np.testing.assert_allclose(model.squared_distances(clip), model.squared_distances(np.concatenate([clip, clip])[:5]))
     short = whole([frames[:2] for frames in clips(12)])
-    assert np.isfinite(short.squares(clip)).all()
+    assert np.isfinite(short.squared_distances(clip)).all()
 
 
 @pytest.mark.parametrize("same", [0.0, -100.0])
 def test_recordings_without_any_variation(same: float) -> None:
     model = whole([np.full((20, BANDS), same, np.float32)] * 4)
-    quiet, loud = model.squares(np.full((9, BANDS), same, np.float32)), model.squares(clips(1)[0])
+    quiet, loud = model.squared_distances(np.full((9, BANDS), same, np.float32)), model.squared_distances(clips(1)[0])
     assert (quiet < 1e-3).all() and np.isfinite(loud).all() and (loud > 1e3).all()
 
 
-def test_runs_of_a_window() -> None:
-    squares = np.arange(16, dtype=np.float32)[:, None]  # of a clip of 20 frames
-    assert runs_of(np.array([0, 8]), squares).ravel().tolist() == [0, 1, 2, 3]
-    assert runs_of(np.array([12, 20]), squares).ravel().tolist() == [12, 13, 14, 15]
-    assert runs_of(np.array([18, 20]), squares).ravel().tolist() == [15]
-    assert runs_of(np.array([0, 3]), squares[:1]).ravel().tolist() == [0]
+def test_contexts_of_a_window() -> None:
+    squared_distances = np.arange(16, dtype=np.float32)[:, None]  # of a clip of 20 frames
+    assert contexts_of(np.array([0, 8]), squared_distances).ravel().tolist() == [0, 1, 2, 3]
+    assert contexts_of(np.array([12, 20]), squared_distances).ravel().tolist() == [12, 13, 14, 15]
+    assert contexts_of(np.array([18, 20]), squared_distances).ravel().tolist() == [15]
+    assert contexts_of(np.array([0, 3]), squared_distances[:1]).ravel().tolist() == [0]
 
 
 def test_tensors_round_trip() -> None:
     model = whole(clips(12))
     again = FrameResiduals.from_tensors(model.tensors())
     (clip,) = clips(1, seed=1)
-    np.testing.assert_array_equal(again.squares(clip), model.squares(clip))
+    np.testing.assert_array_equal(again.squared_distances(clip), model.squared_distances(clip))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from masd.audio import Heard
+from masd.audio import SoundProperties
 from masd.config import AudioSettings
 from masd.detection.trained_on.warning_codes import WARNINGS, TrainedOn, WarningCode, warnings_of
 
 RATE = 16_000
 AUDIO = AudioSettings()
-USUAL = Heard(
+USUAL = SoundProperties(
     sample_rate_in=RATE,
     channels_in=1,
     duration_s=10.0,
@@ -25,7 +25,7 @@ STEREO = replace(USUAL, channels_in=2, mixed=True, channel_levels_dbfs=(-30.0, -
 TRAINED = TrainedOn(sample_rates=(RATE,), codecs=("PCM_16",), channels=(1,), levels_dbfs=(-35.0, -28.0))
 TWO_CHANNELS = replace(TRAINED, channels=(2,))
 
-CASES: list[tuple[Heard, TrainedOn, tuple[WarningCode, ...]]] = [
+CASES: list[tuple[SoundProperties, TrainedOn, tuple[WarningCode, ...]]] = [
     (USUAL, TRAINED, ()),
     (USUAL, TrainedOn(), ()),
     (replace(USUAL, level_dbfs=-55.1), TRAINED, ("silence",)),
@@ -57,7 +57,7 @@ CASES: list[tuple[Heard, TrainedOn, tuple[WarningCode, ...]]] = [
 
 @pytest.mark.parametrize(("clip", "trained_on", "codes"), CASES)
 def test_each_code_where_it_holds_and_nowhere_else(
-    clip: Heard, trained_on: TrainedOn, codes: tuple[WarningCode, ...]
+    clip: SoundProperties, trained_on: TrainedOn, codes: tuple[WarningCode, ...]
 ) -> None:
     assert warnings_of(clip, trained_on, AUDIO) == codes
 

@@ -300,7 +300,7 @@ def _columns_missing(path: Path) -> None:
             lambda path: write_log(path, make_clips(3, np.random.default_rng(16), machine="valve")),
             "only of valve",
         ),
-        (_columns_missing, "has values in no compared column"),
+        (_columns_missing, "has no values in the compared columns"),
     ],
 )
 def test_a_log_that_cannot_be_used_is_named_in_one_line(
@@ -322,7 +322,7 @@ def test_a_broken_parquet_log_is_named(bundle: Path, tmp_path: Path) -> None:
 
 def test_a_reference_that_is_none_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"name": ["a"]}).to_parquet(tmp_path / "reference.parquet")
-    with pytest.raises(MasdError, match="no reference of drift: train the bundle again"):
+    with pytest.raises(MasdError, match="is not a drift reference: train the bundle again"):
         read_reference(tmp_path / "reference.parquet")
     (tmp_path / "reference.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(MasdError, match="cannot be read"):

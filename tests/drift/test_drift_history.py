@@ -17,9 +17,9 @@ from masd.storage.folder import FolderStore
 def _verdict(machine: str = "fan", *, drifted: bool = True) -> DriftVerdict:
     column = ColumnDrift(0.0, 0.01, drifted, "ks", 1.0, 2.0)
     word = "drift" if drifted else "no drift"
-    fields = DriftVerdict.__dataclass_fields__
-    given = {"machine_type": machine, "model_version": "3", "verdict": word, "clips": 40, "columns": {"score": column}}
-    return DriftVerdict(**{**dict.fromkeys(fields), **given, "sentence": f"{machine}: {word}"})
+    when = ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
+    columns = {"score": column}
+    return DriftVerdict(machine, "3", word, 40, *when, 200, 0.05, columns, {}, [], {}, None, f"{machine}: {word}")
 
 
 def test_checks_are_kept_in_order_and_the_oldest_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

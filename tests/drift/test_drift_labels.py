@@ -87,7 +87,7 @@ def test_labels_of_no_clip_are_listed_and_counted() -> None:
     live = live_performance(rows, {"r0": "anomaly", "r1": "normal"} | {f"x{i:02}": "normal" for i in range(12)})
     assert (live.clips, live.unmatched) == (2, 12)
     assert live.unmatched_ids == [f"x{i:02}" for i in range(10)]
-    assert live.describe().endswith("; 12 labels of no clip in the window: x00, x01, x02 and 9 more")
+    assert live.describe().endswith("; 12 labels without a clip in the window: x00, x01, x02 and 9 more")
 
 
 def make_rows(n: int = 60) -> tuple[pd.DataFrame, np.ndarray]:

@@ -239,7 +239,7 @@ class TestRefusals:
     ) -> None:
         (tmp_path / "benchmark.json").write_text(content)
         assert benchmark(data, tmp_path) == 1
-        assert "benchmark.json: is not what a benchmark wrote" in error_line(capsys)
+        assert "benchmark.json: was not written by a benchmark" in error_line(capsys)
 
     def test_a_fleet(self, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert benchmark(data, tmp_path / "out", "--set", "training.scope=fleet") == 1
@@ -280,8 +280,8 @@ def test_a_killed_run_goes_on_to_the_same_table(data: Path, undisturbed: Path, t
     _, said = run.communicate(timeout=60)
     assert run.returncode == 1
     assert [line for line in said.splitlines() if not line.startswith(("featurize ", "benchmark "))] == [
-        f"masd: {out}: a process of the benchmark was killed, perhaps for lack of memory; the same command goes on "
-        "where it stopped"
+        f"masd: {out}: a process of the benchmark was killed, perhaps for lack of memory; run the same command "
+        "again: it continues where it stopped"
     ]
     assert gone(workers)
 

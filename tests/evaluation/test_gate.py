@@ -7,7 +7,7 @@ import pytest
 from masd.config import GateSettings
 from masd.detection.controls import CONTROLS
 from masd.evaluation.comparison import Contender, Interval, compare
-from masd.evaluation.gate import Verdict, decide
+from masd.evaluation.gate import GateVerdict, decide
 from masd.evaluation.metrics import official_metrics
 
 SETTINGS = GateSettings(bootstrap_samples=30)
@@ -51,7 +51,7 @@ def judge(
     settings: GateSettings = SETTINGS,
     seed: int = 0,
     threshold: float = 1.3,
-) -> Verdict:
+) -> GateVerdict:
     """About one in ten normal clips is above 1.3, as it should be."""
     thresholds = {"knn-feature": threshold} | dict.fromkeys(CONTROLS, 1.3)
     contender = None if champion is None else Contender(champion, 1.3)
@@ -64,7 +64,7 @@ def champion_of(frame: pd.DataFrame, separation: float) -> dict[str, float]:
     return dict(zip(frame["name"], column, strict=True))
 
 
-def checks(verdict: Verdict) -> dict[str, bool]:
+def checks(verdict: GateVerdict) -> dict[str, bool]:
     return {check.name: check.passed for check in verdict.checks}
 
 
@@ -82,7 +82,7 @@ def test_worse_than_chance_is_refused() -> None:
     verdict = judge(scores(-1.0, baseline=-3.0, statistics=-3.0))
     assert not verdict.passed
     assert checks(verdict) == {"chance": False, "normal clips": True, "official baseline": True, "mel-statistics": True}
-    assert "does not beat chance" in verdict.sentence and "official baseline" not in verdict.sentence
+    assert "is not above chance" in verdict.sentence and "official baseline" not in verdict.sentence
 
 
 def test_a_lucky_detector_without_skill_is_refused() -> None:
@@ -218,7 +218,8 @@ def test_a_model_that_gives_no_number_is_refused(broken: float) -> None:
     verdict = judge(frame, champion_of(frame, 1.0))
     assert verdict.decision == "refuse" and verdict.checks == ()
     assert (
-        verdict.sentence == "fan is refused: the model is broken, knn-feature gives no number for 3 of 160 test clips."
+        verdict.sentence
+        == "fan is refused: the model is broken: knn-feature gives no finite score for 3 of 160 test clips."
     )
 
 
@@ -226,7 +227,7 @@ def test_a_model_that_gives_one_score_is_refused() -> None:
     verdict = judge(scores(2.0).assign(**{"knn-feature": 0.7}))
     assert verdict.decision == "refuse"
     assert (
-        verdict.sentence == "fan is refused: the model is broken, knn-feature gives all 160 test clips the same score."
+        verdict.sentence == "fan is refused: the model is broken: knn-feature gives all 160 test clips the same score."
     )
 
 
@@ -235,8 +236,8 @@ def test_a_model_that_flags_all_normal_clips_is_refused_however_well_it_ranks() 
     verdict = judge(scores(2.0), threshold=-10.0)
     assert verdict.decision == "refuse"
     assert [name for name, passed in checks(verdict).items() if not passed] == ["normal clips"]
-    assert "it flags 100% of the normal clips, a reference 3%" in verdict.sentence
-    assert "was it trained on recordings of another?" in verdict.sentence
+    assert "it flags 100% of the normal clips, the best of its references 3%" in verdict.sentence
+    assert "was it trained on recordings of another machine?" in verdict.sentence
 
 
 def test_that_all_models_flag_the_normal_clips_is_no_reason_to_refuse() -> None:
@@ -308,7 +309,7 @@ def test_a_set_that_cannot_judge_refuses(condition: str) -> None:
     frame = scores(2.0).assign(condition=condition)
     verdict = judge(frame, champion_of(frame, 0.0))
     assert not verdict.passed and verdict.checks == ()
-    assert "no labelled normal and anomalous clips" in verdict.sentence
+    assert "needs clips labelled normal and clips labelled anomalous" in verdict.sentence
 
 
 def test_unlabelled_clips_beside_labelled_ones_change_nothing() -> None:

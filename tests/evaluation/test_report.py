@@ -179,12 +179,14 @@ def test_the_map_of_the_clips_is_in_the_page(standard: tuple[Page, ReportData, P
     page, _, _ = standard
     maps = [attrs["alt"] for tag, attrs in page.tags if tag == "img" and "Map of" in (attrs["alt"] or "")]
     assert len(maps) == 2
-    assert "t-SNE of 12 training clips and 12 test clips." in page.text and "Look whether normal test" in page.text
+    assert (
+        "t-SNE of 12 training clips and 12 test clips." in page.text and "Normal test clips should be near" in page.text
+    )
 
 
 def test_a_machine_without_attributes_has_one_map(tmp_path: Path) -> None:
     page = page_of(small(make_scores(), places=make_places(("noAttribute",))), tmp_path)
-    assert "The training clips have no attributes" in page.text
+    assert "because the training clips have no attributes" in page.text
     assert sum("Map of" in (attrs["alt"] or "") for tag, attrs in page.tags if tag == "img") == 1
 
 
@@ -193,9 +195,12 @@ def test_what_a_score_means_is_said_of_the_system_that_is_served(tmp_path: Path)
     (tmp_path / "other").mkdir()
     ours = page_of(small(make_scores(), served_system="fused", examples=[make_example()]), tmp_path / "ours")
     other = page_of(small(make_scores(), examples=[make_example()]), tmp_path / "other")
-    for said in ("A score of 1 means as far from the known normal clips", "whose geometric mean it is"):
+    for said in (
+        "A score of 1 means that a clip is as far from the known normal",
+        "the geometric mean of the window scores",
+    ):
         assert said in ours.text and said not in other.text
-    assert "fused served" in ours.text and "Each window is scored on its own" in other.text
+    assert "fused served" in ours.text and "Each window is scored separately" in other.text
 
 
 def test_recordings_that_would_swell_the_page_are_left_out(tmp_path: Path) -> None:
@@ -230,7 +235,7 @@ def test_without_target_clips_dashes_are_explained(tmp_path: Path) -> None:
     page = page_of(small(make_scores(domains=("source",))), tmp_path)
     hmean, source, target, _ = page.row("knn-feature served")
     assert target == DASH and DASH not in (hmean, source)
-    assert "A dash stands where" in page.text
+    assert "A dash means that" in page.text
     assert "in the target domain;" not in page.text and "in the source domain;" in page.text
 
 
@@ -245,8 +250,8 @@ def test_a_blind_test_set_claims_no_quality(tmp_path: Path) -> None:
     page = page_of(small(scores, examples=[replace(make_example(), condition="unknown")]), tmp_path)
     flagged = int((scores["knn-feature"] > 1.25).sum())
     assert f"condition of 20 clips is unknown: the threshold flags {flagged} of them" in page.text
-    assert "test clips do not have both" in page.text and "condition unknown" in page.text
-    assert "AUC source" not in page.text and "guessing" not in page.text
+    assert "This test set does not have both" in page.text and "condition unknown" in page.text
+    assert "AUC source" not in page.text and "guessing" not in page.text and "50 is chance" not in page.text
     assert page.row("none") == ["unknown", "20", str(flagged), f"{100 * flagged / 20:.0f}%"]
 
 
@@ -254,8 +259,8 @@ def test_a_blind_test_set_claims_no_quality(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"history": [{"epoch": 1, "stage": 1, "total": 3.0}]}, "Mean of each loss"),
-        ({"history": [{"epoch": 1, "stage": 2, "total": float("nan")}]}, "No training history"),
-        ({"notes": []}, "No training history came with this model."),
+        ({"history": [{"epoch": 1, "stage": 2, "total": float("nan")}]}, "This model has no training history"),
+        ({"notes": []}, "This model has no training history."),
     ],
 )
 def test_any_history_makes_a_page(tmp_path: Path, change: dict[str, Any], said: str) -> None:

@@ -130,7 +130,7 @@ def test_labels_and_noise_flags_belong_to_the_windows() -> None:
 @pytest.mark.parametrize(
     "sizes",
     [
-        pytest.param((96, 16, 16), id="the report's"),
+        pytest.param((96, 16, 16), id="the paper's"),
         pytest.param((7, 5, 3), id="odd"),
         pytest.param((2, 2, 2), id="least"),
     ],

@@ -1,4 +1,4 @@
-"""The three losses against the report's equations, written out a second time in plain Python."""
+"""The three losses against the paper's equations, written out a second time in plain Python."""
 
 import math
 

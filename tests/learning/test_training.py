@@ -142,7 +142,7 @@ def test_each_ablation_trains_its_terms_for_the_same_epochs(
         assert set(values) == (RECONSTRUCTION if entry["stage"] == 1 else RECONSTRUCTION | set(losses))
         assert np.isfinite(list(values.values())).all()
         weighted = values["reconstruction"] + 2.0 * values.get("classification", 0) + values.get("contrastive", 0)
-        assert values["total"] == pytest.approx(weighted, rel=1e-5)  # eq. (5) with the report's alpha 2 and beta 1
+        assert values["total"] == pytest.approx(weighted, rel=1e-5)  # eq. (5) with the paper's alpha 2 and beta 1
 
 
 def test_alpha_and_beta_weigh_the_terms(fan: FeatureStore, settings: Settings, tmp_path: Path) -> None:

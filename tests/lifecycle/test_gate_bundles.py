@@ -96,14 +96,14 @@ def test_an_equal_model_ships_and_the_page_shows_both(plant: Plant, tiny_bundle:
     assert judged.difference == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert "cannot be distinguished from version 1 in production" in judged.sentence
     assert Registry.open(plant.registry).channel("fan", "production") == judged.version == "2"
-    for part in ("Side by side", "Nowhere much", "Scores of the challenger", "Scores of the champion"):
+    for part in ("Side by side", "There are none", "Scores of the challenger", "Scores of the champion"):
         assert part in judged.page
     assert "http://" not in judged.page and "https://" not in judged.page
 
 
 def test_a_model_that_gives_no_numbers_is_kept_with_the_reason(plant: Plant, tiny_bundle: Path) -> None:
     judged = plant.judge(_copy(tiny_bundle, plant.work / "broken", lambda array: np.full_like(array, np.nan)))
-    assert "the model is broken, fused gives no number for 16 of 16 test clips" in judged.sentence
+    assert "the model is broken: fused gives no finite score for 16 of 16 test clips" in judged.sentence
     _kept_as_candidate(plant, judged)
 
 
@@ -118,7 +118,7 @@ def test_a_model_of_another_machine_is_kept_with_the_reason(
     steps.fit_detectors(plant.work / "features", "fan", plant.work / "network", tiny_settings, plant.work / "bundle")
     judged = plant.judge(plant.work / "bundle")
     assert "it flags 100% of the normal clips" in judged.sentence
-    assert "was it trained on recordings of another?" in judged.sentence
+    assert "was it trained on recordings of another machine?" in judged.sentence
     _kept_as_candidate(plant, judged)
 
 

@@ -17,8 +17,8 @@ from masd.storage.opening import open_store
 from masd.storage.protocol import ObjectStore
 
 WHY = (
-    "fused reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, a reference 10%: it does not know "
-    "this machine (was it trained on recordings of another?)"
+    "fused reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, the best of its references 10%; was "
+    "it trained on recordings of another machine?"
 )
 REFUSED: dict[str, Any] = {"reason": f"fan is refused: {WHY}.", "gate": RunDecision("7", "refuse", WHY)}
 FLEET = Settings.load(None, ["training.scope=fleet"])
@@ -92,9 +92,9 @@ def test_what_would_be_refused_again_is_held_back_and_told(plant: Plant, caplog:
     assert held.time == time
     assert held.sentence == (
         f"fan has drifted, but was not trained again: version 2 was refused on {time[:10]} {time[11:16]} UTC (fused "
-        "reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, a reference 10%: it does not know "
-        "this machine (was it trained on recordings of another?)), and recordings, settings, masd and the version in "
-        "production are still the same, so that another would end like it; add recordings of the new condition to "
+        "reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, the best of its references 10%; was "
+        "it trained on recordings of another machine?); recordings, settings, masd and the version in production are "
+        "unchanged, so a new training would end the same way; add recordings of the new condition to "
         f"{plant.data}/fan/train, change settings, or train by hand with masd pipeline run"
     )
     assert held.sentence in caplog.messages
@@ -219,4 +219,6 @@ def test_a_version_that_cannot_be_read_is_no_reason_to_wait(
     assert plant.again() == ["fan"] and not caplog.messages
     manifest.write_text("{")
     assert plant.again() == ["fan"]
-    assert "fan: what the last training came to cannot be read, so it is trained again: " in caplog.messages[-1]
+    assert (
+        "fan: the result of the last training cannot be read, so the machine is trained again: " in caplog.messages[-1]
+    )

@@ -13,7 +13,7 @@ from masd.config import GateSettings, Settings
 from masd.data.data_sets import fingerprint
 from masd.detection.controls import CONTROLS
 from masd.evaluation.comparison import Contender
-from masd.evaluation.gate import Verdict, decide
+from masd.evaluation.gate import GateVerdict, decide
 from masd.evaluation.gate_texts import GATE_TEXTS
 from masd.lifecycle import retraining
 from masd.lifecycle.retraining import HELD_BACK, HeldBack, worth_training
@@ -30,7 +30,7 @@ def reworded(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(GATE_TEXTS, name, f"<text {number}>")
 
 
-def _judge(case: str) -> Verdict:
+def _judge(case: str) -> GateVerdict:
     rng = np.random.default_rng(0)
     groups = [(domain, condition) for domain in ("source", "target") for condition in ("normal", "anomaly")] * 20
     frame = pd.DataFrame(groups, columns=["domain", "condition"]).assign(section="00")

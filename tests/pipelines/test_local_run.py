@@ -187,12 +187,12 @@ def test_nothing_is_started_where_no_machine_can_be_trained(tmp_path: Path) -> N
 
 
 def test_a_killed_step_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MasdError, match=r"^train of killed-fan ended without a word"):
+    with pytest.raises(MasdError, match=r"^train of killed-fan ended without an error message"):
         _train(tmp_path, ["killed-fan"])
 
 
 def test_a_step_that_never_said_it_was_done_has_failed_whatever_its_status(tmp_path: Path) -> None:
-    with pytest.raises(MasdError, match=r"^package of silent-fan ended without a word"):
+    with pytest.raises(MasdError, match=r"^package of silent-fan ended without an error message"):
         _train(tmp_path, ["silent-fan"])
     assert not (tmp_path / "out" / "report.html").exists()
 
@@ -287,7 +287,10 @@ def test_the_same_recordings_twice_start_one_run(tmp_path: Path, capsys: pytest.
     assert "refused-valve: bad" in capsys.readouterr().out
     assert main(command) == 3  # the same answer, for the job that asks again
     said = capsys.readouterr().out
-    assert said.startswith("nothing started: the same recordings had its run by ") and "refused-valve: bad" in said
+    assert (
+        said.startswith("nothing started: a run for the same recordings has been done, by ")
+        and "refused-valve: bad" in said
+    )
     versions = tmp_path / "out" / "registry" / "models" / "refused-valve"
     assert [path.name for path in versions.iterdir()] == ["1"]
     clip.write_bytes(b"two")

@@ -15,7 +15,7 @@ from masd.config import Settings
 from masd.registry.registry import Registry
 from masd.registry.verify import verify
 from masd.storage.opening import open_store
-from pipelines.jobs import Job
+from pipelines.jobs import PipelineJob
 from pipelines.local.run import TrainingRun, run_monitoring, run_training
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def test_drift_ends_in_a_new_version_beside_the_champion(
     """The whole monitoring pipeline: drift, training, gate, pointer, and the record of its trigger."""
     registry = str(shutil.copytree(trained.registry, tmp_path / "registry"))
     log = _log(trained, tmp_path / "fan.jsonl", louder_by=20.0)
-    job = Job(str(data), ["fan", "bearing"], tiny_settings, tmp_path / "out", registry, str(log))
+    job = PipelineJob(str(data), ["fan", "bearing"], tiny_settings, tmp_path / "out", registry, str(log))
     outcome = job.once(say=list[str]().append)
 
     models = Registry.open(registry)
@@ -155,7 +155,7 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
     registry = str(shutil.copytree(trained.registry, tmp_path / "registry"))
     (tmp_path / "log").mkdir()
     log = _log(trained, tmp_path / "log" / "monday.jsonl", louder_by=20.0)
-    job = Job(str(plant), [], tiny_settings, tmp_path / "out", registry, str(log.parent))
+    job = PipelineJob(str(plant), [], tiny_settings, tmp_path / "out", registry, str(log.parent))
     models = Registry.open(registry)
 
     first = job.once(say=list[str]().append)
@@ -167,7 +167,7 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
     second = job.once(say=list[str]().append)
     assert (second.started, second.record.code) == (True, 3)  # what has drifted still serves
     looked, drifted, held = second.record.outcome.splitlines()
-    assert looked.endswith("/out/drift: 1 machines looked at") and drifted.startswith("fan: drift in ")
+    assert looked.endswith("/out/drift: 1 machines checked") and drifted.startswith("fan: drift in ")
     assert held.startswith("fan has drifted, but was not trained again: version 2 was refused on 20")
     assert held.endswith(
         f"add recordings of the new condition to {plant}/fan/train, change settings, or train by hand with masd "

@@ -129,7 +129,7 @@ def test_monitoring_without_drift_leaves_no_verdict(
     assert _submit(server, *options, pipeline="monitoring") == 0
     assert server.runs[0]["runtime_config"]["parameters"]["log"] == "s3://plant/log"
     assert server.pipelines[0]["display_name"] == "masd-monitoring"
-    assert "nothing was trained: the drift task's log and reports say" in capsys.readouterr().out
+    assert "nothing was trained: the log of the drift task says" in capsys.readouterr().out
 
 
 def test_a_registry_that_the_run_did_not_write_to(
@@ -173,7 +173,7 @@ def test_a_token_is_not_sent_in_clear_text(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize("endpoint", ["kubeflow.example", "ftp://x", "https://user:secret@kubeflow.example"])
 def test_what_is_no_endpoint(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pipeline", "submit", "--endpoint", endpoint, "--machines", "fan"]) == 1
-    assert "is no endpoint" in _line(capsys)
+    assert "is not an endpoint" in _line(capsys)
 
 
 def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +209,7 @@ def test_an_api_server_that_stays_away(server: StandIn, capsys: pytest.CaptureFi
     server.fail("GET .*/runs/", 503)
     assert _submit(server, "--wait") == 1
     line = _line(capsys)
-    assert f"lost sight of run {server.runs[0]['run_id']}" in line and "503" in line
+    assert f"cannot read the state of run {server.runs[0]['run_id']}" in line and "503" in line
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_kubeflow_wants_a_field_for_seconds(server: StandIn) -> None:
     [
         (["--cron", "* * *"], "not five fields"),
         (["--cron", "99 * * * *"], "Bad minute"),
-        (["--every", "soon"], "is no length of time"),
+        (["--every", "soon"], "is not a duration"),
         (["--watch"], "a cluster has no --watch"),
     ],
 )

@@ -145,9 +145,9 @@ def test_an_unreadable_pointer_says_what_to_do_and_that_helps(registry: Registry
         pointer = f"models/fan/channels/{name}.json"
         assert json.loads(registry.store.read(pointer))["version"] == {"candidate": "2", "production": "1"}[name]
         registry.store.write(pointer, b"{")
-    with pytest.raises(MasdError, match="registering a version writes it anew"):
+    with pytest.raises(MasdError, match="registering a version replaces it"):
         registry.channel("fan", "candidate")
-    with pytest.raises(MasdError, match="masd registry promote writes it anew"):
+    with pytest.raises(MasdError, match="masd registry promote replaces it"):
         registry.channel("fan", "production")
     assert len(verify(registry)) == 2
     registry.promote("fan", "2", reason="y")

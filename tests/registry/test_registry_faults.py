@@ -144,7 +144,7 @@ def test_one_flipped_byte(
             changed = registry.store.read(key).decode().split()[1]
             assert said.endswith(f"has no object models/fan/2/{changed}")
         else:
-            assert f"{key}: is not what was registered" in said
+            assert f"{key}: differs from what was registered" in said
         assert main(["registry", "verify", "--registry", registry.url]) == 1
         assert "models/fan/2" in capsys.readouterr().err
         with monkeypatch.context() as patch, pytest.raises(MasdError, match="models/fan/2"):

@@ -47,7 +47,7 @@ def _fill(url: str, tmp_path: Path, machines: list[str], versions: int = 2) -> R
 def test_a_look_costs_one_request_where_nothing_has_changed(url: str, tmp_path: Path) -> None:
     writer = _fill(url, tmp_path, ["fan", "pump", "valve"])
     store = Counting(Registry.open(url).store)
-    reader = Registry(store)  # type: ignore[arg-type]
+    reader = Registry(store)
     assert reader.look().production == {"fan": "1", "pump": "1", "valve": "1"}
     store.asked.clear()
     assert reader.look().production == {"fan": "1", "pump": "1", "valve": "1"}

@@ -47,7 +47,7 @@ def test_promoting_at_once(url: str, tmp_path: Path) -> None:
     said = race(url, calls)
     losers = [line for line in said if line.startswith("error")]
     assert len(losers) == RIVALS - 1
-    assert all("has just been moved from 1 to" in line or "another promotion is under way" in line for line in losers)
+    assert all("has just been moved from 1 to" in line or "another promotion is in progress" in line for line in losers)
     (winner,) = (line for line in said if not line.startswith("error"))
     assert registry.channel("fan", "production") == winner
     moves = [(record["previous"], record["version"]) for record in registry.audit("fan", "promote")]
@@ -60,7 +60,7 @@ def test_a_claim_keeps_others_out_until_its_lease_has_run_out(url: str, monkeypa
     store = Registry.open(url).store
     monkeypatch.setattr(locks, "PAUSE_S", 0.01)
     store.write("locks/x/of-one-that-was-killed", b"")
-    busy = pytest.raises(BusyError, match=r"fan: a promotion is under way elsewhere; .* forgotten after 30 s")
+    busy = pytest.raises(BusyError, match=r"fan: a promotion is in progress elsewhere; .* expires after 30 s")
     with busy, exclusive(store, "locks/x", "fan: a promotion"):
         pytest.fail("two inside")
     monkeypatch.setattr(locks, "LEASE", timedelta(seconds=0.01))
@@ -69,5 +69,5 @@ def test_a_claim_keeps_others_out_until_its_lease_has_run_out(url: str, monkeypa
     assert not list(store.list("locks/"))
     with exclusive(store, "locks/x", "fan: a promotion") as lease:
         time.sleep(0.01)
-        with pytest.raises(BusyError, match="took too long"):
+        with pytest.raises(BusyError, match="took so long that another process may do it too"):
             lease.check("fan: promoting")

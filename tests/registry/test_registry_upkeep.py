@@ -80,7 +80,7 @@ def test_prune_keeps_what_is_needed(registry: Registry, tmp_path: Path, capsys: 
         prune(registry, "fan", keep=0)
     for command in (["show", "fam"], ["prune", "fam", "--keep", "1"]):
         assert main(["registry", *command, *where]) == 1
-        assert "there is no machine fam (machines: fan)" in capsys.readouterr().err
+        assert "has no machine fam (machines: fan)" in capsys.readouterr().err
     assert not list(registry.store.list("models/fam"))
 
 
@@ -100,8 +100,8 @@ def test_the_archive_is_vouched_for_too(registry: Registry, tmp_path: Path) -> N
     assert (registry.fetch("fan", "1") / "fan.mar").read_bytes() == b"archive"
     assert verify(registry) == []
     registry.store.write("models/fan/1/fan.mar", b"Archive")
-    assert [line for line in verify(registry) if "fan.mar: is not what was registered" in line]
-    with pytest.raises(MasdError, match=r"fan\.mar: is not what was registered"):
+    assert [line for line in verify(registry) if "fan.mar: differs from what was registered" in line]
+    with pytest.raises(MasdError, match=r"fan\.mar: differs from what was registered"):
         registry.promote("fan", "1", reason="x")
     registry.store.delete("models/fan/1/fan.mar")
     assert "fan.mar" in verify(registry)[0]
@@ -124,9 +124,10 @@ def test_leftovers_are_found_and_mended(registry: Registry, tmp_path: Path, monk
     assert verify(registry) == [], "may still be at work"
     _hours_later(monkeypatch)
     claim, half, move = verify(registry)
-    assert "models/fan/3: whole, but its registration was broken off" in claim
-    assert "models/fan/4: what a killed process has left of it, no version; masd registry prune fan removes it" in half
-    assert "fan promote to version 2" in move and "production is 1; give masd registry promote" in move
+    assert "models/fan/3: complete, but its registration was interrupted" in claim
+    assert "models/fan/4: left by a killed process, and not a version; masd registry prune fan removes it" in half
+    assert "fan promote to version 2" in move
+    assert "production is 1; set the right version with masd registry promote" in move
     with monkeypatch.context() as patch:
         patch.setattr("masd.registry.prune.broken_off", lambda files, now: False)
         assert prune(registry, "fan", keep=3) == Pruned([], []), "nor is it touched while that may be"

@@ -1,1 +1,1 @@
-"""A calibration from a window of the inference log in which the machine was well."""
+"""Calibration with a window of the inference log in which the machine was healthy."""

@@ -1,4 +1,4 @@
-"""Clips that are recorded back to back are alike: how many of them count as one."""
+"""Clips that are recorded one after the other are alike: how many of them count as one."""
 
 import numpy as np
 from scipy.stats import rankdata
@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 from masd.arrays import Floats
 
 ALIKE = 0.05
-"""Rank correlation above which two clips are not taken as independent."""
+"""Rank correlation above which two clips count as dependent."""
 
 LONGEST = 64
 
@@ -14,8 +14,8 @@ LONGEST = 64
 def block_length(scores: Floats) -> int:
     """The smallest distance at which ``scores`` (in order of time) are no longer correlated; 1 for independent clips.
 
-    A correlation that chance alone gives to so few clips cannot be seen; from where it is lost on, it is taken to go on
-    falling as it did. At most :data:`LONGEST`.
+    A small correlation cannot be distinguished from chance with few clips; from there on, it is extrapolated from its
+    decrease so far. At most :data:`LONGEST`.
     """
     if len(scores) < 3 or np.ptp(scores) == 0:
         return 1

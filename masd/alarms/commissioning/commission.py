@@ -1,4 +1,4 @@
-"""A calibration from what is heard: the scores of a window of the inference log in which the machine was well."""
+"""Calibrate with a window of the inference log in which the machine was healthy."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from masd.alarms.calibration import Calibration
 from masd.alarms.commissioning.blocks import block_length
 from masd.alarms.commissioning.doubts import Doubt
 from masd.alarms.commissioning.tolerance import clips_needed, guaranteed_rate, tolerance_threshold
-from masd.alarms.monitor import Clip, Monitor, Rule
+from masd.alarms.monitor import Monitor, Rule, ScoredClip
 from masd.arrays import Mask
 from masd.drift.log import read_log
 from masd.drift.statistics import COLUMNS, compare, rounded
@@ -25,16 +25,16 @@ TO_HEAR = 5
 
 @dataclass(frozen=True)
 class Commissioning:
-    """What a window of the log gives.
+    """The result of a calibration with a window of the log.
 
     :param since, until: times of the first and the last clip.
-    :param clips: clips taken as normal; ``left_out``: silent ones and those of alarms.
+    :param clips: clips taken as normal; ``left_out``: silent clips and clips of alarms.
     :param scores: of the clips taken, by domain, in order of time.
-    :param asked: the rate of false alarms that was asked for, a clip.
-    :param threshold: for single clips; ``promised`` is the rate it keeps with 95 % confidence, ``needed`` how many
-        clips could promise ``asked``.
+    :param asked: the false-alarm rate that was set, per clip.
+    :param threshold: for single clips; ``promised`` is the rate that it keeps with 95 % confidence, ``needed`` the
+        number of clips needed for ``asked``.
     :param block: so many clips in a row count as one.
-    :param doubts: what speaks against the window.
+    :param doubts: reasons why the window may not be normal.
     :param highest: request ids of the highest scores taken, to be listened to.
     """
 
@@ -64,7 +64,8 @@ def commission(
     until: str = "",
     leave_out: Collection[str] = (),
 ) -> Commissioning:
-    """Look at the clips that a version heard from ``since`` to ``until`` (ISO 8601, UTC; empty: all of the log).
+    """Calibrate with the clips that a version scored from ``since`` to ``until`` (ISO 8601, UTC; empty: all of the
+    log).
 
     ``leave_out`` are request ids of clips known as faulty.
 
@@ -76,15 +77,15 @@ def commission(
     rows = rows[inside].reset_index(drop=True)
     if len(rows) < LEAST_CLIPS or "score" not in rows:
         raise MasdError(
-            f"{machine}: version {version} has {len(rows)} scored clips in the window, a calibration needs at least "
-            f"{LEAST_CLIPS}; wait, or make the window longer"
+            f"{machine}: version {version} has {len(rows)} scored clips in the window, and a calibration needs "
+            f"at least {LEAST_CLIPS}; wait, or make the window longer"
         )
     silent = np.array([is_silent(warnings) for warnings in rows["warnings"]])
     if "level_dbfs" in rows:
         silent |= (rows["level_dbfs"] < SILENT_DBFS).to_numpy()
     columns = (rows[name].tolist() for name in ("time", "score", "domain", "request_id"))
     clips = [
-        Clip(str(time), float(score), _text(domain), _text(request))
+        ScoredClip(str(time), float(score), _text(domain), _text(request))
         for time, score, domain, request in zip(*columns, strict=True)
     ]
     scores = rows["score"].to_numpy(np.float64)
@@ -93,8 +94,8 @@ def commission(
     kept = ~silent & ~alarmed
     if kept.sum() < LEAST_CLIPS:
         raise MasdError(
-            f"{machine}: only {int(kept.sum())} of {len(rows)} clips in the window are neither silent nor "
-            f"part of an alarm, a calibration needs {LEAST_CLIPS}; choose another window"
+            f"{machine}: only {int(kept.sum())} of {len(rows)} clips in the window are usable (not silent, "
+            f"not part of an alarm), and a calibration needs {LEAST_CLIPS}; choose another window"
         )
     found: dict[Doubt, bool] = {
         "silence": bool(silent.any()),
@@ -126,8 +127,8 @@ def commission(
     )
 
 
-def in_alarm(clips: list[Clip], mean_clips: float, block: int) -> Mask:
-    """Which of a window's own clips belong to an alarm, each half judged by the other ``[clips]``."""
+def in_alarm(clips: list[ScoredClip], mean_clips: float, block: int) -> Mask:
+    """Which clips of a window belong to an alarm ``[clips]``; each half is compared with the other."""
     found = np.zeros(len(clips), dtype=np.bool_)
     middle = len(clips) // 2
     for own, other in ((slice(0, middle), slice(middle, None)), (slice(middle, None), slice(0, middle))):
@@ -137,7 +138,7 @@ def in_alarm(clips: list[Clip], mean_clips: float, block: int) -> Mask:
         monitor = Monitor("", "", Rule(mean_clips, block), Calibration(known, 0))
         times, part = [clip.time for clip in clips[own]], found[own]
         for place, clip in enumerate(clips[own]):
-            list(monitor.hear(clip))
+            list(monitor.take(clip))
             if monitor.state == "alarm":
                 part[place] = True
                 for before in range(place - 1, -1, -1):  # back to where the change began
@@ -154,7 +155,7 @@ def _halves_differ(rows: pd.DataFrame, block: int) -> bool:
 
 
 def is_silent(warnings: object) -> bool:
-    """Whether a record's warnings say that the clip is no sound of the machine."""
+    """Whether a record's warnings say that the clip does not have the sound of the machine."""
     return "silence" in _text(warnings).split()
 
 

@@ -1,4 +1,4 @@
-"""What speaks against taking a window of an inference log as normal."""
+"""Reasons why a window of an inference log may not be normal."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What a number of normal clips can promise about the rate at which later normal clips exceed a threshold."""
+"""Thresholds with a guarantee: how rarely later normal clips exceed them, given the number of normal clips."""
 
 import math
 
@@ -11,12 +11,14 @@ CONFIDENCE = 0.95
 
 
 def clips_needed(rate: float, confidence: float = CONFIDENCE) -> int:
-    """The fewest normal clips whose highest score at most ``rate`` of later ones exceed, with ``confidence``."""
+    """The smallest number of normal clips such that, with ``confidence``, at most ``rate`` of later clips exceed their
+    highest score.
+    """
     return math.ceil(math.log(1.0 - confidence) / math.log1p(-rate))
 
 
 def guaranteed_rate(clips: int, above: int = 0, confidence: float = CONFIDENCE) -> float:
-    """The rate that the score which ``above`` of ``clips`` scores exceed is kept below, with ``confidence``.
+    """With ``confidence``, later clips exceed the score that ``above`` of ``clips`` scores exceed at most at this rate.
 
     Whatever the distribution (Wilks): the share above an order statistic is Beta distributed. 1.0 without clips.
     """
@@ -28,8 +30,8 @@ def guaranteed_rate(clips: int, above: int = 0, confidence: float = CONFIDENCE) 
 def tolerance_threshold(scores: Floats, rate: float, confidence: float = CONFIDENCE, *, alike: int = 1) -> float:
     """The lowest of ``scores`` that at most ``rate`` of later normal clips exceed, with ``confidence``.
 
-    It is the highest score where even that cannot be promised (:func:`guaranteed_rate` says what can). So many clips
-    in a row as ``alike`` count as one.
+    If even the highest score does not have this guarantee, it is the highest score (:func:`guaranteed_rate` has its
+    rate). So many clips in a row as ``alike`` count as one.
     """
     ordered = np.sort(scores)[::-1]
     clips, above = len(ordered) // alike, np.arange(len(ordered)) // alike

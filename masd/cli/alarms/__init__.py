@@ -1,4 +1,4 @@
-"""``masd alarms``: look at the log, once or again and again; the actions have a file each."""
+"""``masd alarms``: read the log once or repeatedly; each action has its own file."""
 
 import argparse
 import json
@@ -20,24 +20,29 @@ if TYPE_CHECKING:
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     alarms = commands.add_parser(
         "alarms",
-        help="raise alarms on an inference log, at a stated rate of false ones",
+        help="raise alarms from an inference log, at a stated false-alarm rate",
         usage="masd alarms --registry URL --log LOG [--false-alarms 1/N] [--webhook URL] [--alertmanager URL] "
         "[--every SECONDS]\n       masd alarms show --log LOG\n"
         "       masd alarms acknowledge MACHINE --log LOG --reason TEXT [--false-alarm]",
     )
     add_places(alarms, required=False)
-    alarms.add_argument("--registry", metavar="URL", help="whose versions in production are heard")
-    alarms.add_argument("--machines", type=names, metavar="A,B", help="only these of the registry")
+    alarms.add_argument("--registry", metavar="URL", help="registry with the versions in production")
     alarms.add_argument(
-        "--false-alarms", type=rate, metavar="1/N", help="one in N normal clips (default: as calibrated, or 1/10000)"
+        "--machines", type=names, metavar="A,B", help="only these machines (default all in the registry)"
     )
-    alarms.add_argument("--since", default="", metavar="TIME", help="leave out older records (ISO 8601, UTC)")
-    alarms.add_argument("--webhook", metavar="URL", help="gets CloudEvents, signed with MASD_WEBHOOK_SECRET")
-    alarms.add_argument("--alertmanager", metavar="URL", help="such as http://localhost:9093")
     alarms.add_argument(
-        "--every", type=seconds, metavar="SECONDS", help="go on until stopped, with a step every so often"
+        "--false-alarms",
+        type=rate,
+        metavar="1/N",
+        help="allow one false alarm in N normal clips (default: as calibrated, or 1/10000)",
     )
-    alarms.add_argument("--json", action="store_true", help="one JSON object per event")
+    alarms.add_argument("--since", default="", metavar="TIME", help="ignore records before TIME (ISO 8601, UTC)")
+    alarms.add_argument(
+        "--webhook", metavar="URL", help="post events there as CloudEvents, signed with MASD_WEBHOOK_SECRET"
+    )
+    alarms.add_argument("--alertmanager", metavar="URL", help="post alarms there, for example http://localhost:9093")
+    alarms.add_argument("--every", type=seconds, metavar="SECONDS", help="repeat every SECONDS until stopped")
+    alarms.add_argument("--json", action="store_true", help="print one JSON object per event")
     alarms.set_defaults(run=lambda options: _alarms(alarms, options))
     actions = alarms.add_subparsers(metavar="show|acknowledge", prog="masd alarms")
     show.add_command(actions)
@@ -82,7 +87,7 @@ def _go_on(step: "AlarmStep", options: argparse.Namespace) -> NoReturn:
         try:
             _print(step.run(options.machines), as_json=options.json)
         except MasdError as error:
-            print(f"masd: {one_line(error)}; tried again in {options.every:g} s", file=sys.stderr)
+            print(f"masd: {one_line(error)}; next try in {options.every:g} s", file=sys.stderr)
         time.sleep(options.every)
 
 
@@ -93,6 +98,6 @@ def _print(outcome: "Outcome", *, as_json: bool) -> None:
 
 def _code(outcome: "Outcome") -> int:
     if outcome.failed:
-        raise MasdError(f"not looked at: {', '.join(outcome.failed)} (the reasons stand above)")
+        raise MasdError(f"not checked: {', '.join(outcome.failed)} (the reasons are above)")
     print(f"in alarm: {', '.join(outcome.in_alarm) or 'none'}", file=sys.stderr)
     return REFUSED_OR_DRIFT if outcome.in_alarm else 0

@@ -6,13 +6,13 @@ from masd.cli.alarms.options import add_places, recipients_of, sentence_of
 
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    acknowledge = actions.add_parser("acknowledge", help="somebody knows of an alarm")
+    acknowledge = actions.add_parser("acknowledge", help="acknowledge the alarm of a machine")
     acknowledge.add_argument("machine", metavar="MACHINE")
     add_places(acknowledge, required=True)
     acknowledge.add_argument("--registry", default="registry", metavar="URL")
-    acknowledge.add_argument("--reason", required=True, help="kept in the events log")
+    acknowledge.add_argument("--reason", required=True, help="why; it is written to the events log")
     acknowledge.add_argument(
-        "--false-alarm", action="store_true", help="the machine is well: end the alarm, and learn from its clips"
+        "--false-alarm", action="store_true", help="the machine is healthy: end the alarm and count its clips as normal"
     )
     acknowledge.add_argument("--webhook", metavar="URL")
     acknowledge.add_argument("--alertmanager", metavar="URL")

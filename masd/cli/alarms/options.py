@@ -1,4 +1,4 @@
-"""What the commands about alarms share."""
+"""Options and texts that the alarm commands share."""
 
 import argparse
 import os

@@ -7,9 +7,9 @@ from masd.cli.alarms.options import add_places
 
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    show = actions.add_parser("show", help="the state of every machine")
+    show = actions.add_parser("show", help="show the state of every machine")
     add_places(show, required=True)
-    show.add_argument("--json", action="store_true", help="one JSON object per machine")
+    show.add_argument("--json", action="store_true", help="print one JSON object per machine")
     show.set_defaults(run=_run)
 
 
@@ -44,9 +44,9 @@ def _run(options: argparse.Namespace) -> int:
             continue
         since = f" since {monitor.since}" if monitor.since else ""
         known = " (acknowledged)" if monitor.acknowledged else ""
-        silent = ", not heard for longer than usual" if state.hearing.silent else ""
+        silent = ", no clip for longer than usual" if state.hearing.silent else ""
         print(
             f"{machine} version {monitor.version}: {monitor.state}{since}{known}; evidence {monitor.evidence:,.1f} of "
-            f"{monitor.rule.clips:,.0f}; last heard {state.hearing.last or 'never'}{silent}"
+            f"{monitor.rule.clips:,.0f}; last clip {state.hearing.last or 'never'}{silent}"
         )
     return 0

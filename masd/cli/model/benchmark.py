@@ -12,14 +12,16 @@ from masd.cli.numbers import MAX_SEED
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = commands.add_parser(
         "benchmark",
-        help="the report's table of results on your recordings, beside the official baseline",
-        description="Train and score every method on the test clips of each machine, over seeds. A run that was "
-        "interrupted goes on where it stopped; finished cells are never computed again.",
+        help="the paper's table of results on your recordings, beside the official baseline",
+        description="Train and score every method on the test clips of each machine, over seeds. An interrupted "
+        "run continues where it stopped; finished results are never computed again.",
     )
     command.add_argument("data", metavar="DATA", help="one folder per machine, in a folder or s3://bucket/prefix")
     command.add_argument("--machines", type=names, default=[], help="names separated by commas (default all)")
     command.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help="numbers separated by commas (default 0,1,2)")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of cells, tables and page")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the results, tables and page"
+    )
     add_settings(command, seed=False)
     command.set_defaults(run=_benchmark)
 

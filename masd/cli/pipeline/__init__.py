@@ -1,4 +1,4 @@
-"""``masd pipeline``: run on this machine, once or on a schedule; compile for a cluster, or submit to one."""
+"""``masd pipeline``: run on this computer, once or on a schedule; compile for a cluster, or submit to one."""
 
 import argparse
 

@@ -6,7 +6,9 @@ from masd.cli.pipeline.options import add_once, add_places, add_runner, run_here
 
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    monitor = actions.add_parser("monitor", help="look for drift on this machine, and retrain what has drifted")
+    monitor = actions.add_parser(
+        "monitor", help="check for drift on this computer, and retrain the machines that have drifted"
+    )
     add_places(monitor, data=True, out=True, registry=True)
     monitor.add_argument("--log", required=True, metavar="LOG", help="a file or folder of the inference log")
     add_once(monitor, "this window of the log and these recordings")

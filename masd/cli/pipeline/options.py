@@ -1,4 +1,4 @@
-"""Options that several commands of ``masd pipeline`` share, and what they name."""
+"""Options that several commands of ``masd pipeline`` share, and the objects made from them."""
 
 import argparse
 from pathlib import Path
@@ -8,8 +8,8 @@ from masd.cli.common import add_settings, names, needs, settings_from
 from masd.errors import MasdError
 
 if TYPE_CHECKING:
-    from pipelines.cluster.client import Cluster
-    from pipelines.jobs import Job
+    from pipelines.cluster.client import KubeflowClient
+    from pipelines.jobs import PipelineJob
 
 
 def add_places(
@@ -19,7 +19,9 @@ def add_places(
         "--data", required=data, metavar="DATA", help="one folder per machine, in a folder or s3://bucket"
     )
     command.add_argument("--machines", type=names, default=[], help="machine types, separated by commas (default all)")
-    command.add_argument("--out", type=Path, required=out, metavar="DIR", help="results of runs on this machine")
+    command.add_argument(
+        "--out", type=Path, required=out, metavar="DIR", help="folder for the results of runs on this computer"
+    )
     default = "" if registry else " (default DIR/registry)"
     command.add_argument(
         "--registry", required=registry, metavar="URL", help=f"a folder or s3://bucket/prefix{default}"
@@ -36,7 +38,7 @@ def add_runner(command: argparse.ArgumentParser) -> None:
         "--runner",
         choices=["subprocess", "docker"],
         default="subprocess",
-        help="steps as processes, or as containers of the image MASD_IMAGE on a Docker engine",
+        help="run steps as processes, or as containers of the image MASD_IMAGE on a Docker engine",
     )
 
 
@@ -45,34 +47,36 @@ def add_cluster(command: argparse.ArgumentParser, *, required: bool) -> None:
         "--endpoint",
         required=required,
         metavar="URL",
-        help="Kubeflow Pipelines; its token is taken from MASD_KFP_TOKEN or the file that MASD_KFP_TOKEN_FILE names",
+        help="URL of Kubeflow Pipelines; the token comes from MASD_KFP_TOKEN or the file in MASD_KFP_TOKEN_FILE",
     )
-    command.add_argument("--namespace", metavar="NAME", help="profile, on a cluster with several users")
+    command.add_argument(
+        "--namespace", metavar="NAME", help="Kubeflow profile of the run, on a cluster with several users"
+    )
 
 
 def run_here(options: argparse.Namespace) -> int:
-    """Run the pipeline that the options name on this machine; the command's exit code."""
+    """Run the pipeline of the options on this computer; returns the command's exit code."""
     job = job_of(options)
     if not options.once:
         code, said = job.run()
         print(said)
         return code
-    from pipelines.jobs import told
+    from pipelines.jobs import describe
 
     outcome = job.once()
-    print(told(outcome))
+    print(describe(outcome))
     return outcome.record.code or 0
 
 
-def job_of(options: argparse.Namespace) -> "Job":
-    """The pipeline with all it works on.
+def job_of(options: argparse.Namespace) -> "PipelineJob":
+    """The pipeline with its arguments.
 
     :raises MasdError: the extra is not installed, or settings that cannot be used.
     """
     with needs("pipelines"):
-        from pipelines.jobs import Job
+        from pipelines.jobs import PipelineJob
 
-    return Job(
+    return PipelineJob(
         options.data,
         options.machines,
         settings_from(options),
@@ -83,17 +87,17 @@ def job_of(options: argparse.Namespace) -> "Job":
     )
 
 
-def cluster_of(options: argparse.Namespace) -> "tuple[Cluster, dict[str, Any]]":
-    """The cluster, and the arguments of a run there.
+def cluster_of(options: argparse.Namespace) -> "tuple[KubeflowClient, dict[str, Any]]":
+    """A client of the cluster, and the arguments of a run there.
 
     :raises MasdError: no machines are named, or the extra is not installed.
     """
     with needs("pipelines"):
-        from pipelines.cluster.client import Cluster
+        from pipelines.cluster.client import KubeflowClient
         from pipelines.cluster.submit import arguments_of
 
     if not options.machines:
         raise MasdError("a run on a cluster needs --machines: the recordings cannot be listed from here")
-    cluster = Cluster(options.endpoint, namespace=options.namespace)
+    cluster = KubeflowClient(options.endpoint, namespace=options.namespace)
     places = {"data": options.data, "registry": options.registry, "log": options.log}
     return cluster, arguments_of(options.machines, **places)

@@ -1,4 +1,4 @@
-"""``masd pipeline schedule``: again and again, here or on a cluster."""
+"""``masd pipeline schedule``: run a pipeline on a schedule, on this computer or on a cluster."""
 
 import argparse
 
@@ -8,14 +8,16 @@ from masd.errors import MasdError
 
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    schedule = actions.add_parser("schedule", help="run a pipeline again and again, here or on a cluster")
+    schedule = actions.add_parser("schedule", help="run a pipeline on a schedule, on this computer or on a cluster")
     schedule.add_argument("pipeline", choices=["training", "monitoring"])
     add_places(schedule)
     schedule.add_argument("--log", metavar="LOG", help="for monitoring: the inference log")
     when = schedule.add_mutually_exclusive_group(required=True)
-    when.add_argument("--cron", metavar="EXPRESSION", help="five fields, in UTC, as '*/30 * * * *'")
-    when.add_argument("--every", metavar="TIME", help="90s, 30m, 6h or 1d")
-    when.add_argument("--watch", action="store_true", help="train when recordings below --data have come or changed")
+    when.add_argument(
+        "--cron", metavar="EXPRESSION", help="cron expression of five fields, in UTC, such as '*/30 * * * *'"
+    )
+    when.add_argument("--every", metavar="TIME", help="time between runs: 90s, 30m, 6h or 1d")
+    when.add_argument("--watch", action="store_true", help="train when recordings below --data are added or changed")
     add_runner(schedule)
     add_cluster(schedule, required=False)
     schedule.set_defaults(run=_run)
@@ -28,18 +30,18 @@ def _run(options: argparse.Namespace) -> int:
         return _on_cluster(options)
     for name in ("data", "out", *(["log", "registry"] if options.pipeline == "monitoring" else [])):
         if getattr(options, name) is None:
-            raise MasdError(f"a schedule for {options.pipeline} on this machine needs --{name}")
+            raise MasdError(f"a schedule for {options.pipeline} on this computer needs --{name}")
     with needs("pipelines"):
-        from pipelines.jobs import told
+        from pipelines.jobs import describe
         from pipelines.local.process import say_on_stderr
         from pipelines.schedule import Cron, Every, keep, watch
 
     job = job_of(options)
     if options.watch:
-        watch(job.glance, lambda: print(told(job.once()), flush=True), say_on_stderr)
+        watch(job.glance, lambda: print(describe(job.once()), flush=True), say_on_stderr)
         return 0
     timetable = Cron(options.cron) if options.cron else Every(options.every)
-    keep(timetable, lambda slot: print(told(job.once_for(timetable.text, slot)), flush=True), say_on_stderr)
+    keep(timetable, lambda slot: print(describe(job.once_for(timetable.text, slot)), flush=True), say_on_stderr)
     return 0
 
 

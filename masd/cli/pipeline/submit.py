@@ -10,10 +10,12 @@ def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     submit = actions.add_parser("submit", help="run a pipeline on a cluster")
     submit.add_argument("pipeline", choices=["training", "monitoring"], nargs="?", default="training")
     add_places(submit)
-    submit.add_argument("--log", metavar="LOG", help="for monitoring: the inference log, as its tasks see it")
+    submit.add_argument(
+        "--log", metavar="LOG", help="for monitoring: the inference log, at the address that the tasks use"
+    )
     add_cluster(submit, required=True)
-    submit.add_argument("--wait", action="store_true", help="until the run has ended, then tell its verdicts")
-    submit.add_argument("--timeout", default="1d", metavar="TIME", help="how long to wait (default 1d)")
+    submit.add_argument("--wait", action="store_true", help="wait until the run has ended, then print its verdicts")
+    submit.add_argument("--timeout", default="1d", metavar="TIME", help="longest time to wait (default 1d)")
     submit.set_defaults(run=_run)
 
 
@@ -32,12 +34,14 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     found = follow(cluster, run_id, options.machines, options.registry, say_on_stderr, timeout_s=timeout_s)
     if found is None:
-        print("verdicts: in the audit trail of the run's registry; name one that can be read from here by --registry")
+        print("verdicts: in the audit trail of the run's registry; name it with --registry to print them here")
         return 0
     if options.pipeline == "training":
         require(found, options.machines, options.registry, run_id)
     if not found:
-        print("nothing was trained: the drift task's log and reports say what has drifted, and if it was held back")
+        print(
+            "nothing was trained: the log of the drift task says which machines have drifted, and why none was trained"
+        )
     for record in found:
         print(f"{record['event']} {record['machine_type']} {record['version']}: {record['reason']}")
     return REFUSED_OR_DRIFT if any(record["event"] == "refuse" for record in found) else 0

@@ -1,4 +1,4 @@
-"""``masd data``: what is done with recordings before a model is trained on them."""
+"""``masd data``: check or import recordings."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ MOST_NAMED = 5
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    group = commands.add_parser("data", help="check recordings, or bring in those of acquisition systems")
+    group = commands.add_parser("data", help="check recordings, or import those of acquisition systems")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
     data_check.add_action(actions)
     command = actions.add_parser(
@@ -43,13 +43,13 @@ def _import(options: argparse.Namespace) -> int:
     for stated, hertz in done.snapped.items():
         print(f"rate: {hertz} Hz is meant by {stated:.6g} Hz, as the file has it rounded")
     if done.left_over_s:
-        print(f"left over at the ends of recordings that were cut: {done.left_over_s:.1f} s")
+        print(f"too short for a clip, at the ends of recordings, and dropped: {done.left_over_s:.1f} s")
     for folder in done.folders:
         print(folder)
     if done.ignored:
         names = ", ".join(path.name for path in done.ignored[:MOST_NAMED])
         more = f" and {len(done.ignored) - MOST_NAMED} more" if len(done.ignored) > MOST_NAMED else ""
-        print(f"masd: {len(done.ignored)} files of other kinds are left out: {names}{more}", file=sys.stderr)
+        print(f"masd: {len(done.ignored)} files of other formats are left out: {names}{more}", file=sys.stderr)
     for line in done.failed:
         print(f"masd: {line}", file=sys.stderr)
     if done.failed:

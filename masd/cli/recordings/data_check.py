@@ -11,13 +11,13 @@ from masd.progress import ConsoleProgress
 def add_action(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = actions.add_parser(
         "check",
-        help="what is in a data set, and what would go wrong",
-        description="Read and listen to the recordings of a machine, or of all machines below a folder: counts, "
-        "formats, levels, copies, silent and clipped clips, what is left out and why. Ends with 1 if a machine cannot "
-        "be trained.",
+        help="check the recordings of a data set before training",
+        description="Read the recordings of a machine, or of all machines in a folder, and print counts, "
+        "formats, levels, copies, silent and clipped clips, what is left out and why. The exit code is 1 if a machine "
+        "cannot be trained.",
     )
     check.add_argument("folder", metavar="FOLDER", help="a machine's folder, or the folder of all machines; or s3://")
-    check.add_argument("--json", action="store_true", help="one JSON object per machine")
+    check.add_argument("--json", action="store_true", help="print one JSON object per machine")
     check.add_argument("--out", type=Path, metavar="PAGE", help="also write a page, such as check.html")
     add_settings(check, seed=False)
     check.set_defaults(run=_check)
@@ -32,7 +32,7 @@ def _check(options: argparse.Namespace) -> int:
     for folder in machine_folders(options.folder):
         with ConsoleProgress(f"check {folder.resolve().name}") as progress:
             checks.append(check_machine(folder, settings, progress))
-        print(json.dumps(checks[-1].to_dict()) if options.json else _told(checks[-1]), flush=True)
+        print(json.dumps(checks[-1].to_dict()) if options.json else _lines(checks[-1]), flush=True)
     if options.out is not None:
         from masd.evaluation.pages.data import write_data_page
 
@@ -42,7 +42,7 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if all(check.trainable for check in checks) else WORK_FAILED
 
 
-def _told(check: "MachineCheck") -> str:  # type: ignore[name-defined]  # noqa: F821
+def _lines(check: "MachineCheck") -> str:  # type: ignore[name-defined]  # noqa: F821
     state = "can be trained" if check.trainable else "cannot be trained"
     lines = [f"{check.machine_type}: {state}"]
     if check.data is not None:

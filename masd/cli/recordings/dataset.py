@@ -15,11 +15,13 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command = actions.add_parser(
         "fetch",
         help="download and unpack a data set",
-        description="Download a data set from its Zenodo record and unpack it, one folder per machine. Run again, it "
-        "goes on where it stopped. The recordings have licences of their own: see the record.",
+        description="Download a data set from its Zenodo record and unpack it, one folder per machine. After an "
+        "interruption run it again: it continues where it stopped. Each data set has its own licence: see its record.",
     )
-    command.add_argument("name", metavar="NAME", help="as `masd dataset list` has it, for example dcase2025-dev")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that gets the machine folders")
+    command.add_argument("name", metavar="NAME", help="a name from `masd dataset list`, for example dcase2025-dev")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="write the machine folders into this folder"
+    )
     command.add_argument("--machines", type=names, default=[], help="kinds separated by commas (default all)")
     command.set_defaults(run=_fetch)
 

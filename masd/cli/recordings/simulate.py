@@ -15,14 +15,16 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="make recordings of simulated machines",
         description="Write simulated machines in the challenge's layout.",
     )
-    command.add_argument("out", type=Path, metavar="OUT", help="folder that gets one folder per machine")
+    command.add_argument("out", type=Path, metavar="OUT", help="write one folder per machine into this folder")
     command.add_argument("--machines", type=names, default=[], help="kinds separated by commas (default all seven)")
-    command.add_argument("--train", type=none_or_more, default=1000, help="noisy training clips of each (default 1000)")
     command.add_argument(
-        "--test", type=none_or_more, default=200, help="test clips of each, a multiple of 4 (default 200)"
+        "--train", type=none_or_more, default=1000, help="noisy training clips per machine (default 1000)"
+    )
+    command.add_argument(
+        "--test", type=none_or_more, default=200, help="test clips per machine, a multiple of 4 (default 200)"
     )
     command.add_argument("--seconds", type=seconds, default=10.0, help="length of a clip (default 10)")
-    command.add_argument("--seed", type=seed, default=0, help="same seed, same recordings (default 0)")
+    command.add_argument("--seed", type=seed, default=0, help="the same seed makes the same recordings (default 0)")
     command.set_defaults(run=_simulate)
 
 

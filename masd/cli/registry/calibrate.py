@@ -12,10 +12,12 @@ from masd.cli.registry.options import Actions
 
 
 def add_command(actions: Actions) -> None:
-    what = "a new version whose threshold and normal scores are what was heard"
+    what = "make a new version whose threshold comes from clips scored in production"
     command = actions.add("calibrate", what, as_json=True)
     command.add_argument("--log", required=True, metavar="LOG", help="a file, a folder or s3://bucket/prefix")
-    command.add_argument("--false-alarms", type=rate, required=True, metavar="1/N", help="one in N normal clips")
+    command.add_argument(
+        "--false-alarms", type=rate, required=True, metavar="1/N", help="allow one false alarm in N normal clips"
+    )
     command.add_argument("--since", default="", metavar="TIME", help="start of the window (ISO 8601, UTC)")
     command.add_argument("--until", default="", metavar="TIME", help="end of the window")
     command.add_argument("--leave-out", type=names, default=[], metavar="ID,ID", help="request ids of faulty clips")
@@ -24,7 +26,7 @@ def add_command(actions: Actions) -> None:
         type=names,
         default=[],
         metavar="DOUBT,DOUBT",
-        help=f"what of {', '.join(DOUBTS)} in the window was looked into; silent clips and alarms are left out then",
+        help=f"accept a window with {', '.join(DOUBTS)} that you have checked; silent clips and alarms are left out",
     )
     command.set_defaults(run=lambda options: _run(command, options))
 
@@ -56,12 +58,12 @@ def _run(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         print(json.dumps({"version": version, **about}))
         return 0
     domains = ", ".join(f"{len(scores)} {domain or 'of no domain'}" for domain, scores in found.scores.items())
-    print(f"{options.machine}: version {version} is the candidate, calibrated by {found.clips} clips ({domains})")
+    print(f"{options.machine}: version {version} is the candidate, calibrated with {found.clips} clips ({domains})")
     print(f"  window: {found.since} to {found.until}; {found.left_out} clips left out")
-    alike = f"; {found.block} clips in a row are alike and count as one" if found.block > 1 else ""
+    alike = f"; {found.block} clips in a row are alike and count as one clip" if found.block > 1 else ""
     print(f"  threshold {found.threshold:.4g}: at most 1 in {1 / found.promised:,.0f} normal clips (95 %){alike}")
     if found.promised > found.asked:
-        print(f"  1 in {1 / found.asked:,.0f} for single clips takes {found.needed:,} clips; masd alarms keeps it now")
-    print(f"  highest scores taken as normal, to be listened to: {', '.join(found.highest) or 'no request ids'}")
+        print(f"  a threshold for 1 in {1 / found.asked:,.0f} needs {found.needed:,} clips; masd alarms does not")
+    print(f"  listen to the clips with the highest scores: {', '.join(found.highest) or 'no request ids'}")
     print(f"  next: masd registry promote {options.machine} {version} --registry {options.registry} --reason ...")
     return 0

@@ -10,7 +10,7 @@ from masd.files import json_text
 
 def add_command(actions: Actions) -> None:
     diff = actions.add(
-        "diff", "what differs between two versions: settings, metrics, code, data, libraries", as_json=True
+        "diff", "show what differs between two versions: settings, metrics, code, data, libraries", as_json=True
     )
     diff.add_argument("before", metavar="A")
     diff.add_argument("after", metavar="B")

@@ -7,7 +7,7 @@ from masd.files import json_text
 
 
 def add_command(actions: Actions) -> None:
-    actions.add("list", "machines, versions and pointers", machine=False, as_json=True).set_defaults(run=_run)
+    actions.add("list", "list machines, versions and pointers", machine=False, as_json=True).set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:

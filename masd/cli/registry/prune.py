@@ -13,7 +13,7 @@ def add_command(actions: Actions) -> None:
         "prune", "remove old versions; what a pointer names and the last three productions always stay", as_json=True
     )
     prune.add_argument("--keep", type=count, required=True, metavar="N", help="keep the newest N versions")
-    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    prune.add_argument("--dry-run", action="store_true", help="only print what would be removed")
     prune.set_defaults(run=_run)
 
 
@@ -27,6 +27,6 @@ def _run(options: argparse.Namespace) -> int:
         print(json_text(asdict(pruned)))
         return 0
     done = "would be removed" if options.dry_run else "removed"
-    for what, numbers in (("versions", pruned.versions), ("broken-off registrations", pruned.broken_off)):
+    for what, numbers in (("versions", pruned.versions), ("interrupted registrations", pruned.broken_off)):
         print(f"{options.machine}: {what} {done}: {', '.join(numbers) or 'none'}")
     return 0

@@ -6,8 +6,8 @@ from masd.cli.registry.options import Actions, open_registry
 
 
 def add_command(actions: Actions) -> None:
-    rollback = actions.add("rollback", "back to the version that was in production before")
-    rollback.add_argument("--reason", required=True, help="kept in the audit trail")
+    rollback = actions.add("rollback", "put the previous production version back")
+    rollback.add_argument("--reason", required=True, help="why; it is written to the audit trail")
     rollback.set_defaults(run=_run)
 
 

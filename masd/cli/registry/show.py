@@ -8,7 +8,7 @@ from masd.files import json_text
 
 
 def add_command(actions: Actions) -> None:
-    actions.add("show", "versions and audit trail of one machine", as_json=True).set_defaults(run=_run)
+    actions.add("show", "show the versions and the audit trail of one machine", as_json=True).set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -10,8 +10,8 @@ from masd.registry.registry import Registry
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    agent = commands.add_parser("agent", help="keep a TorchServe that already runs at the versions in production")
-    agent.add_argument("--registry", required=True, metavar="URL", help="follow what is in production there")
+    agent = commands.add_parser("agent", help="keep a running TorchServe at the versions in production")
+    agent.add_argument("--registry", required=True, metavar="URL", help="serve the versions in production there")
     agent.add_argument("--model-store", type=Path, required=True, metavar="DIR", help="TorchServe's model store")
     agent.add_argument("--management-url", default="http://127.0.0.1:8081", metavar="URL")
     agent.add_argument("--inference-url", default="http://127.0.0.1:8080", metavar="URL")

@@ -1,4 +1,4 @@
-"""Options of what follows a registry and keeps an inference log: the server and the agent."""
+"""Options of the commands that follow a registry and write an inference log: the server and the agent."""
 
 import argparse
 import signal
@@ -15,10 +15,12 @@ from masd.storage.opening import folder_of
 
 
 def add_following(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--poll", type=seconds, default=10.0, metavar="SECONDS", help="between looks at the registry")
-    command.add_argument("--log", metavar="URL", help="keep the inference log there: a folder or s3://bucket/prefix")
     command.add_argument(
-        "--log-spool", type=Path, metavar="DIR", help="where records wait on this machine (default: spool in --log)"
+        "--poll", type=seconds, default=10.0, metavar="SECONDS", help="time between checks of the registry"
+    )
+    command.add_argument("--log", metavar="URL", help="write the inference log there: a folder or s3://bucket/prefix")
+    command.add_argument(
+        "--log-spool", type=Path, metavar="DIR", help="where records wait on this computer (default: spool in --log)"
     )
 
 
@@ -36,14 +38,14 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def following(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_following` has asked for, as the server and the agent take it."""
+    """The values of the options of `add_following`, for the server and the agent."""
     return {"poll_seconds": options.poll, "log_url": options.log, "log_folder": _spool(options)}
 
 
 def _spool(options: argparse.Namespace) -> Path | None:
-    """Where the workers write: the folder of the log itself has room for it, a bucket has not."""
+    """The folder in which the workers write: inside the log if that is a folder; a bucket needs ``--log-spool``."""
     if options.log_spool is not None and options.log is None:
-        raise MasdError("--log-spool needs --log, the place to which records are brought from there")
+        raise MasdError("--log-spool needs --log, the place that records are sent to")
     if options.log is None:
         return None
     if options.log_spool is not None:

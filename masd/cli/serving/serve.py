@@ -10,18 +10,27 @@ from masd.registry.registry import Registry
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    serve = commands.add_parser("serve", help="serve models with TorchServe on this machine, in the foreground")
+    serve = commands.add_parser("serve", help="serve models with TorchServe on this computer, in the foreground")
     source = serve.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--registry", metavar="URL", help="serve what is in production there: a folder or s3://bucket/prefix"
+        "--registry", metavar="URL", help="serve the versions in production there: a folder or s3://bucket/prefix"
     )
     source.add_argument("--bundle", type=Path, nargs="+", action="extend", metavar="BUNDLE")
-    serve.add_argument("--host", default="127.0.0.1", help="for requests; others than loopback need --auth static")
-    serve.add_argument("--port", type=port, default=8080, help="for requests (default 8080)")
-    serve.add_argument("--management-port", type=port, default=8081, help="on loopback (default 8081)")
-    serve.add_argument("--metrics-port", type=port, default=8082, help="Prometheus, on loopback (default 8082)")
+    serve.add_argument("--host", default="127.0.0.1", help="address for requests; any but loopback needs --auth static")
+    serve.add_argument("--port", type=port, default=8080, help="port for requests (default 8080)")
     serve.add_argument(
-        "--grpc-port", type=port, help="requests over gRPC, on loopback (default 7070, or any where that is taken)"
+        "--management-port",
+        type=port,
+        default=8081,
+        help="port of TorchServe's management API, on loopback (default 8081)",
+    )
+    serve.add_argument(
+        "--metrics-port", type=port, default=8082, help="port of Prometheus metrics, on loopback (default 8082)"
+    )
+    serve.add_argument(
+        "--grpc-port",
+        type=port,
+        help="port for gRPC requests, on loopback (default 7070, or a free one where that is taken)",
     )
     serve.add_argument(
         "--auth",

@@ -1,1 +1,1 @@
-"""What is found in recordings before anything is trained on them."""
+"""Checks of recordings before training."""

@@ -1,30 +1,30 @@
-"""What the training clips of a machine hold, as far as it decides whether they can be trained on."""
+"""Check what the training clips of a machine contain: silence, channels, levels, rates, formats, durations."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from statistics import median
 
-from masd.audio import Heard
-from masd.audio.heard import FLOOR_DBFS
+from masd.audio import SoundProperties
+from masd.audio.sound_properties import FLOOR_DBFS
 from masd.config import AudioSettings
 from masd.data.clips import Clip
 from masd.data.findings import Finding, Level, counted, some
 from masd.data.folders.machine import Layout
 
 CLIPPED = 0.001
-"""Share of clipped samples from which a clip is named."""
+"""A clip with a larger share of clipped samples is named."""
 
 UNEVEN = 2.0
-"""Longest over shortest training clip from which lengths are said to differ."""
+"""If the longest training clip is more than this many times as long as the shortest, a note says so."""
 
 
 @dataclass(frozen=True)
-class HeardClip:
-    """A clip with what was found while it was decoded; its samples are not kept."""
+class MeasuredClip:
+    """A clip with the properties of its sound, without its samples."""
 
     clip: Clip
-    heard: Heard
+    sound: SoundProperties
 
 
 QUIET_DB = 30.0
@@ -37,12 +37,12 @@ DEAD_DB = 40.0
 """Below the loudest channel: what is left on a channel that no microphone is connected to."""
 
 
-def heard_of(recording: Heard) -> Heard:
-    """What was found in a recording, without its samples."""
-    return Heard(**{field.name: getattr(recording, field.name) for field in fields(Heard)})
+def properties_of(recording: SoundProperties) -> SoundProperties:
+    """The properties of a recording, without its samples."""
+    return SoundProperties(**{field.name: getattr(recording, field.name) for field in fields(SoundProperties)})
 
 
-def content_findings(clips: Sequence[HeardClip], audio: AudioSettings, layout: Layout) -> list[Finding]:
+def content_findings(clips: Sequence[MeasuredClip], audio: AudioSettings, layout: Layout) -> list[Finding]:
     """What is wrong with, or worth saying of, the training clips; clips of other splits are passed over.
 
     ``audio`` is settled: its channel is a number or ``mean``.
@@ -53,8 +53,8 @@ def content_findings(clips: Sequence[HeardClip], audio: AudioSettings, layout: L
     return [*_silent(train), *_channels(train, audio, layout), *_levels(train), *_samples(train, audio)]
 
 
-def _silent(train: Sequence[HeardClip]) -> list[Finding]:
-    silent = [one for one in train if one.heard.silent and not one.heard.channels_cancel]
+def _silent(train: Sequence[MeasuredClip]) -> list[Finding]:
+    silent = [one for one in train if one.sound.silent and not one.sound.channels_cancel]
     if not silent:
         return []
     alive = sorted(set.union(*(_channels_with_sound(one) for one in silent)))
@@ -62,75 +62,79 @@ def _silent(train: Sequence[HeardClip]) -> list[Finding]:
     return [_of_some("silent", silent, train, "hold no sound at all", remedy)]
 
 
-def _channels(train: Sequence[HeardClip], audio: AudioSettings, layout: Layout) -> list[Finding]:
+def _channels(train: Sequence[MeasuredClip], audio: AudioSettings, layout: Layout) -> list[Finding]:
     found = []
-    mixed = [one for one in train if one.heard.mixed]
-    cancel = [one for one in mixed if one.heard.channels_cancel]
+    mixed = [one for one in train if one.sound.mixed]
+    cancel = [one for one in mixed if one.sound.channels_cancel]
     if cancel:
-        what = "have channels that cancel each other in their mean, as one of them is inverted"
+        what = "have channels that cancel each other in their mean: one of them is inverted"
         found.append(_of_some("channels_cancel", cancel, train, what, "set audio.channel=0"))
-    half = [one for one in mixed if 0 < len(_channels_with_sound(one)) < one.heard.channels_in]
+    half = [one for one in mixed if 0 < len(_channels_with_sound(one)) < one.sound.channels_in]
     if half:
         alive = _channels_with_sound(half[0])
-        dead = sorted(set(range(half[0].heard.channels_in)) - alive)
-        what = f"have a channel without sound ({', '.join(map(str, dead))}), which their mean takes in"
+        dead = sorted(set(range(half[0].sound.channels_in)) - alive)
+        what = f"have a channel without sound ({', '.join(map(str, dead))}) that is part of their mean"
         found.append(_of_some("dead_channel", half, train, what, f"set audio.channel={min(alive)}"))
     if mixed and not found:
-        near_and_far = layout == "dcase" and {one.heard.channels_in for one in mixed} == {2}
-        numbers = " or ".join(str(number) for number in sorted({one.heard.channels_in for one in mixed}))
+        near_and_far = layout == "dcase" and {one.sound.channels_in for one in mixed} == {2}
+        numbers = " or ".join(str(number) for number in sorted({one.sound.channels_in for one in mixed}))
         what = "a near and a far microphone" if near_and_far else f"{numbers} channels"
-        text = f"the mean of {what} is taken of {counted(len(mixed), 'training clip')}; audio.channel=0 takes the first"
+        text = (
+            f"{counted(len(mixed), 'training clip')}: the mean of {what} is used; audio.channel=0 uses the first alone"
+        )
         found.append(Finding("warning" if near_and_far else "note", "mean_of_channels", text))
-    if chosen := [one for one in train if one.heard.channels_in > 1 and not one.heard.mixed]:
-        text = f"channel {audio.channel} alone is taken of {counted(len(chosen), 'training clip')} of several channels"
+    if chosen := [one for one in train if one.sound.channels_in > 1 and not one.sound.mixed]:
+        text = f"{counted(len(chosen), 'training clip')} of several channels: only channel {audio.channel} is used"
         found.append(Finding("note", "one_of_channels", text))
     return found
 
 
-def _levels(train: Sequence[HeardClip]) -> list[Finding]:
-    sounding = [one for one in train if not one.heard.silent]
+def _levels(train: Sequence[MeasuredClip]) -> list[Finding]:
+    sounding = [one for one in train if not one.sound.silent]
     if not sounding:
         return []
-    middle = median(one.heard.level_dbfs for one in sounding)
-    quiet = [one for one in sounding if one.heard.level_dbfs < max(middle - QUIET_DB, QUIET_DBFS)]
+    middle = median(one.sound.level_dbfs for one in sounding)
+    quiet = [one for one in sounding if one.sound.level_dbfs < max(middle - QUIET_DB, QUIET_DBFS)]
     if not quiet:
         return []
-    what = f"are {QUIET_DB:g} dB below the others or more, or below {QUIET_DBFS:g} dBFS"
+    what = f"are at least {QUIET_DB:g} dB quieter than most, or below {QUIET_DBFS:g} dBFS"
     return [_of_some("quiet", quiet, train, what, "remove them if the machine was off", "warning")]
 
 
-def _samples(train: Sequence[HeardClip], audio: AudioSettings) -> list[Finding]:
+def _samples(train: Sequence[MeasuredClip], audio: AudioSettings) -> list[Finding]:
     found = []
-    if clipped := [one for one in train if one.heard.clipped_share > CLIPPED]:
+    if clipped := [one for one in train if one.sound.clipped_share > CLIPPED]:
         names = _names(clipped)
         text = (
             f"{counted(len(clipped), 'training clip')} with more than {CLIPPED:.1%} of clipped samples: {some(names)}"
         )
         found.append(Finding("warning", "clipped", text, names))
-    rates = Counter(one.heard.sample_rate_in for one in train)
+    rates = Counter(one.sound.sample_rate_in for one in train)
     if len(rates) > 1:
         text = ", ".join(f"{rate} Hz ({counted(number, 'clip')})" for rate, number in rates.most_common())
-        found.append(Finding("warning", "sample_rates", f"training clips of several sample rates: {text}"))
-    if low := [one for one in train if one.heard.sample_rate_in < audio.sample_rate]:
+        found.append(Finding("warning", "sample_rates", f"training clips have several sample rates: {text}"))
+    if low := [one for one in train if one.sound.sample_rate_in < audio.sample_rate]:
         names = _names(low)
-        text = f"{counted(len(low), 'training clip')} of a rate below the {audio.sample_rate} Hz of audio.sample_rate"
+        text = (
+            f"{counted(len(low), 'training clip')} with a sample rate below audio.sample_rate ({audio.sample_rate} Hz)"
+        )
         found.append(Finding("warning", "low_rate", f"{text}: {some(names)}", names))
-    lossy = [one for one in train if one.heard.lossy]
+    lossy = [one for one in train if one.sound.lossy]
     if lossy and len(lossy) < len(train):
         names = _names(lossy)
-        text = f"{len(lossy)} of {counted(len(train), 'training clip')} are of a lossy format, the others are not"
+        text = f"{len(lossy)} of {counted(len(train), 'training clip')} have a lossy format, the others do not"
         found.append(Finding("warning", "lossy", f"{text}: {some(names)}", names))
-    durations = [one.heard.duration_s for one in train]
+    durations = [one.sound.duration_s for one in train]
     if max(durations) > UNEVEN * min(durations):
-        text = f"training clips last from {min(durations):.2g} to {max(durations):.4g} s; scores of lengths differ"
+        text = f"training clips last from {min(durations):.2g} to {max(durations):.4g} s; length changes the score"
         found.append(Finding("note", "durations", text))
     return found
 
 
 def _of_some(
     code: str,
-    clips: Sequence[HeardClip],
-    train: Sequence[HeardClip],
+    clips: Sequence[MeasuredClip],
+    train: Sequence[MeasuredClip],
     what: str,
     remedy: str,
     level: Level | None = None,
@@ -141,11 +145,11 @@ def _of_some(
     return Finding(level or ("problem" if len(clips) == len(train) else "warning"), code, text, names)
 
 
-def _names(clips: Sequence[HeardClip]) -> tuple[str, ...]:
+def _names(clips: Sequence[MeasuredClip]) -> tuple[str, ...]:
     return tuple(one.clip.name for one in clips)
 
 
-def _channels_with_sound(one: HeardClip) -> set[int]:
-    levels = one.heard.channel_levels_dbfs
+def _channels_with_sound(one: MeasuredClip) -> set[int]:
+    levels = one.sound.channel_levels_dbfs
     floor = max(FLOOR_DBFS, max(levels, default=0.0) - DEAD_DB)
     return {number for number, level in enumerate(levels) if level > floor}

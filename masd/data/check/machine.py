@@ -1,4 +1,4 @@
-"""All that is known of a machine's recordings before training, as one record."""
+"""The check of one machine's recordings, as one record."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from masd.config import Settings
-from masd.data.check.content import CLIPPED, HeardClip
+from masd.data.check.content import CLIPPED, MeasuredClip
 from masd.data.check.scan import Scan, scan
 from masd.data.findings import LEVELS, Finding
 from masd.data.folders.machine import MachineData, read_machine, refuse_too_few
@@ -29,7 +29,7 @@ class MachineCheck:
     findings: tuple[Finding, ...] = ()
     data: MachineData | None = None
     scan: Scan | None = None
-    clips: tuple[HeardClip, ...] = field(default=(), repr=False)
+    clips: tuple[MeasuredClip, ...] = field(default=(), repr=False)
 
     @property
     def trainable(self) -> bool:
@@ -45,23 +45,23 @@ class MachineCheck:
         }
         if self.data is None or self.scan is None:
             return about
-        heard = [one.heard for one in self.clips]
-        train = [one.heard for one in self.clips if one.clip.split == "train"]
+        measured = [one.sound for one in self.clips]
+        train = [one.sound for one in self.clips if one.clip.split == "train"]
         attributes = Counter(clip.attributes for clip in self.data.split("train"))
         return about | {
             "layout": self.data.layout,
             "counts": counts(self.data),
-            "duration_s": spread(one.duration_s for one in heard),
-            "total_s": round(sum(one.duration_s for one in heard), 1),
+            "duration_s": spread(one.duration_s for one in measured),
+            "total_s": round(sum(one.duration_s for one in measured), 1),
             "level_dbfs": spread(one.level_dbfs for one in train),
-            "sample_rates": tally(one.sample_rate_in for one in heard),
-            "codecs": tally(one.codec for one in heard),
+            "sample_rates": tally(one.sample_rate_in for one in measured),
+            "codecs": tally(one.codec for one in measured),
             "suffixes": tally(clip.path.suffix.lower() for clip in self.data.clips),
-            "channels": tally(one.channels_in for one in heard),
+            "channels": tally(one.channels_in for one in measured),
             "channel": self.scan.audio.channel,
             "attributes": tally(attributes.elements()),
-            "silent": [one.clip.name for one in self.clips if one.heard.silent],
-            "clipped": [one.clip.name for one in self.clips if one.heard.clipped_share > CLIPPED],
+            "silent": [one.clip.name for one in self.clips if one.sound.silent],
+            "clipped": [one.clip.name for one in self.clips if one.sound.clipped_share > CLIPPED],
             "unreadable": self.scan.unreadable,
             "copies": self.scan.copy_of,
             "groups": list(self.scan.groups),
@@ -70,7 +70,7 @@ class MachineCheck:
 
 
 def check_machine(folder: Path, settings: Settings, progress: Progress | None = None) -> MachineCheck:
-    """Read and listen to a machine's folder; whatever keeps it from being trained is a finding, never an error."""
+    """Check a machine's folder; every reason against training is a finding, not an error."""
     name = folder.resolve().name
     try:
         check_machine_name(name)
@@ -79,16 +79,18 @@ def check_machine(folder: Path, settings: Settings, progress: Progress | None = 
     except MasdError as error:
         return MachineCheck(name, folder, (Finding("problem", "unusable", str(error)),))
     findings = [*data.findings, *found.findings]
-    train = [one for one in found.heard if one.clip.split == "train"]
+    train = [one for one in found.measured if one.clip.split == "train"]
     findings += _unfit(data, found, train, settings)
     order = sorted(findings, key=lambda one: LEVELS.index(one.level))
-    return MachineCheck(name, folder, tuple(order), data, found, found.heard)
+    return MachineCheck(name, folder, tuple(order), data, found, found.measured)
 
 
-def _unfit(data: MachineData, found: Scan, train: Sequence[HeardClip], settings: Settings) -> list[Finding]:
+def _unfit(data: MachineData, found: Scan, train: Sequence[MeasuredClip], settings: Settings) -> list[Finding]:
     unfit = []
     if len(found.unreadable) > int(settings.data.max_unreadable_share * len(data.clips)):
-        text = f"{len(found.unreadable)} unreadable of {len(data.clips)} clips are more than data.max_unreadable_share="
+        text = (
+            f"{len(found.unreadable)} of {len(data.clips)} clips cannot be read, more than data.max_unreadable_share="
+        )
         text += f"{settings.data.max_unreadable_share:g} allows; repair or remove them, or raise the share"
         unfit.append(Finding("problem", "too_many_unreadable", text, tuple(found.unreadable)))
     try:

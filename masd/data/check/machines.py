@@ -1,4 +1,4 @@
-"""Recordings are looked at before anything is trained on them."""
+"""Check the recordings of machines before training."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What can be fetched by name, and what the archives' names say."""
+"""The data sets that can be fetched by name, and the meaning of their archives' names."""
 
 import re
 from collections.abc import Sequence

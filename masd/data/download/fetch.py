@@ -1,4 +1,4 @@
-"""A data set by name -> machine folders: what is missing is downloaded, verified and unpacked, archive by archive."""
+"""Fetch a data set by name: download, verify and unpack the archives that are missing."""
 
 import logging
 import math
@@ -28,7 +28,7 @@ def fetch(name: str, out: Path, machines: Sequence[str] = (), *, progress: Progr
     second run fetches only what is missing.
 
     :param machines: machine types as in the archives' names; all if empty.
-    :param progress: told megabytes of the archives that were not done yet.
+    :param progress: called with the megabytes of the archives that were not complete yet.
     :raises MasdError: what is wrong, with what to do; a later run goes on where this one stopped.
     """
     record = record_of(name)

@@ -1,4 +1,4 @@
-"""One archive from the server to the disk: resumed, counted, and verified before it gets its name."""
+"""Download one archive: resume it, check its size and digest, then give it its name."""
 
 import hashlib
 import http.client
@@ -57,7 +57,7 @@ def _transfer(server: Server, archive: Archive, part: Path, report: Report) -> N
             raise
         error.close()
         part.unlink(missing_ok=True)
-        raise ConnectionError("the server cannot go on in the middle of the file") from error
+        raise ConnectionError("the server cannot resume a download") from error
     with answer:
         start, total = _offered(answer)
         if total not in (None, archive.size):
@@ -65,7 +65,7 @@ def _transfer(server: Server, archive: Archive, part: Path, report: Report) -> N
             raise MasdError(f"{archive.url}: has {total} bytes, its record says {archive.size}; try again later")
         if start not in (0, have):
             part.unlink(missing_ok=True)
-            raise ConnectionError("the server went on at the wrong place")
+            raise ConnectionError("the server resumed at the wrong position")
         have = start
         with part.open("ab" if have else "wb") as file:  # a server that ignores ranges starts again
             while chunk := answer.read(CHUNK_BYTES):
@@ -96,6 +96,6 @@ def _verify(path: Path, archive: Archive) -> None:
     if digest != archive.md5:
         path.unlink()
         raise MasdError(
-            f"{archive.url}: damaged on the way: its MD5 is {digest}, the record says {archive.md5}; the file is "
+            f"{archive.url}: damaged in transfer: its MD5 is {digest}, the record says {archive.md5}; the file is "
             "removed, run the same command again"
         )

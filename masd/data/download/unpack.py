@@ -1,4 +1,4 @@
-"""A zip archive -> machine folders. The archive is not trusted: nothing leaves the folder, nothing appears in part."""
+"""Unpack a zip archive into machine folders. The archive is not trusted: nothing leaves the folder."""
 
 import filecmp
 import re
@@ -37,7 +37,9 @@ def unpack(archive: Path, out: Path, ours: Collection[str] = ()) -> list[str]:
                     _write(file, entry, staged / path)
         return _move_in(staging, out, archive, ours)
     except _UNREADABLE as error:
-        raise MasdError(f"{archive}: cannot be unpacked ({error}), though it is as published; try unzip") from error
+        raise MasdError(
+            f"{archive}: cannot be unpacked ({error}), although its checksum is right; try unzip"
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""A Zenodo server: one host, the files of a record, and patience with a busy line."""
+"""A Zenodo server: one host, the files of a record, and retries."""
 
 import http.client
 import json
@@ -90,7 +90,7 @@ class Server:
         try:
             answer: http.client.HTTPResponse = self._opener.open(request, timeout=TIMEOUT_S)
         except ValueError as error:
-            raise MasdError(f"{url}: leads to an address that is none ({error})") from error
+            raise MasdError(f"{url}: leads to an address that is not valid ({error})") from error
         return answer
 
     def archives(self, record: int) -> list[Archive]:
@@ -118,8 +118,8 @@ class Server:
         scheme, host = _scheme_and_host(url)
         if host != self._host or scheme not in self._schemes:
             raise MasdError(
-                f"{source or self.base}: leads to {url}, refused: only {self._host} is asked, over "
-                f"{' or '.join(sorted(self._schemes))}; a mirror's records must lead to the mirror itself"
+                f"{source or self.base}: leads to {url}, which is refused: only {self._host} is allowed, over "
+                f"{' or '.join(sorted(self._schemes))}; the links of a mirror must lead to the mirror itself"
             )
 
 
@@ -163,7 +163,7 @@ def patiently(work: Callable[[], Result], url: str) -> Result:
             said = f"{url}: the server answered {error.code} {error.reason}"
             busy = error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
             if not busy:
-                raise MasdError(f"{said}; see in a browser what it says") from error
+                raise MasdError(f"{said}; open it in a browser to see why") from error
             asked = error.headers.get("Retry-After") or ""
             least = min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() else 0.0
             failure: Exception = error
@@ -172,6 +172,6 @@ def patiently(work: Callable[[], Result], url: str) -> Result:
             said, least, failure = f"{url}: {reason or type(error).__name__}", 0.0, error
         wait = next(waits, None)
         if wait is None:
-            raise MasdError(f"{said}; run the same command again later, it goes on where it stopped") from failure
+            raise MasdError(f"{said}; run the same command again later: it continues where it stopped") from failure
         log.warning("%s; trying again", said)
         time.sleep(max(wait, least))

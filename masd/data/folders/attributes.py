@@ -1,4 +1,4 @@
-"""``attributes_00.csv``: the operating conditions of recordings, beside a machine's folders."""
+"""``attributes_00.csv``: the operating conditions of the recordings of a machine."""
 
 import csv
 import re
@@ -53,15 +53,15 @@ class AttributeTables:
             lost = [row.path for row in rows if row not in meant and row.parts[-1] not in there]
             name = table.relative_to(folder).as_posix()
             if rows and meant.isdisjoint(rows):
-                text = f"{name}: none of its {counted(len(rows), 'row')} is of a recording in train/ or supplemental/"
-                text += f" ({some(lost or [rows[0].path])}): no attribute is known from it"
+                text = f"{name}: none of its {counted(len(rows), 'row')} names a recording in train/ or supplemental/"
+                text += f" ({some(lost or [rows[0].path])}), so no attribute is taken from it"
                 found.append(Finding("warning", "attributes_unmatched", text))
             elif lost:
-                text = f"{name}: {len(lost)} of {len(rows)} rows are of no recording that is there ({some(lost)})"
+                text = f"{name}: {len(lost)} of {len(rows)} rows name a recording that does not exist ({some(lost)})"
                 found.append(Finding("note", "attributes_partly_matched", text))
         without = [path.as_posix() for path in recordings if path.parts[0] == "train" and self.of(path) is None]
         if len(without) < len([path for path in recordings if path.parts[0] == "train"]) and without:
-            text = f"no attribute table has a row of {counted(len(without), 'training clip')}: {some(without)}"
+            text = f"{counted(len(without), 'training clip')} without a row in any attribute table: {some(without)}"
             found.append(Finding("note", "attributes_missing", text, tuple(without)))
         return found
 

@@ -1,4 +1,4 @@
-"""The files of a machine's folder: which are recordings, and what is left out."""
+"""The files of a machine's folder: which are recordings, and which are left out."""
 
 import os
 from collections import defaultdict
@@ -62,7 +62,7 @@ class Listing:
                 Finding(
                     "warning",
                     "elsewhere",
-                    f"recordings that are not read: {text}; masd reads train/, test/ and supplemental/",
+                    f"recordings in other places are not read: {text}; masd reads train/, test/ and supplemental/",
                     tuple(path.as_posix() for path in elsewhere),
                 )
             )
@@ -115,4 +115,4 @@ def _left_out(paths: list[Path]) -> str:
         f"{count} with {suffix} ({examples[suffix].as_posix()})"
         for suffix, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
-    return f"files that are left out, for their suffix is of no audio format: {text}"
+    return f"files left out because their suffix is not an audio format: {text}"

@@ -144,7 +144,7 @@ def _plain_clip(folder: Path, path: Path, split: Split, attributes: AttributeTab
 
 
 def _folder_condition(path: Path) -> Condition:
-    """What the folder nearest to a clip says that says anything."""
+    """The condition in the name of the nearest folder that says one."""
     for folder in reversed(path.parts[1:-1]):
         if said := condition_in(folder):
             return said
@@ -152,7 +152,7 @@ def _folder_condition(path: Path) -> Condition:
 
 
 def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
-    """Folders whose words say nothing, and test clips whose condition nobody knows."""
+    """Folders whose names say no condition, and test clips of unknown condition."""
     found = []
     unheard: Counter[str] = Counter()
     for clip in clips:
@@ -160,7 +160,7 @@ def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
         if clip.split == "train" and len(path.parts) > 2 and not any(map(condition_in, path.parts[1:-1])):
             unheard[f"{path.parent.as_posix()}/"] += 1
     if unheard:
-        text = f"folders whose words say no condition, taken as normal: {some(_counts(unheard))}"
+        text = f"folders whose names say no condition, taken as normal: {some(_counts(unheard))}"
         found.append(Finding("note", "unknown_words_train", text, tuple(unheard)))
     mixed = [
         clip.path.relative_to(folder).as_posix()
@@ -186,8 +186,8 @@ def _unknown_conditions(test: Sequence[Clip], folder: Path) -> list[Finding]:
     places = Counter(f"{Path(name).parent.as_posix()}/" for name in names)
     odd = {place: count for place, count in places.items() if place.count("/") > 1}
     if odd:
-        text = f"test folders whose words say no condition, so that their clips are not measured: {some(_counts(odd))}"
-        return [Finding("warning", "unknown_words_test", f"{text}; call them normal or anomaly", names)]
+        text = f"test folders whose names say no condition; their clips are scored, not measured: {some(_counts(odd))}"
+        return [Finding("warning", "unknown_words_test", f"{text}; rename them to normal or anomaly", names)]
     text = (
         f"{counted(len(unknown), 'test clip')} of unknown condition: scored, but not measured; put labelled ones into"
     )

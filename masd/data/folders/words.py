@@ -21,10 +21,10 @@ ANOMALY_WORDS = frozenset(
 )
 
 _BEFORE = frozenset({"no", "not", "non", "without", "n"})
-"""Words that turn the next one round: ``not_ok``, ``no-fault``."""
+"""Words that reverse the next word: ``not_ok``, ``no-fault``."""
 
 _AFTER = frozenset({"free", "less"})
-"""Words that turn the one before round: ``fault-free``."""
+"""Words that reverse the word before: ``fault-free``."""
 
 Said = Literal["normal", "anomaly"]
 

@@ -1,4 +1,4 @@
-"""What every format is read into: the channels of one recording, in their own unit."""
+"""What every format is read into: the channels of one recording, in their unit."""
 
 from dataclasses import dataclass, field
 

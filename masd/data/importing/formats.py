@@ -1,4 +1,4 @@
-"""The table of formats: what a suffix is read with, and what must be installed for it."""
+"""The table of formats: the reader of each suffix, and the package it needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

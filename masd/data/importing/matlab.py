@@ -1,4 +1,4 @@
-"""MATLAB's .mat up to version 7.2, read with SciPy: vectors and matrices at its top, named as CWRU does or freely."""
+"""MATLAB's .mat up to version 7.2, read with SciPy: vectors and matrices, with the names of CWRU or any others."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sample rates: those that devices have, and the rate of a column of times."""
+"""Sample rates: the usual ones, and the rate of a column of times."""
 
 import numpy as np
 

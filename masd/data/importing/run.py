@@ -1,4 +1,4 @@
-"""Files and folders of recordings -> a folder that ``masd train`` reads: all of it at the end, or nothing."""
+"""Import files and folders of recordings into a folder that ``masd train`` reads, completely or not at all."""
 
 import re
 import shutil
@@ -58,10 +58,10 @@ def import_recordings(
     :raises MasdError: ``out`` is not empty, a source is not there, or no file could be imported.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MasdError(f"{out}: is there and not empty; choose another --out")
+        raise MasdError(f"{out}: is not empty; choose another --out")
     files, ignored = _files(sources)
     if not files:
-        raise MasdError(f"{sources[0]}: no recordings; known are {', '.join(sorted(FORMATS))}")
+        raise MasdError(f"{sources[0]}: no recordings; masd imports {', '.join(sorted(FORMATS))}")
     result = Imported(ignored=ignored)
     with replacing_folder(out) as staged:
         notes: dict[str, list[dict[str, Any]]] = {}
@@ -113,14 +113,14 @@ def _files(sources: Sequence[Path]) -> tuple[list[tuple[Path, Path, str]], list[
             place = Path(*(_plain(word) for word in kept)) if kept else Path("train")
             found.append((path, place, "-".join(_plain(word) for word in words)))
     names = Counter((place, name) for _, place, name in found)
-    told = [
+    distinct = [
         (path, place, f"{name}-{path.suffix[1:].lower()}" if names[place, name] > 1 else name)
         for path, place, name in found
     ]
-    twice = Counter((place, name) for _, place, name in told)
+    twice = Counter((place, name) for _, place, name in distinct)
     return [
         (path, place, f"{name}-{number}" if twice[place, name] > 1 else name)
-        for number, (path, place, name) in enumerate(told)
+        for number, (path, place, name) in enumerate(distinct)
     ], ignored
 
 

@@ -1,4 +1,4 @@
-"""CSV and its kin: a column of times or none, a column per channel, names and units above them or not."""
+"""CSV and similar tables: a column per channel, with or without times, names and units."""
 
 import re
 from io import StringIO
@@ -64,7 +64,7 @@ def _first_row(lines: list[str], separator: str, comma: bool) -> int:
         rest = cells[1:] if len(cells) > 1 and _MOMENT.fullmatch(cells[0]) else cells
         if rest and all(_NUMBER.fullmatch(cell) for cell in rest):
             return number
-    raise ImportRefusedError("no row of numbers: expected columns separated by comma, semicolon or tabulator")
+    raise ImportRefusedError("no row of numbers: expected columns separated by comma, semicolon or tab")
 
 
 def _titles(above: list[str], separator: str, columns: int) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""A channel -> clips as WAV of 32-bit floats, in their unit and at their rate, and what is known of each."""
+"""Write a channel as clips: WAV of 32-bit floats in its unit and at its rate, with a description of each clip."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def rate_of(channel: Channel, rate: float | None) -> int:
     wrong = np.flatnonzero(~np.isfinite(channel.samples))
     if len(wrong):
         raise ImportRefusedError(
-            f"channel '{channel.name}': {len(wrong)} samples are no finite numbers, the first at {wrong[0]}"
+            f"channel '{channel.name}': {len(wrong)} samples are not finite numbers, the first at {wrong[0]}"
         )
     return whole_rate(stated, channel.tolerance)
 

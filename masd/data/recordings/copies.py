@@ -1,4 +1,4 @@
-"""Recordings that are in a data set more than once, whole or in part, found by what they sound like.
+"""Find recordings that are in a data set more than once, whole or in part, by their sound.
 
 Names say nothing: a copy may have another format, rate, gain, polarity or length. Moments that stand out in a clip
 (:mod:`masd.data.recordings.waveform_print`) are looked for in all others; where one is found the whole waveforms are

@@ -36,7 +36,7 @@ def group_keys(
     if group_by not in ("none", "auto", SIMILARITY) and not any(key is not None for key in keys):
         known = sorted({name for text in clips["attributes"][training] for name in split_attributes(text)})
         raise MasdError(
-            f"data.group_by={group_by!r} fits none of the {training.sum()} training clips; their attributes are: "
+            f"data.group_by={group_by!r} matches none of the {training.sum()} training clips; their attributes are: "
             f"{', '.join(known) or 'none'}"
         )
     return keys

@@ -1,4 +1,4 @@
-"""The waveform prints of a data set's clips, most of them on disk: a thousand clips of ten seconds are 80 MB."""
+"""The waveform prints of a data set's clips, most of them on disk: for a thousand clips of ten seconds, 80 MB."""
 
 import mmap
 import tempfile

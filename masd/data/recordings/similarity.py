@@ -1,4 +1,4 @@
-"""Clips that seem to be cut from one recording, though they share no sound: as alike as two halves of one clip.
+"""Find clips that seem to come from one recording without shared sound: they are as alike as two halves of one clip.
 
 What a place, a microphone and an operating point leave in a recording is its mean spectrum. Within one clip it differs
 a little from the first half to the second; clips that differ no more than that are taken for cuts of one recording.

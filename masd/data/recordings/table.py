@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Array, Integers
-from masd.audio.heard import is_lossy
+from masd.audio.sound_properties import is_lossy
 from masd.config import DataSettings
 from masd.data.recordings.copies import Overlap, connected, copies, find_overlaps
 from masd.data.recordings.groups import group_keys
@@ -57,14 +57,14 @@ def copies_note(clips: pd.DataFrame) -> str | None:
     )
 
 
-def heard_in_training_note(clips: pd.DataFrame) -> str | None:
+def shared_sound_note(clips: pd.DataFrame) -> str | None:
     """One line on the test clips whose sound is among the training clips; None where there are none."""
     found = clips[clips["in_training"] != ""]
     if found.empty:
         return None
     return (
-        f"{len(found)} test clip{'s share' if len(found) > 1 else ' shares'} sound with training clips, which flatters "
-        f"the result: {_pairs(found['name'], found['in_training'])}"
+        f"{len(found)} test clip{'s share' if len(found) > 1 else ' shares'} sound with training clips, so the result "
+        f"looks better than it is: {_pairs(found['name'], found['in_training'])}"
     )
 
 

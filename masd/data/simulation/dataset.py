@@ -1,4 +1,4 @@
-"""Simulating machines: what is asked for, checked before anything is written."""
+"""Simulate machines; the arguments are checked before anything is written."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -37,10 +37,10 @@ def simulate(
 ) -> list[Path]:
     """Writes one folder per machine in the challenge's layout and returns the folders.
 
-    `train` counts the noisy training clips (10 of 1000 are of the target domain), `test` is split evenly over
-    source and target, normal and anomalous, and `supplemental` is a tenth of `train` unless given. `progress`
-    is told the clips done, the clips in all and the machine. The same arguments give the same bytes, and a
-    clip has the same samples however many others are made with it.
+    `train` counts the noisy training clips (10 of 1000 are of the target domain), `test` is split evenly over source
+    and target, normal and anomalous, and `supplemental` is a tenth of `train` unless given. `progress` is called with
+    the clips done, the clips in all and the machine. The same arguments give the same bytes, and a clip has the same
+    samples however many others are made with it.
 
     Raises `SimulationError` before anything is written if a machine is unknown or named twice, a count or the
     length makes no data set, or a machine's folder is there and not empty; OSError if writing fails, which

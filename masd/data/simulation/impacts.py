@@ -1,4 +1,4 @@
-"""Building blocks of impulsive machine sound: when something strikes, and the modes of what it strikes."""
+"""Building blocks for impulsive machine sound: the times of impacts, and the modes of the struck part."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""What a machine kind is to the simulator: a table of its conditions, faults and two functions."""
+"""A machine kind of the simulator: its operating points, its faults and two functions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ class SimulationError(MasdError, ValueError):
 
 
 @dataclass(frozen=True)
-class Clip:
+class PlannedClip:
     """One clip by its place in the data set, from which its random numbers derive."""
 
     split: Split
@@ -46,7 +46,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.train <= _LEAST_TARGET:
             raise SimulationError(
-                f"train is {self.train}, but {_LEAST_TARGET + 1} is the least: "
+                f"train is {self.train}, but must be at least {_LEAST_TARGET + 1}: "
                 f"{_LEAST_TARGET} target clips and one source clip"
             )
         if self.test < 4 or self.test % 4:
@@ -65,15 +65,15 @@ class Plan:
     def __len__(self) -> int:
         return self.train + self.test + self.supplemental
 
-    def clips(self) -> Iterator[Clip]:
+    def clips(self) -> Iterator[PlannedClip]:
         """Every clip in the order in which they are written."""
         for index in range(self.train - self.target_train):
-            yield Clip("train", "source", "normal", index)
+            yield PlannedClip("train", "source", "normal", index)
         for index in range(self.target_train):
-            yield Clip("train", "target", "normal", index)
+            yield PlannedClip("train", "target", "normal", index)
         for domain in get_args(Domain):
             for condition in get_args(Condition):
                 for index in range(self.test // 4):
-                    yield Clip("test", domain, condition, index)
+                    yield PlannedClip("test", domain, condition, index)
         for index in range(self.supplemental):
-            yield Clip("supplemental", "source", "normal", index)
+            yield PlannedClip("supplemental", "source", "normal", index)

@@ -9,7 +9,7 @@ import numpy as np
 from masd.arrays import Array
 from masd.data.simulation.background import factory_noise
 from masd.data.simulation.machine import HEALTHY, Fault, Machine, OperatingPoint
-from masd.data.simulation.plan import Clip
+from masd.data.simulation.plan import PlannedClip
 from masd.data.simulation.signals import decibels, rms, unit
 
 LEVEL_DBFS = (-28.0, -24.0)
@@ -19,7 +19,7 @@ PEAK = 0.97
 
 
 @dataclass(frozen=True)
-class Recording:
+class SimulatedClip:
     """One clip at its final level, with what the machine was doing in it."""
 
     samples: Array
@@ -27,7 +27,7 @@ class Recording:
     fault: Fault
 
 
-def generator(seed: int, machine: str, clip: Clip) -> np.random.Generator:
+def generator(seed: int, machine: str, clip: PlannedClip) -> np.random.Generator:
     """The random numbers of one clip, which depend on no other clip and no other machine.
 
     Raises ValueError for a negative seed.
@@ -36,7 +36,7 @@ def generator(seed: int, machine: str, clip: Clip) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, int.from_bytes(identity[:16], "big")]))
 
 
-def record(machine: Machine, clip: Clip, n: int, seed: int) -> Recording:
+def record(machine: Machine, clip: PlannedClip, n: int, seed: int) -> SimulatedClip:
     """The n samples of one clip. Anomalies go through the machine's fault kinds in turn."""
     rng = generator(seed, machine.name, clip)
     point = machine.operating_point(clip.domain, rng)
@@ -47,10 +47,10 @@ def record(machine: Machine, clip: Clip, n: int, seed: int) -> Recording:
         parts.append(unit(machine.render(point, fault, n, rng)) * np.float32(decibels(snr_db)))
     if clip.split != "supplemental" or machine.supplement == "noise":
         parts.append(factory_noise(machine.scenes[clip.domain], n, rng))
-    return Recording(set_level(cast(Array, sum(parts)), level_dbfs), point, fault)
+    return SimulatedClip(set_level(cast(Array, sum(parts)), level_dbfs), point, fault)
 
 
-def _draw_fault(machine: Machine, clip: Clip, rng: np.random.Generator) -> Fault:
+def _draw_fault(machine: Machine, clip: PlannedClip, rng: np.random.Generator) -> Fault:
     if clip.condition == "normal":
         return HEALTHY
     kind = list(machine.faults)[clip.index % len(machine.faults)]

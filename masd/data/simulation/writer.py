@@ -13,8 +13,8 @@ import numpy as np
 from masd.arrays import Array
 from masd.data.clips import NO_ATTRIBUTE
 from masd.data.simulation.machine import Machine
-from masd.data.simulation.plan import Clip, Plan, SimulationError
-from masd.data.simulation.recording import Recording, record
+from masd.data.simulation.plan import Plan, PlannedClip, SimulationError
+from masd.data.simulation.recording import SimulatedClip, record
 from masd.data.simulation.signals import RATE
 from masd.files import json_text
 
@@ -45,8 +45,8 @@ def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int,
             name = file_name(machine, clip, recording)
             _write_wav(partial / clip.split / name, recording.samples)
             noise_only = clip.split == "supplemental" and machine.supplement == "noise"
-            told = {} if noise_only else dict(recording.point.attributes)
-            attributes[f"{machine.name}/{clip.split}/{name}"] = told
+            known = {} if noise_only else dict(recording.point.attributes)
+            attributes[f"{machine.name}/{clip.split}/{name}"] = known
             if clip.condition == "anomaly":
                 faults[name] = {"kind": recording.fault.kind, "severity": round(recording.fault.severity, 4)}
             written()
@@ -68,15 +68,15 @@ def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int,
     return folder
 
 
-def file_name(machine: Machine, clip: Clip, recording: Recording) -> str:
+def file_name(machine: Machine, clip: PlannedClip, recording: SimulatedClip) -> str:
     """The challenge's name of a clip; an anomaly is named by its operating point, as a normal clip is."""
     pairs = recording.point.attributes.items()
-    told = "_".join(f"{key}_{value}" for key, value in pairs) or NO_ATTRIBUTE
+    text = "_".join(f"{key}_{value}" for key, value in pairs) or NO_ATTRIBUTE
     if clip.split != "supplemental":
-        return f"section_00_{clip.domain}_{clip.split}_{clip.condition}_{clip.index:04d}_{told}.wav"
+        return f"section_00_{clip.domain}_{clip.split}_{clip.condition}_{clip.index:04d}_{text}.wav"
     if machine.supplement == "noise":
         return f"section_00_noise_supplemental_normal_{clip.index:04d}.wav"
-    return f"section_00_machine_source_{clip.index:04d}_{told}.wav"
+    return f"section_00_machine_source_{clip.index:04d}_{text}.wav"
 
 
 @contextmanager

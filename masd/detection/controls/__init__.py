@@ -1,4 +1,4 @@
-"""Detectors that need little, shown beside ours: a model that loses to them should not be shipped."""
+"""Simple detectors for comparison: a model that is worse than they are should not go into production."""
 
 from typing import Literal
 

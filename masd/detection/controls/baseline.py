@@ -16,7 +16,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from masd.arrays import Array, Floats, Integers
-from masd.audio import frame_runs
+from masd.audio import frame_contexts
 from masd.data.store import FeatureStore
 from masd.progress import Progress
 
@@ -27,9 +27,9 @@ THRESHOLD_PERCENTILE = 0.9
 
 
 def frame_vectors(log_mel: Array) -> Tensor:
-    """``[T, F]`` -> ``[T - 4, 5F]``: every run of 5 consecutive frames (:func:`~masd.audio.frame_runs`)."""
-    runs = frame_runs(np.ascontiguousarray(log_mel), FRAMES)
-    return torch.from_numpy(np.array(runs, order="C")).flatten(1)
+    """``[T, F]`` -> ``[T - 4, 5F]``: every run of 5 consecutive frames (:func:`~masd.audio.frame_contexts`)."""
+    contexts = frame_contexts(np.ascontiguousarray(log_mel), FRAMES)
+    return torch.from_numpy(np.array(contexts, order="C")).flatten(1)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from masd.progress import Progress
 def score_controls(
     store: FeatureStore, rows: Integers, seed: int, progress: Progress | None = None
 ) -> tuple[dict[str, Floats], dict[str, float]]:
-    """Scores ``[n]`` of some rows of a store without high-pass, which controls do not hear, and the thresholds, by
-    control.
-    """
+    """Scores ``[n]`` of some rows of a store without high-pass, as controls need it, and the thresholds, by control."""
     baseline = BaselineAutoEncoder.fit(store, seed, progress=progress)
     statistics = MelStatistics.fit(store, seed)
     scores = baseline.score(store, rows) | {"mel-statistics": statistics.score(store, rows)}

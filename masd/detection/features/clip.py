@@ -25,6 +25,6 @@ class ClipFeatures:
     window_views: Views
 
     def mean(self) -> tuple[Array, np.float32]:
-        """Feature-based aggregation (report 2.4 (1)): the mean embedding, again of unit length, and the mean error."""
+        """Feature-based aggregation (paper, section 2.4 (1)): mean embedding, of unit length, and mean error."""
         mean = self.embeddings.mean(axis=0)
         return mean / max(float(np.linalg.norm(mean)), 1e-12), self.errors.mean()

@@ -1,4 +1,4 @@
-"""From log-mel frames to the features of a clip, by the passes of the network."""
+"""Compute the features of a clip from its log-mel frames, with the network."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Five descriptions of a sound beside the report's embedding; the fused detector looks at all of them.
+"""Five views of a clip, which the fused detector uses beside the frames.
 
 Band means say where in the spectrum the energy is, band peaks how far single moments stand out in each band, band
 changes how restless it is from frame to frame, the modulation spectrum in which rhythm the bands swell and fade, and
@@ -32,7 +32,9 @@ MODULATION_FLOOR = 0.01
 """Added to modulation power, whose unit is the variance of the machine's log-mels, before its logarithm."""
 
 LATENT_BANDS = 4
-"""Parts of the spectrum in which the encoder's channels are told apart: eight tell as much, and take twice as long."""
+"""Parts of the spectrum over which the encoder's channels are averaged separately: eight are not better, and take twice
+as long.
+"""
 
 
 def views_of(bands: Array, latent: Array) -> Views:

@@ -1,1 +1,1 @@
-"""The default system: several views of a clip, each with a detector of its own, fused into one score."""
+"""The default system: several views of a clip, each with its own detector, fused into one score."""

@@ -1,4 +1,4 @@
-"""The default detector: distances of single frames and of several views of a clip, each domain in its own unit."""
+"""The default detector: distances of frames and of several views of a clip, in the unit of each domain."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from masd.config import DetectionSettings
 from masd.detection.features.clip import ClipFeatures
 from masd.detection.features.views import VIEWS, ViewName, Views
 from masd.detection.folds import domain_folds
-from masd.detection.fused.frame_residuals import FrameResiduals, fit_frame_residuals, runs_of
+from masd.detection.fused.frame_residuals import FrameResiduals, contexts_of, fit_frame_residuals
 from masd.detection.fused.whitened import WhitenedNeighbours
 from masd.detection.system import FittedSystem, SystemScores, TrainingClips
 
@@ -26,10 +26,12 @@ WEIGHTS: dict[MemberName, float] = {
     "modulation": 0.25,
     "latent": 0.05,
 }
-"""Share of each in the score: on no machine of the development fleets is the sum below the challenge's baseline."""
+"""Weight of each member in the score: with these, the score is below the challenge's baseline on no machine of the
+development fleets.
+"""
 
 LEAST_RATIO = 1e-6
-"""A copy of a training clip is at distance 0, whose logarithm would outweigh every other view and be minus infinity."""
+"""The smallest distance: a copy of a training clip has distance 0, and its logarithm would be minus infinity."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class FusedDetector:
         """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
         gave the minimum ``[n]``.
         """
-        return _minimum(self._log_ratios(map(self.frames.squares, log_mels), views))
+        return _minimum(self._log_ratios(map(self.frames.squared_distances, log_mels), views))
 
     def score_with_windows(
         self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
@@ -82,20 +84,24 @@ class FusedDetector:
         clip's windows is its score: a window is shorter than the clips it is compared with, so its own distance says
         where, not how much. One pass for all: the megabytes they are compared with are read from memory once.
         """
-        squares = [self.frames.squares(log_mel) for log_mel in log_mels]
-        of_windows = [runs_of(span, runs) for runs, own in zip(squares, spans, strict=True) for span in own]
+        squared_distances = [self.frames.squared_distances(log_mel) for log_mel in log_mels]
+        of_windows = [
+            contexts_of(span, distances)
+            for distances, own in zip(squared_distances, spans, strict=True)
+            for span in own
+        ]
         together: Views = {name: np.concatenate([views[name], window_views[name]]) for name in self.neighbours}
-        ratios = self._log_ratios(squares + of_windows, together)
-        scores, from_target = _minimum(ratios[: len(squares)])
-        parts = np.split(ratios[len(squares) :], np.cumsum([len(own) for own in spans])[:-1])
+        ratios = self._log_ratios(squared_distances + of_windows, together)
+        scores, from_target = _minimum(ratios[: len(squared_distances)])
+        parts = np.split(ratios[len(squared_distances) :], np.cumsum([len(own) for own in spans])[:-1])
         return [
             (float(score), bool(target), _spread(own[:, int(target)], float(score)))
             for score, target, own in zip(scores, from_target, parts, strict=True)
         ]
 
-    def _log_ratios(self, squares: Iterable[Array], views: Views) -> Floats:
+    def _log_ratios(self, squared_distances: Iterable[Array], views: Views) -> Floats:
         """``[n, 2]``: weighted mean over the members, for the source and the target."""
-        distances: dict[MemberName, Floats] = {FRAMES: self.frames.distances(squares)}
+        distances: dict[MemberName, Floats] = {FRAMES: self.frames.distances(squared_distances)}
         distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
         return _log_ratios(distances, self.typical)
 
@@ -153,8 +159,8 @@ def fit_fused(
 
 
 def _as_if_unseen(distances: Floats, is_target: Mask, unseen: Mask) -> Floats:
-    """The network remembers its clips and puts them close together: their distances ``[n, 2]``, multiplied by the ratio
-    of the geometric means of the source clips that it has not seen and of those that it has.
+    """The distances ``[n, 2]``, corrected for the network's memory of its training clips: multiplied by the ratio of
+    the geometric means for source clips that it was not and was trained on.
     """
     logs = np.log(np.maximum(distances[:, 0], 1e-9))
     new, known = (logs[of & ~is_target & np.isfinite(logs)] for of in (unseen, ~unseen))
@@ -164,7 +170,7 @@ def _as_if_unseen(distances: Floats, is_target: Mask, unseen: Mask) -> Floats:
 
 
 def _typical(held_out: Floats, is_target: Mask) -> Floats:
-    """Geometric means of the finite own-domain distances; a domain without any borrows the other's."""
+    """Geometric means of the finite distances within each domain; a domain without any uses the value of the other."""
     means = []
     for column, domain in enumerate((~is_target, is_target)):
         own = held_out[domain, column]

@@ -1,8 +1,8 @@
-"""How unusual single frames are, in what a linear auto-encoder leaves of them.
+"""How unusual single frames are in the residual of a linear auto-encoder.
 
 The challenge's baseline scores a clip by the Mahalanobis distance of its frames' residuals after a dense auto-encoder
 (:mod:`masd.detection.controls.baseline`), and is strong on machines where statistics over a clip say little. Here the
-auto-encoder is linear: its optimum is known, the principal axes, so that it needs no training and little arithmetic.
+auto-encoder is linear. Its optimum is known (the principal axes), so it needs no training and little arithmetic.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,19 +14,19 @@ import numpy as np
 import torch
 
 from masd.arrays import Array, Floats, Integers, Mask, Tensors
-from masd.audio import frame_runs, pad_by_repetition
+from masd.audio import frame_contexts, pad_by_repetition
 
 CONTEXT = 5
-"""Consecutive frames that are coded together, as in the baseline."""
+"""The number of consecutive frames in a context, as in the baseline."""
 
 AXES = 16
-"""What the code keeps of these ``5 F`` numbers."""
+"""The number of principal axes of these ``5 F`` numbers."""
 
 SHRINKAGE = 0.03
-"""Towards equal variances: a target of few clips has frames that hardly differ in some direction."""
+"""Shrinkage towards equal variances: the frames of a target with few clips hardly differ in some directions."""
 
 SILENCE = 1e-6
-"""Variance in dB^2 below which nothing is known: of frames that are all the same."""
+"""The smallest variance in dB^2, for frames that are all the same."""
 
 
 @dataclass(frozen=True)
@@ -43,37 +43,36 @@ class FrameResiduals:
     centres: Array
     precisions: Array
 
-    def squares(self, log_mel: Array) -> Array:
-        """``[T, F]`` dB -> squared Mahalanobis distance of each run of five frames, mean of the five,
-        ``[T - 4, d]``.
+    def squared_distances(self, log_mel: Array) -> Array:
+        """``[T, F]`` dB -> mean squared Mahalanobis distance of the five frames of each context, ``[T - 4, d]``.
 
-        ``sum_k (z_k - c - U_k a)^T P (z_k - c - U_k a)`` with ``a = U^T z``, multiplied out: frames are in five runs
-        each, and so go through a matrix once.
+        ``sum_k (z_k - c - U_k a)^T P (z_k - c - U_k a)`` with ``a = U^T z``, multiplied out: each frame is in five
+        contexts, but is multiplied by a matrix only once.
         """
         frames = pad_by_repetition(log_mel, CONTEXT) - self.mean
         product = (torch.from_numpy(frames) @ self._factors[0]).numpy() - self._factors[1]
         kept, *of_domains = np.split(product, self._columns, axis=1)
-        codes = self._over_runs(kept)
+        codes = self._over_contexts(kept)
         squared = []
         for centre, of_codes, weighed, crossed in zip(
             self.centres, self._of_codes, of_domains[::2], of_domains[1::2], strict=True
         ):
             own = np.einsum("tf,tf->t", frames - centre, weighed)
             own = np.convolve(own, np.ones(CONTEXT, np.float32), "valid")
-            squared.append(own + np.einsum("ta,ta->t", codes, codes @ of_codes - 2 * self._over_runs(crossed)))
+            squared.append(own + np.einsum("ta,ta->t", codes, codes @ of_codes - 2 * self._over_contexts(crossed)))
         means: Array = np.maximum(np.stack(squared, axis=1) / CONTEXT, 0.0).astype(np.float32)
         return means
 
-    def distances(self, squares: Iterable[Array]) -> Floats:
-        """Any number of stretches, each as :meth:`squares` of its runs ``[runs, d]`` -> root of their mean ``[n, 2]``
-        (infinite where there is no target).
+    def distances(self, squared_distances: Iterable[Array]) -> Floats:
+        """The squared distances ``[contexts, d]`` of ``n`` clips or windows -> the root of their means ``[n, 2]``
+        (infinite without a target).
         """
-        means = np.stack([runs.mean(axis=0, dtype=np.float64) for runs in squares])
+        means = np.stack([contexts.mean(axis=0, dtype=np.float64) for contexts in squared_distances])
         out = np.full((len(means), 2), np.inf)
         out[:, : means.shape[1]] = np.sqrt(means)
         return out
 
-    def _over_runs(self, parts: Array) -> Array:
+    def _over_contexts(self, parts: Array) -> Array:
         """``[T, 5 A]``, what each frame adds at each place of a run -> the sum for each run, ``[T - 4, A]``."""
         width, count = self.axes.shape[2], len(parts) - CONTEXT + 1
         places = [parts[place : place + count, place * width : (place + 1) * width] for place in range(CONTEXT)]
@@ -111,10 +110,10 @@ class FrameResiduals:
         return cls(**{field.name: tensors[field.name].astype(np.float32) for field in fields(cls)})
 
 
-def runs_of(span: Integers, squares: Array) -> Array:
-    """The runs of five that lie within frames ``span[0]`` to ``span[1]``; of a shorter span the nearest one."""
-    first = min(int(span[0]), len(squares) - 1)
-    return squares[first : max(int(span[1]) - CONTEXT + 1, first + 1)]
+def contexts_of(span: Integers, squared_distances: Array) -> Array:
+    """The contexts of five frames inside frames ``span[0]`` to ``span[1]``; for a shorter span the nearest one."""
+    first = min(int(span[0]), len(squared_distances) - 1)
+    return squared_distances[first : max(int(span[1]) - CONTEXT + 1, first + 1)]
 
 
 def fit_frame_residuals(
@@ -148,7 +147,7 @@ def fit_frame_residuals(
         known = np.flatnonzero(counts[:, others].sum(axis=1))
         if len(known) and len(fold):
             model = fitted(others)
-            distances = model.distances(model.squares(log_mels[int(row)]) for row in fold)
+            distances = model.distances(model.squared_distances(log_mels[int(row)]) for row in fold)
             held_out[fold[:, None], known] = distances[:, : len(known)]
     return fitted(np.ones(len(folds), dtype=np.bool_)), held_out
 
@@ -169,21 +168,21 @@ def _model(mean: Array, axes: Array, counts: Floats, sums: Floats, products: Flo
 
 
 def _principal_axes(log_mels: Sequence[Array]) -> tuple[Array, Array]:
-    """Mean frame ``[F]``, and the axes ``[5, F, A]`` on which runs of five frames vary most."""
+    """Mean frame ``[F]``, and the axes ``[5, F, A]`` along which contexts of five frames vary most."""
     total = np.sum([frames.sum(axis=0, dtype=np.float64) for frames in log_mels], axis=0)
     mean: Array = (total / sum(len(frames) for frames in log_mels)).astype(np.float32)
     size = CONTEXT * len(mean)
     products = np.zeros((size, size))
     for log_mel in log_mels:
-        runs = frame_runs(log_mel - mean, CONTEXT).reshape(-1, size)
-        products += runs.T @ runs
+        contexts = frame_contexts(log_mel - mean, CONTEXT).reshape(-1, size)
+        products += contexts.T @ contexts
     _, vectors = np.linalg.eigh(products)
     return mean, vectors[:, -min(AXES, size // 2) :].astype(np.float32).reshape(CONTEXT, len(mean), -1)
 
 
 def _residual(log_mel: Array, mean: Array, axes: Array) -> Array:
-    """``[T, F]`` -> ``[5 (T - 4), F]``: all frames of all runs, without what the axes keep."""
+    """``[T, F]`` -> ``[5 (T - 4), F]``: all frames of all contexts, minus their projection on the axes."""
     flat = axes.reshape(-1, axes.shape[2])
-    runs = frame_runs(log_mel - mean, CONTEXT).reshape(-1, len(flat))
-    kept = np.asarray((runs @ flat) @ flat.T, np.float32)
-    return (runs - kept).reshape(-1, len(mean))
+    contexts = frame_contexts(log_mel - mean, CONTEXT).reshape(-1, len(flat))
+    kept = np.asarray((contexts @ flat) @ flat.T, np.float32)
+    return (contexts - kept).reshape(-1, len(mean))

@@ -1,4 +1,4 @@
-"""Nearest neighbours in a whitened space: what varies among normal clips counts little, what does not counts much."""
+"""Nearest neighbours in a whitened space: directions with much normal variation count little."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -11,7 +11,9 @@ from sklearn.covariance import ledoit_wolf
 from masd.arrays import Array, Floats, Mask, Tensors
 
 SPREAD_FLOOR = 0.01
-"""Smallest spread of a coordinate, as a share of the usual one: what never moved in training must not decide alone."""
+"""Smallest spread of a coordinate, as a share of the median one: a coordinate that is constant in training must not
+decide alone.
+"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Recordings of any length: cut into blocks as long as the training clips, each scored as a clip of its own.
+"""Recordings of any length: cut into blocks as long as the training clips, each scored like a clip.
 
 A score compares a clip's statistics with those of the training clips, and a threshold is one of such clips. So an hour
 is not one clip of an hour, in which a fault of a second would vanish, but 360 clips of ten seconds. The recording is as

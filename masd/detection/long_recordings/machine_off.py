@@ -1,4 +1,4 @@
-"""Stretches of a long recording in which the machine is off: they say nothing of the machine, and so are not scored."""
+"""Find the parts of a long recording in which the machine is off; they are not scored."""
 
 from collections.abc import Sequence
 
@@ -6,25 +6,27 @@ import numpy as np
 
 from masd.arrays import Mask
 from masd.audio import Loudness
-from masd.audio.heard import FLOOR_DBFS
+from masd.audio.sound_properties import FLOOR_DBFS
 
 Span = tuple[float, float]
 """Start and end in seconds."""
 
 LEAST_SILENCE_S = 1.0
-"""Shorter silence is a pause of the machine or a gap of the recorder; so is less than half a training clip."""
+"""Shorter silence is a pause of the machine or a gap in the recording; so is silence shorter than half a training clip.
+"""
 
 LEAST_RUN_S = 1.0
-"""A sound between two stretches of silence that is shorter than this is no run of the machine."""
+"""A shorter sound between two silences does not mean that the machine runs."""
 
 
 def off_spans(loudness: Loudness, clip_seconds: float, limit_dbfs: float | None) -> tuple[Span, ...]:
-    """Where nothing is heard for half of ``clip_seconds``, or less than ``limit_dbfs`` for all of them.
+    """The parts with silence for half of ``clip_seconds``, or with a level below ``limit_dbfs`` for all of
+    ``clip_seconds``.
 
-    A machine that works by fits and starts is quiet in between: only what lasts as long as a training clip can be
-    compared with the level of one.
+    A machine that works with breaks is quiet in between: only what lasts as long as a training clip can be compared
+    with the level of one.
     """
-    off = _runs_of(loudness.silent, round(max(clip_seconds / 2, LEAST_SILENCE_S) / loudness.seconds))
+    off = _lasting(loudness.silent, round(max(clip_seconds / 2, LEAST_SILENCE_S) / loudness.seconds))
     width = max(round(clip_seconds / loudness.seconds), 1)
     if limit_dbfs is not None and len(off) >= width:
         total = np.concatenate([[0.0], np.cumsum(loudness.powers)])
@@ -32,21 +34,21 @@ def off_spans(loudness: Loudness, clip_seconds: float, limit_dbfs: float | None)
         for start in np.flatnonzero(quiet):
             off[start : start + width] = True
     if off.any():
-        off |= _runs_of(~off, 1) & ~_runs_of(~off, round(LEAST_RUN_S / loudness.seconds))
+        off |= _lasting(~off, 1) & ~_lasting(~off, round(LEAST_RUN_S / loudness.seconds))
     edges = np.flatnonzero(np.diff(np.concatenate([[0], off, [0]]).astype(np.int8)))
     ends = np.minimum(edges * loudness.seconds, loudness.duration_s)
     return tuple((float(start), float(end)) for start, end in zip(ends[::2], ends[1::2], strict=True))
 
 
 def on_spans(off: Sequence[Span], duration_s: float) -> list[Span]:
-    """What is between; where that is nothing, all: a recording that is off throughout gets a score all the same."""
+    """The parts between those of ``off``. If there are none, the whole recording, because it must get a score."""
     edges = [0.0, *(edge for span in off for edge in span), duration_s]
     spans = [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end > start]
     return spans or [(0.0, duration_s)]
 
 
 def level_while_on(loudness: Loudness, off: Sequence[Span]) -> float:
-    """Level outside the stretches of ``off``, in dBFS; of everything, where that is nothing."""
+    """Level outside the parts of ``off``, in dBFS; if there are none, of the whole recording."""
     starts = np.arange(len(loudness.powers)) * loudness.seconds
     ends = np.minimum(starts + loudness.seconds, loudness.duration_s)
     lengths = ends - starts
@@ -58,7 +60,7 @@ def level_while_on(loudness: Loudness, off: Sequence[Span]) -> float:
     return 10.0 * float(np.log10(max(loudness.powers @ lengths / lengths.sum(), 10.0 ** (FLOOR_DBFS / 10.0))))
 
 
-def _runs_of(true: Mask, least: int) -> Mask:
+def _lasting(true: Mask, least: int) -> Mask:
     """``true`` ``[n]`` where it holds for ``least`` in a row."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], true, [0]]).astype(np.int8)))
     found = np.zeros(len(true), np.bool_)

@@ -1,4 +1,4 @@
-"""One detector per domain and the minimum of the two (report 2.4)."""
+"""One detector per domain and the minimum of the two (paper, section 2.4)."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -29,7 +29,7 @@ class DomainDetector:
 
 @dataclass(frozen=True)
 class DomainMinimum:
-    """The anomaly score of report 2.4: the smaller of the two domain models' scores."""
+    """The anomaly score of the paper, section 2.4: the smaller of the two domain models' scores."""
 
     source: DomainDetector
     target: DomainDetector | None

@@ -1,4 +1,4 @@
-"""The detector's input: embedding and reconstruction error joined to ``d + 1`` numbers (report 2.4)."""
+"""The detector's input: embedding and reconstruction error joined to ``d + 1`` numbers (paper, section 2.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

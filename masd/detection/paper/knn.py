@@ -1,4 +1,4 @@
-"""k-nearest-neighbour detector of one domain (report 2.4)."""
+"""k-nearest-neighbour detector of one domain (paper, section 2.4)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self

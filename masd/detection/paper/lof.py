@@ -1,4 +1,4 @@
-"""Local outlier factor of one domain (report 2.4), kept and scored as plain arrays."""
+"""Local outlier factor of one domain (paper, section 2.4), kept and scored as plain arrays."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self

@@ -1,4 +1,4 @@
-"""SMOTE on the target domain (report 2.4; Chawla et al. 2002)."""
+"""SMOTE on the target domain (paper, section 2.4; Chawla et al. 2002)."""
 
 import logging
 

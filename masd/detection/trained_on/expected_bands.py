@@ -1,4 +1,4 @@
-"""What the training clips lead one to expect of bands that a clip cannot tell about.
+"""The values that the training clips lead us to expect in bands that a clip does not have.
 
 Resamplers differ by 3 to 20 dB in the last tenth of their band. A clip that comes at another sample rate than the
 training clips has been through another one, and is as unusual there as any fault. So these bands are not looked at:

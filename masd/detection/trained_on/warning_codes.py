@@ -1,11 +1,11 @@
-"""What an answer warns of: reasons to mistrust a score that are no errors."""
+"""Warnings of an answer: reasons not to trust a score."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import pandas as pd
 
-from masd.audio import Heard
+from masd.audio import SoundProperties
 from masd.config import AudioSettings
 
 WarningCode = Literal[
@@ -24,17 +24,17 @@ WARNINGS: dict[WarningCode, str] = {
     "silence": "It holds no sound, or is 20 dB quieter than every training clip: the machine or the microphone is off.",
     "level": "It is 10 dB quieter or louder than every training clip: look at the gain and place of the microphone.",
     "clipped": "More than one sample in a thousand is cut off, more than in any training clip: turn the gain down.",
-    "sample_rate": "It reaches less high than the training clips, or higher: sample it at a rate of theirs.",
-    "lossy": "It was compressed by a codec that drops part of the sound and that no training clip was in.",
+    "sample_rate": "Its bandwidth differs from that of the training clips: record it at one of their sample rates.",
+    "lossy": "It is in a lossy format, and no training clip was.",
     "mono_for_two_channels": "It has one channel, and every training clip had several.",
     "channels_cancel": "Its channels cancel each other in their mean: one of them is inverted.",
     "dead_channel": "One of the channels that are averaged holds no sound.",
-    "repaired": "Its header was wrong and was put right: check how long it should be.",
+    "repaired": "Its header was wrong and was corrected: check its duration.",
 }
-"""Every code with what it says of a recording, in the order of an answer."""
+"""Every code with its meaning, in the order of an answer."""
 
 OFF_DB = 20.0
-"""So much below the quietest training clip a machine is off."""
+"""A machine is off so many dB below the quietest training clip."""
 
 LEVEL_DB = 10.0
 
@@ -100,7 +100,7 @@ class TrainedOn:
         return ALIKE * self.reach_hz(sample_rate_in, sample_rate)
 
 
-def warnings_of(clip: Heard, trained_on: TrainedOn, audio: AudioSettings) -> tuple[WarningCode, ...]:
+def warnings_of(clip: SoundProperties, trained_on: TrainedOn, audio: AudioSettings) -> tuple[WarningCode, ...]:
     """The codes that hold for ``clip``, for a model with these settings."""
     levels = trained_on.levels_dbfs
     off = trained_on.is_off(clip.level_dbfs, clip.silent)

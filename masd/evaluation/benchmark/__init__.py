@@ -1,1 +1,1 @@
-"""The report's Table 1 for any data set: every method trained and scored on the same clips, over seeds."""
+"""The paper's Table 1 for any data set: every method trained and scored on the same clips, over seeds."""

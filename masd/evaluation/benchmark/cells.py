@@ -25,7 +25,7 @@ ABLATION: dict[str, tuple[LossName, ...]] = {
     "recon+class+contr": ("reconstruction", "classification", "contrastive"),
 }
 PARTS = (CONTROLS_PART, *LOSSES)
-"""What is computed together: all detectors of one network cost one training."""
+"""What is computed together, because all detectors of one network need only one training."""
 
 SHIPPED = "recon+class+contr"
 """The network whose configured system is the method ``default``."""
@@ -33,7 +33,7 @@ SHIPPED = "recon+class+contr"
 
 @dataclass(frozen=True)
 class Cell:
-    """Where its inputs and results are."""
+    """The places of its inputs and results."""
 
     machine: str
     part: str
@@ -50,7 +50,7 @@ class Cell:
 def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
     """Train, score the test clips and write ``cell.result``: one row a clip, one column a method.
 
-    An interrupted training goes on from its last checkpoint, and a network that is there is not trained again.
+    An interrupted training continues from its last checkpoint, and an existing network is not trained again.
     """
     settings = settings.model_copy(update={"seed": cell.seed})
     if cell.part == CONTROLS_PART:

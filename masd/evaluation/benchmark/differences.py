@@ -12,7 +12,7 @@ Level = Callable[[str | None, str], tuple[int, float] | None]
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """``method`` minus ``reference``."""
 
     method: str
@@ -28,14 +28,14 @@ class Differences:
     seeds; ``to_statistics`` those of the default to mel-statistics.
     """
 
-    to_baseline: dict[str | None, tuple[Difference, ...]]
-    to_statistics: dict[str | None, Difference]
+    to_baseline: dict[str | None, tuple[PairedDifference, ...]]
+    to_statistics: dict[str | None, PairedDifference]
 
     def reference(self, machine: str | None) -> str | None:
         """The better baseline there; None where nothing was compared with one."""
         return next((difference.reference for difference in self.to_baseline.get(machine, ())), None)
 
-    def of_default(self) -> dict[str | None, Difference]:
+    def of_default(self) -> dict[str | None, PairedDifference]:
         """The default against the better baseline."""
         return {
             machine: difference
@@ -50,12 +50,12 @@ def paired_differences(
 ) -> Differences:
     """All differences on the same resamples. The better baseline is chosen once, not anew in each resample."""
 
-    def difference(machine: str | None, method: str, reference: str) -> list[Difference]:
+    def difference(machine: str | None, method: str, reference: str) -> list[PairedDifference]:
         estimate = resamples.estimate(machine, method, reference)
-        return [Difference(method, reference, estimate)] if estimate else []
+        return [PairedDifference(method, reference, estimate)] if estimate else []
 
-    to_baseline: dict[str | None, tuple[Difference, ...]] = {}
-    to_statistics: dict[str | None, Difference] = {}
+    to_baseline: dict[str | None, tuple[PairedDifference, ...]] = {}
+    to_statistics: dict[str | None, PairedDifference] = {}
     for machine in (*machines, None):
         levels = {name: found for name in BASELINES if (found := level(machine, name))}
         if levels:

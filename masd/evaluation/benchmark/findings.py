@@ -1,4 +1,4 @@
-"""What a benchmark found, in words: how the default does, and which results are missing."""
+"""The results of a benchmark in sentences: how good the default is, and which results are missing."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,9 +1,9 @@
-"""The benchmark's tables as Markdown, in the layout of the report's Table 1."""
+"""The benchmark's tables as Markdown, in the layout of the paper's Table 1."""
 
 from collections.abc import Iterable, Sequence
 
 from masd.errors import one_line
-from masd.evaluation.benchmark.differences import Difference
+from masd.evaluation.benchmark.differences import PairedDifference
 from masd.evaluation.benchmark.findings import signed
 from masd.evaluation.benchmark.scores import DEFAULT, STATISTICS, baseline_label, label
 from masd.evaluation.benchmark.table import BenchmarkTable, Spread
@@ -69,7 +69,7 @@ def _machines(table: BenchmarkTable, machines: Sequence[str]) -> str:
     return "" if len(machines) == len(table.machines) else f" on {len(machines)} machine{'s' * (len(machines) > 1)}"
 
 
-def _difference(difference: Difference | None) -> str:
+def _difference(difference: PairedDifference | None) -> str:
     if difference is None:
         return DASH
     estimate = difference.estimate

@@ -1,11 +1,11 @@
-"""The benchmark's files: every cell as CSV, the tables as Markdown, and one HTML page that needs nothing around it."""
+"""The benchmark's files: every cell as CSV, the tables as Markdown, and one self-contained HTML page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from masd.errors import one_line
-from masd.evaluation.benchmark.differences import Difference
+from masd.evaluation.benchmark.differences import PairedDifference
 from masd.evaluation.benchmark.findings import CHANCE, headline, missing, signed
 from masd.evaluation.benchmark.markdown import differences_table, methods_table, scores_table
 from masd.evaluation.benchmark.plots import ablation, forest, machine_scores, official_scores
@@ -122,8 +122,8 @@ def _page(table: BenchmarkTable, about: BenchmarkAbout, absent: Sequence[str]) -
 
 
 def _named(
-    differences: Mapping[str | None, Difference], table: BenchmarkTable, *, references: bool
-) -> dict[str, Difference]:
+    differences: Mapping[str | None, PairedDifference], table: BenchmarkTable, *, references: bool
+) -> dict[str, PairedDifference]:
     """Rows of a forest plot: machines in their order, the official score last; in brackets what they are taken to."""
     rows = {}
     for machine in (*table.machines, None):

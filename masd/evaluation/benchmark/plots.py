@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from masd.detection.controls import BASELINES
 from masd.detection.detectors import PAPER_SYSTEMS
-from masd.evaluation.benchmark.differences import Difference
+from masd.evaluation.benchmark.differences import PairedDifference
 from masd.evaluation.benchmark.findings import CHANCE, STATISTICS_MARGIN
 from masd.evaluation.benchmark.scores import GROUPS, LOSSES, STATISTICS, label
 from masd.evaluation.benchmark.table import BenchmarkTable, Spread
@@ -80,7 +80,7 @@ def machine_scores(table: BenchmarkTable, machine: str) -> str | None:
         return svg(figure)
 
 
-def forest(differences: Mapping[str, Difference], xlabel: str, *, margin: bool = False) -> str | None:
+def forest(differences: Mapping[str, PairedDifference], xlabel: str, *, margin: bool = False) -> str | None:
     """Differences with their intervals, a row each by name; one of the official score is a diamond. ``margin`` marks
     how far below mel-statistics is too far.
     """

@@ -1,4 +1,4 @@
-"""How sure the benchmark is: one bootstrap over test clips and seeds, paired over all methods."""
+"""The uncertainty of a benchmark: one bootstrap over test clips and seeds, paired over all methods."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

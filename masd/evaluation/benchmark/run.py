@@ -1,4 +1,4 @@
-"""Run a benchmark: cells side by side, each once, results written as they come."""
+"""Run a benchmark: several cells at the same time, each once, with results written as they come."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ CONTROLS_COST = 2.5e-3
 
 
 @dataclass(frozen=True)
-class Job:
+class CellTask:
     """A cell with the settings it runs under and its share of the work, in training steps of the network."""
 
     cell: Cell
@@ -53,17 +53,17 @@ def run_benchmark(
     :raises MasdError: no labelled test clips, or ``out`` holds a benchmark of other data or settings.
     """
     if settings.training.scope == "fleet":
-        raise MasdError("training.scope=fleet: the benchmark trains one network a machine, as the report does")
+        raise MasdError("training.scope=fleet: the benchmark trains one network a machine, as the paper does")
     clips = {machine: _labelled_clips(data / machine, settings) for machine in machines}
     stores = _features(clips, settings, out)
-    jobs = [
-        _job(machine, part, seed, store, settings, out)
+    tasks = [
+        _task(machine, part, seed, store, settings, out)
         for machine, store in stores.items()
         for seed in seeds
         for part in PARTS
     ]
     started = time.monotonic()
-    _run(jobs, out)
+    _run(tasks, out)
     about = BenchmarkAbout(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="minutes"),
@@ -76,7 +76,7 @@ def run_benchmark(
             f"Training and scoring took {(time.monotonic() - started) / 60:.0f} min in this run.",
         ],
     )
-    write_benchmark([_scores(machine, store, jobs) for machine, store in stores.items()], out, about)
+    write_benchmark([_scores(machine, store, tasks) for machine, store in stores.items()], out, about)
     return out / "benchmark.html"
 
 
@@ -92,8 +92,8 @@ def _labelled_clips(folder: Path, settings: Settings) -> MachineData:
 def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> dict[str, FeatureStore]:
     """The log-mel store of each machine.
 
-    ``benchmark.json`` notes what they were made of, so that cells of two benchmarks are never mixed; machines may be
-    added.
+    ``benchmark.json`` has the fingerprint of their inputs, so that results of two benchmarks are never mixed; machines
+    may be added.
     """
     note = out / "benchmark.json"
     about = settings.model_dump(mode="json", exclude={"seed", "gate", "serving", "drift"})
@@ -106,7 +106,7 @@ def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> d
             made_with, known = before["settings"], before["machines"]
             changed = [machine for machine in own if known.get(machine, own[machine]) != own[machine]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MasdError(f"{note}: is not what a benchmark wrote; choose another --out") from error
+            raise MasdError(f"{note}: was not written by a benchmark; choose another --out") from error
         if made_with != fingerprint or changed:
             raise MasdError(f"{out}: holds a benchmark of other data or settings; choose another --out")
     for machine, found in clips.items():
@@ -128,7 +128,7 @@ def _fingerprint(clips: MachineData) -> str:
     return digest.hexdigest()
 
 
-def _job(machine: str, part: str, seed: int, store: FeatureStore, settings: Settings, out: Path) -> Job:
+def _task(machine: str, part: str, seed: int, store: FeatureStore, settings: Settings, out: Path) -> CellTask:
     cell = Cell(
         machine=machine,
         part=part,
@@ -141,13 +141,13 @@ def _job(machine: str, part: str, seed: int, store: FeatureStore, settings: Sett
     training = settings.training
     batch = settings.windows.frames * (training.batch_source + training.batch_target)
     steps = (training.stage1_epochs + training.stage2_epochs) * max(1, round(frames / batch))
-    return Job(cell, settings, frames * CONTROLS_COST if part == CONTROLS_PART else steps)
+    return CellTask(cell, settings, frames * CONTROLS_COST if part == CONTROLS_PART else steps)
 
 
-def _run(jobs: Sequence[Job], out: Path) -> None:
+def _run(tasks: Sequence[CellTask], out: Path) -> None:
     """The unfinished cells, largest first, one a processor (one in all on a GPU)."""
-    open_jobs = sorted((job for job in jobs if not job.cell.result.exists()), key=lambda job: -job.work)
-    workers = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, len(open_jobs)))
+    open_tasks = sorted((task for task in tasks if not task.cell.result.exists()), key=lambda task: -task.work)
+    workers = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, len(open_tasks)))
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(_end_with_parent)
@@ -155,27 +155,27 @@ def _run(jobs: Sequence[Job], out: Path) -> None:
         news = manager.Queue()
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(workers,))
         try:
-            futures = {pool.submit(_work, job, news): job for job in open_jobs}
+            futures = {pool.submit(_work, task, news): task for task in open_tasks}
             for text in _watch(futures, news):
-                finished = len(jobs) - len(open_jobs) + sum(future.done() for future in futures)
-                progress(finished, len(jobs), text)
+                finished = len(tasks) - len(open_tasks) + sum(future.done() for future in futures)
+                progress(finished, len(tasks), text)
         except BrokenProcessPool as error:
             raise MasdError(
                 f"{out}: a process of the benchmark was killed, perhaps for lack of memory; the same command goes on "
                 "where it stopped"
             ) from error
         except BaseException:
-            for process in list((pool._processes or {}).values()):  # a training has no other way to be told
+            for process in list((pool._processes or {}).values()):  # there is no other way to stop a training
                 process.terminate()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _watch(futures: "dict[Future[None], Job]", news: Any) -> Iterator[str]:
-    """What each cell says of itself, with the time that is left; ends when all are done, raises what one raised."""
-    started, shares = time.monotonic(), dict.fromkeys((job.cell.name for job in futures.values()), 0.0)
-    work = {job.cell.name: job.work for job in futures.values()}
+def _watch(futures: "dict[Future[None], CellTask]", news: Any) -> Iterator[str]:
+    """The progress of each cell, with the remaining time; ends when all are done, and raises the error of a cell."""
+    started, shares = time.monotonic(), dict.fromkeys((task.cell.name for task in futures.values()), 0.0)
+    work = {task.cell.name: task.work for task in futures.values()}
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=1.0)
@@ -197,9 +197,7 @@ def _watch(futures: "dict[Future[None], Job]", news: Any) -> Iterator[str]:
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is killed: nobody waits for its cell, and the next run, which
-    trains it again, must not find a second trainer there.
-    """
+    """End this process when its parent is killed: otherwise the next run would train the same cell at the same time."""
     parent = multiprocessing.parent_process()
 
     def wait_for_its_end() -> None:
@@ -217,23 +215,23 @@ def _start_worker(workers: int) -> None:
         threadpool_limits(1)
 
 
-def _work(job: Job, news: Any) -> None:
+def _work(task: CellTask, news: Any) -> None:
     last = 0.0
 
     def tell(done: int, total: int, text: str) -> None:
         nonlocal last
         if time.monotonic() - last > 1.0 or done == total:
             last = time.monotonic()
-            news.put((job.cell.name, done / total, f"{job.cell.name}: {done}/{total}"))
+            news.put((task.cell.name, done / total, f"{task.cell.name}: {done}/{total}"))
 
-    run_cell(job.cell, job.settings, tell)
+    run_cell(task.cell, task.settings, tell)
 
 
-def _scores(machine: str, store: FeatureStore, jobs: Sequence[Job]) -> BenchmarkScores:
+def _scores(machine: str, store: FeatureStore, tasks: Sequence[CellTask]) -> BenchmarkScores:
     rows = store.rows(split="test")
     clips = store.clips.iloc[rows][["name", "section", "domain", "condition"]].reset_index(drop=True)
     scores: dict[tuple[str, int], Floats] = {}
-    for cell in (job.cell for job in jobs if job.cell.machine == machine):
+    for cell in (task.cell for task in tasks if task.cell.machine == machine):
         frame = pd.read_parquet(cell.result).set_index("name").loc[clips["name"]]
         scores |= {(method, cell.seed): frame[method].to_numpy() for method in frame.columns}
     return BenchmarkScores(machine, clips, scores)

@@ -1,4 +1,4 @@
-"""What a benchmark hands over: the scores of every method and seed, and what the methods are called."""
+"""The scores of every method and seed, and the names of the methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ STATISTICS = "mel-statistics"
 DEFAULT = "default"
 
 LOSSES = {"recon": "L_recon", "recon+class": "+ L_class", "recon+class+contr": "+ L_contr"}
-"""The report's ablation: each variant adds a loss to the one before."""
+"""The paper's ablation: each variant adds a loss to the one before."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "controls": CONTROLS,
@@ -51,7 +51,7 @@ def checked(results: Sequence[BenchmarkScores]) -> list[BenchmarkScores]:
         raise MasdError("the benchmark has no scores to show: let it finish one machine at least")
     machines = [result.machine for result in results]
     if twice := sorted({machine for machine in machines if machines.count(machine) > 1}):
-        raise MasdError(f"the benchmark has two results of {', '.join(twice)}: give one of them")
+        raise MasdError(f"the benchmark has two results of {', '.join(twice)}: give only one of them")
     for result in results:
         for (method, seed), scores in result.scores.items():
             where = f"{result.machine}, {method}, seed {seed}"

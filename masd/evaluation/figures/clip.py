@@ -1,4 +1,4 @@
-"""One test clip to look at and listen to: where and when it sounds unlike a normal machine."""
+"""The figure of one test clip: where and when it differs from normal clips."""
 
 import io
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from masd.evaluation.figures.colours import INK, MARK_COLOUR, SERVED_COLOUR, WIN
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
 UNUSUAL_LEVEL = 4.0
-"""Marked from here, in spreads above the usual: of a normal clip that leaves well below one cell in a hundred."""
+"""Cells are marked above this many standard deviations; of a normal clip these are far less than one cell in a hundred.
+"""
 
 
 PNG_DPI = 200

@@ -1,4 +1,4 @@
-"""Every colour of the figures, by what it stands for."""
+"""Every colour of the figures, by its meaning."""
 
 CARD = "#f3f3f0"
 INK = "#22262b"
@@ -9,7 +9,7 @@ SERVED_COLOUR = "#1b4f9c"
 """The system that is served, the default, the newer model."""
 
 REFERENCE_COLOUR = "#8a5a2b"
-"""What it is compared with: a control, a margin."""
+"""The other side of a comparison: a control, a margin."""
 
 HIGHLIGHT = "#d9a441"
 """A span that counts: an interval, the low false-positive rates."""

@@ -79,7 +79,7 @@ def roc_curves(scores: pd.DataFrame, served: str, controls: Sequence[str], *, zo
         curve = _roc(axes, known, served, SERVED_COLOUR, "-", 2.0)
         for name, (colour, line) in zip(controls, CONTROL_STYLES, strict=False):
             _roc(axes, known, name, colour, line, 1.3)
-        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="guessing")
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="chance")
         if curve is not None:
             edge = float(np.interp(MAX_FPR, *curve))
             inside = curve[0] <= MAX_FPR

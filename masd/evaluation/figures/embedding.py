@@ -1,4 +1,4 @@
-"""The two panels of the embedding map: by domain and truth, and by the attributes of the training clips."""
+"""The two panels of the embedding map: by domain and condition, and by the attributes of the training clips."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The look that all figures of the report share.
+"""The style of all figures of the report.
 
 Figures have one width, small enough that a phone shows them without shrinking the text, and an opaque neutral
 background, so that they read on a light and on a dark page.

@@ -1,4 +1,4 @@
-"""Champion and challenger side by side: one HTML file, readable without anything around it."""
+"""Champion and challenger side by side: one self-contained HTML file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from masd.evaluation.comparison import Comparison, Contender, compare
 from masd.evaluation.figures.colours import HIGHLIGHT, INK, REFERENCE_COLOUR, SERVED_COLOUR, WORSE_COLOUR
 from masd.evaluation.figures.curves import roc_curves, score_histograms
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
-from masd.evaluation.gate import Verdict
+from masd.evaluation.gate import GateVerdict
 from masd.evaluation.pages.findings import flagged_counts
 from masd.evaluation.pages.html import render, svg_uri, wav_uri
 from masd.evaluation.pages.report import MAX_AUDIO_BYTES
@@ -36,7 +36,7 @@ NAMES = {
 
 
 def write_comparison(
-    verdict: Verdict,
+    verdict: GateVerdict,
     clips: pd.DataFrame,
     challenger: Contender,
     champion: Contender | None,
@@ -159,10 +159,10 @@ def _edges(points: Floats) -> Floats:
 def _words(compared: Comparison) -> str:
     found = compared.difference["hmean"]
     if found.low > 0.0:
-        return "The challenger is better; that is more than chance explains."
+        return "The challenger is better, by more than chance explains."
     if found.high < 0.0:
-        return "The champion is better; that is more than chance explains."
-    return "These clips cannot tell the two apart: the interval of the difference holds zero."
+        return "The champion is better, by more than chance explains."
+    return "These clips do not show a difference: its interval includes zero."
 
 
 def _uri(figure: str | None) -> str | None:

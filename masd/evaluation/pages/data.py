@@ -1,4 +1,4 @@
-"""What ``masd data check`` finds, on one page for people."""
+"""The page of ``masd data check``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from masd.audio.heard import FLOOR_DBFS
-from masd.data.check.content import HeardClip
+from masd.audio.sound_properties import FLOOR_DBFS
+from masd.data.check.content import MeasuredClip
 from masd.data.check.machine import MachineCheck
 from masd.evaluation.figures.colours import SERVED_COLOUR
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
@@ -30,16 +30,16 @@ def write_data_page(checks: Sequence[MachineCheck], out: Path) -> None:
     write_text(out, text)
 
 
-def level_figure(clips: Sequence[HeardClip]) -> str:
+def level_figure(clips: Sequence[MeasuredClip]) -> str:
     """The level of every clip in the order of the clip table: what is silent, loud or changes with time stands out."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2 * WIDTH, 2.1), layout="constrained")
         axes = figure.subplots()
         for label, colour in COLOURS.items():
-            part = [(n, one.heard.level_dbfs) for n, one in enumerate(clips, start=1) if _label(one) == label]
+            part = [(n, one.sound.level_dbfs) for n, one in enumerate(clips, start=1) if _label(one) == label]
             if part:
                 axes.plot(*zip(*part, strict=True), ".", color=colour, markersize=4, label=f"{label} ({len(part)})")
-        low = min(one.heard.level_dbfs for one in clips)
+        low = min(one.sound.level_dbfs for one in clips)
         if low <= FLOOR_DBFS:
             axes.axhline(FLOOR_DBFS, color="#b3261e", linewidth=0.8, linestyle=":")
         axes.set_xlabel("clip, in the order of names")
@@ -48,7 +48,7 @@ def level_figure(clips: Sequence[HeardClip]) -> str:
         return svg(figure)
 
 
-def _label(one: HeardClip) -> str:
+def _label(one: MeasuredClip) -> str:
     if one.clip.split == "train":
         return "train, target" if one.clip.domain == "target" else "train, source"
     return one.clip.split

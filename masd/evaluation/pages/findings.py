@@ -1,4 +1,4 @@
-"""What an evaluation found, counted and in words: the plain part of the report."""
+"""The results of an evaluation in sentences, for the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def sentences(metrics: dict[str, Any], served_system: str, counts: Sequence[Flag
     if unknown:
         said.append(
             f"The condition of {unknown} clips is unknown: the threshold flags {flagged} of them, "
-            "and whether rightly cannot be told from these files."
+            "and these files do not say whether that is right."
         )
     return said + _against_controls(served["hmean"], metrics["controls"])
 

@@ -1,4 +1,4 @@
-"""What the HTML pages share: the template environment, number formats, figures as data."""
+"""What the HTML pages share: the template environment, number formats, figures as data URIs."""
 
 import base64
 import math

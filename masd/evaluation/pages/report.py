@@ -1,4 +1,4 @@
-"""The evaluation report: one HTML file for a reliability engineer, readable without anything around it."""
+"""The evaluation report: one self-contained HTML file for a reliability engineer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

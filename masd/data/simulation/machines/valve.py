@@ -30,7 +30,7 @@ def _operating_point(domain: Domain, rng: np.random.Generator) -> OperatingPoint
 
 
 def _actuations(pattern: str, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """When the valve is told to open and to close, in seconds, with the scatter of the controller (2 ms)."""
+    """The times at which the valve gets the commands to open and to close, in seconds, with a scatter of 2 ms."""
     cycle = np.asarray(PATTERNS[pattern])
     period = cycle.sum()
     opening = np.concatenate([[0.0], np.cumsum(cycle.sum(axis=1))[:-1]])

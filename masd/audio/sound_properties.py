@@ -1,4 +1,4 @@
-"""What is known of a recording as it came in, found while it is decoded block by block."""
+"""Properties of a recording before resampling, measured while it is decoded block by block."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,21 +11,21 @@ from masd.audio.clipping import Clipping
 Channel = int | Literal["mean"]
 
 FLOOR_DBFS = -120.0
-"""Level of what holds no sound: all samples zero, or all equal."""
+"""Level of a recording without sound: all samples are equal."""
 
 PIECE_S = 0.1
-"""Length of the pieces of :class:`Loudness`."""
+"""Seconds of the pieces of :class:`Loudness`."""
 
 CANCEL_DB = 10.0
-"""The mean of channels that have nothing to do with each other has the mean of their powers over their number. So many
-dB below that, they cancel each other: one of them is inverted.
+"""The mean of uncorrelated channels has their mean power divided by their number. If the mean is so many dB below that,
+the channels cancel each other: one of them is inverted.
 """
 
 LOSSLESS = frozenset(
     {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "DPCM_8", "DPCM_16"}
     | {f"ALAC_{bits}" for bits in (16, 20, 24, 32)}
 )
-"""Subtypes of libsndfile that keep every sample; all others lose something."""
+"""Lossless subtypes of libsndfile; all others are lossy."""
 
 
 def is_lossy(codec: str) -> bool:
@@ -34,14 +34,14 @@ def is_lossy(codec: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """A recording before it was resampled.
+class SoundProperties:
+    """Properties of a recording before resampling.
 
-    ``level_dbfs`` and ``silent`` are of the channel or mean that is listened to; ``channel_levels_dbfs`` of each
-    channel as it came, without its offset, :data:`FLOOR_DBFS` where it holds nothing. ``clipped_share`` is of the
-    samples of the channels listened to. ``codec`` is libsndfile's name of how samples are coded, such as ``PCM_16`` or
-    ``MPEG_LAYER_III``. ``mixed`` says that the mean of several channels is listened to, ``repaired`` that the header
-    was wrong in a way that could be put right.
+    ``level_dbfs`` and ``silent`` are those of the channel or mean that is used; ``channel_levels_dbfs`` has the level
+    of each channel, without its offset, :data:`FLOOR_DBFS` for a channel without sound. ``clipped_share`` is the share
+    of clipped samples in the channels used. ``codec`` is libsndfile's name of the coding, such as ``PCM_16`` or
+    ``MPEG_LAYER_III``. ``mixed`` says that the mean of several channels is used, ``repaired`` that a wrong header was
+    corrected.
     """
 
     sample_rate_in: int
@@ -63,15 +63,15 @@ class Heard:
 
     @property
     def dead_channels(self) -> tuple[int, ...]:
-        """Channels without any sound, of a recording in which another has some."""
+        """Channels without sound, if another channel has sound."""
         dead = tuple(n for n, level in enumerate(self.channel_levels_dbfs) if level <= FLOOR_DBFS)
         return dead if len(dead) < len(self.channel_levels_dbfs) else ()
 
 
 @dataclass(frozen=True)
 class Loudness:
-    """How loud pieces of ``seconds`` of a recording are, the last one shorter: mean power ``[n]`` of what is listened
-    to, and whether it holds no sound ``[n]``.
+    """The loudness of a recording in pieces of ``seconds``, the last one shorter: mean power ``[n]`` of the channel
+    used, and whether it has no sound ``[n]``.
     """
 
     seconds: float
@@ -80,8 +80,8 @@ class Loudness:
     silent: Mask
 
 
-class Listener:
-    """Sums over the blocks of one recording, from which its :class:`Heard` is made at the end."""
+class SoundMeter:
+    """Sums over the blocks of one recording, from which its :class:`SoundProperties` is made at the end."""
 
     def __init__(self, channels: int, channel: Channel, codec: str, sample_rate: int) -> None:
         self.samples = 0
@@ -95,7 +95,9 @@ class Listener:
         self._mono, self._each = np.zeros(2), np.zeros((2, channels))
 
     def add(self, block: Array, mono: Array) -> None:
-        """The next samples of all channels ``[n, channels]`` and what is listened to of them ``[n]``, finite there."""
+        """Add the next samples of all channels ``[n, channels]`` and of the channel or mean that is used ``[n]``, which
+        are finite.
+        """
         self.samples += len(mono)
         self._mono += _sums(mono)
         self._rest = np.concatenate([self._rest, mono])
@@ -114,8 +116,8 @@ class Listener:
         powers, silent = np.concatenate(pieces, axis=1)
         return Loudness(self._piece / self._rate, self.samples / self._rate, powers, silent > 0)
 
-    def heard(self) -> Heard:
-        """All of it, once the recording has ended; it had at least one sample."""
+    def properties(self) -> SoundProperties:
+        """The properties of the whole recording, which had at least one sample."""
         channels = self._each.shape[1]
         each = self._each if channels > 1 else self._mono[:, None]
         of_mono, of_each = self._powers(self._mono[:, None]), self._powers(each)
@@ -125,7 +127,7 @@ class Listener:
         )
         # of channels that have nothing to do with each other
         expected = float(of_each.mean()) / channels
-        return Heard(
+        return SoundProperties(
             sample_rate_in=self._rate,
             channels_in=channels,
             duration_s=self.samples / self._rate,

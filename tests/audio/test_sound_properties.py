@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from masd.audio import decode
 from masd.audio.clipping import Clipping
-from masd.audio.heard import Listener
+from masd.audio.sound_properties import SoundMeter
 
 RATE = 16_000
 
@@ -38,25 +38,25 @@ def sine(hz: float, amplitude: float, seconds: float = 1.0) -> np.ndarray:
 )
 def test_an_inverted_channel_is_noticed(other: float, cancels: bool) -> None:
     one = noise()
-    heard = decode(encode(np.stack([one, other * one + noise(1, rms=1e-4)], axis=1)))
-    assert heard.channels_cancel is cancels
+    recording = decode(encode(np.stack([one, other * one + noise(1, rms=1e-4)], axis=1)))
+    assert recording.channels_cancel is cancels
     assert not decode(encode(np.stack([one, other * one], axis=1)), channel=0).channels_cancel
 
 
 @pytest.mark.parametrize("channels", [2, 3, 16, 64])
 def test_channels_that_have_nothing_in_common_do_not_cancel(channels: int) -> None:
-    heard = decode(encode(np.stack([noise(seed) for seed in range(channels)], axis=1)))
-    assert not heard.channels_cancel
-    assert heard.dead_channels == ()
+    recording = decode(encode(np.stack([noise(seed) for seed in range(channels)], axis=1)))
+    assert not recording.channels_cancel
+    assert recording.dead_channels == ()
 
 
 @pytest.mark.parametrize("nothing", [0.0, 0.25, np.nan])
 def test_a_dead_channel_is_named_whatever_it_is_stuck_at(nothing: float) -> None:
     dead = np.full(RATE, nothing)
-    heard = decode(encode(np.stack([noise(), dead], axis=1)), channel=0)
-    assert heard.dead_channels == (1,)
-    assert heard.channel_levels_dbfs == pytest.approx((-20.0, -120.0), abs=0.1)
-    assert not heard.silent
+    recording = decode(encode(np.stack([noise(), dead], axis=1)), channel=0)
+    assert recording.dead_channels == (1,)
+    assert recording.channel_levels_dbfs == pytest.approx((-20.0, -120.0), abs=0.1)
+    assert not recording.silent
     if np.isfinite(nothing):
         assert decode(encode(np.stack([noise(), dead], axis=1))).mixed
         assert decode(encode(np.stack([noise(), dead], axis=1)), channel=1).silent
@@ -65,10 +65,10 @@ def test_a_dead_channel_is_named_whatever_it_is_stuck_at(nothing: float) -> None
 @pytest.mark.parametrize("channels", [1, 2])
 def test_silence_is_no_dead_channel(channels: int) -> None:
     for offset in (0.0, 0.3):
-        heard = decode(encode(np.full((RATE, channels), offset)))
-        assert heard.silent
-        assert heard.dead_channels == ()
-        assert not heard.channels_cancel
+        recording = decode(encode(np.full((RATE, channels), offset)))
+        assert recording.silent
+        assert recording.dead_channels == ()
+        assert not recording.channels_cancel
     assert not decode(encode(noise(rms=1e-4))).silent
 
 
@@ -161,11 +161,11 @@ def test_runs_are_the_same_however_the_recording_is_cut(samples: list[int], size
 def test_everything_is_the_same_however_the_recording_is_cut(channels: int, size: int, channel: str | int) -> None:
     block = np.random.default_rng(channels).integers(-3, 4, (200, channels)).astype(np.float32) / 8
     mono = block.mean(axis=1, dtype=np.float32) if channel == "mean" else block[:, 0]
-    whole, parts = (Listener(channels, channel, "PCM_16", 100) for _ in range(2))
+    whole, parts = (SoundMeter(channels, channel, "PCM_16", 100) for _ in range(2))
     whole.add(block, mono)
     for start in range(0, 200, size):
         parts.add(block[start : start + size], mono[start : start + size])
-    one, other = vars(whole.heard()), vars(parts.heard())
+    one, other = vars(whole.properties()), vars(parts.properties())
     assert one.pop("level_dbfs") == pytest.approx(other.pop("level_dbfs"))
     assert one.pop("channel_levels_dbfs") == pytest.approx(other.pop("channel_levels_dbfs"))
     assert one == other
