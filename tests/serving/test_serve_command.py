@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+import serving.agent.sidecar
 import serving.server
-import serving.sidecar
 import serving.torchserve.config
 from masd.cli.main import main
 from masd.errors import MasdError
@@ -37,7 +37,7 @@ def test_an_empty_registry_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_records_wait_in_the_log_folder_or_where_they_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, Any] = {}
     monkeypatch.setattr(serving.server, "serve", lambda bundles, **options: given.update(options))
-    monkeypatch.setattr(serving.sidecar, "run_agent", lambda registry, store, **options: given.update(options))
+    monkeypatch.setattr(serving.agent.sidecar, "run_agent", lambda registry, store, **options: given.update(options))
     for log, spool, expected in [
         ("log", None, Path("log/spool")),
         ("file:///var/log/masd", None, Path("/var/log/masd/spool")),

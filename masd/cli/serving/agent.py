@@ -27,7 +27,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _run(options: argparse.Namespace) -> int:
     with ended_by_sigterm():
         with needs("serving"):
-            from serving.sidecar import run_agent
+            from serving.agent.sidecar import run_agent
 
         run_agent(
             Registry.open(options.registry),
