@@ -5,26 +5,21 @@ file again and writes the same object with the same rows: none is lost, and none
 after its object was read back: a proxy before a bucket may say 200 to a write that never came there.
 """
 
-import json
 import os
 import secrets
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from masd.errors import MasdError, one_line
 from masd.storage.opening import folder_of
 from masd.storage.protocol import ObjectStore, StoreError
 from serving.background import Loop
-from serving.worker.inference_log import locked
+from serving.spool import SpoolFile, open_files, records_of, sealed_files, set_aside
+from serving.worker.inference_log import SEALED, locked
 
-SEALED = ".sealed"
 ROTATE_BYTES = 8 * 2**20
 ROTATE_SECONDS = 300.0
 STEP_SECONDS = 2.0
@@ -69,7 +64,7 @@ class LogShipper:
         self._store = store
         self._rotate_bytes = rotate_bytes
         self._rotate_seconds = rotate_seconds
-        self._seen = {path.name: float("-inf") for path in folder.glob("*.jsonl")}
+        self._seen = {file.path.name: float("-inf") for file in open_files(folder)}
 
     def loop(self) -> Loop:
         """The loop that ships, and everything once more at its end."""
@@ -83,9 +78,9 @@ class LogShipper:
         unexpected: Exception | None = None
         try:
             self._seal(everything)
-            for path in sorted(self._folder.glob(f"*{SEALED}")):
+            for file in sealed_files(self._folder):
                 try:
-                    self._ship(path)
+                    self._ship(file)
                 except (StoreError, OSError):
                     raise
                 except Exception as error:  # of this file or this answer: the next may go well
@@ -98,53 +93,29 @@ class LogShipper:
 
     def _seal(self, everything: bool) -> None:
         now = time.monotonic()
-        for path in self._folder.glob("*.jsonl"):
+        for path, machine in ((file.path, file.machine) for file in open_files(self._folder)):
             first_seen = self._seen.setdefault(path.name, now)
             old = now - first_seen >= self._rotate_seconds
             if not (everything or old or path.stat().st_size >= self._rotate_bytes):
                 continue
-            machine = path.stem.rpartition("-")[0]
             name = f"{machine}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}{SEALED}"
             with locked(path, os.O_RDWR) as file:
                 if file is not None:
                     path.rename(self._folder / name)
             del self._seen[path.name]
 
-    def _ship(self, path: Path) -> None:
-        machine, sealed_at, _ = path.stem.rsplit("-", 2)
-        rows, torn = _rows(path)
-        if torn:
-            print(f"masd: inference log {path}: {torn} torn lines left out", file=sys.stderr, flush=True)
-        if rows:
-            content = BytesIO()
-            try:
-                pd.DataFrame(rows).astype({"request_id": "string"}).to_parquet(content, index=False)
-            except (KeyError, TypeError, ValueError) as error:  # not what our workers write: kept, but in nobody's way
-                kept = path.rename(path.with_suffix(".unshipped"))
-                reason = one_line(error, 160)
-                print(f"masd: inference log {kept}: no table of records ({reason})", file=sys.stderr, flush=True)
-                return
-            day = f"{sealed_at[:4]}-{sealed_at[4:6]}-{sealed_at[6:8]}"
-            self._write(f"{machine}/{day}/{path.stem}.parquet", content.getvalue())
-        path.unlink(missing_ok=True)
+    def _ship(self, file: SpoolFile) -> None:
+        records = records_of(file.path)
+        if records.bad:
+            kept = set_aside(file.path, records.bad)
+            lines = "line is no record and is" if len(records.bad) == 1 else "lines are no records and are"
+            print(f"masd: inference log: {len(records.bad)} {lines} kept in {kept}", file=sys.stderr, flush=True)
+        if records.parquet is not None:
+            self._write(file.key, records.parquet)
+        file.path.unlink(missing_ok=True)
 
     def _write(self, key: str, content: bytes) -> None:
         """:raises StoreError: what the store holds then is not ``content``, whatever it has said."""
         self._store.write(key, content)
         if self._store.read(key) != content:
             raise StoreError(f"{self._store.url}: {key} is not what was written there")
-
-
-def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Records of a sealed file, and how many lines are none: a worker that is killed leaves half a line."""
-    rows, torn = [], 0
-    for line in path.read_bytes().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        elif line.strip():
-            torn += 1
-    return rows, torn

@@ -3,6 +3,7 @@
 ::
 
     <log>/<machine>/<day>/<machine>-<time>-<random>.parquet   what servers ship; the day and time at which it was sealed
+    <log>/spool/<machine>-<process>.jsonl                     what waits to be shipped, where the spool is not elsewhere
     <log>/*.jsonl, *.parquet                                  rows of any machines, as workers and people write them
 
 Nothing of another machine's folder is opened. A log without either is read whole.
@@ -26,6 +27,7 @@ from masd.storage.opening import folder_of, open_store
 from masd.storage.protocol import ObjectStore
 
 SUFFIXES = (".jsonl", ".parquet")
+SPOOL = "spool"
 CHUNK_ROWS = 10_000
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -62,8 +64,10 @@ def log_files(log: str | Path, machine: str, from_day: str = "") -> LogFiles:
     anyones = [item.key for item in (*top.objects, *own.objects)]
     for name in set(own.folders) - set(days):
         anyones += [item.key for item in store.list(f"{machine}/{name}/")]
+    if SPOOL in top.folders:
+        anyones += [item.key for item in store.list(f"{SPOOL}/{machine}-")]
     anyones = [key for key in anyones if key.endswith(SUFFIXES)]
-    others = [name for name in top.folders if name != machine]
+    others = [name for name in top.folders if name not in (machine, SPOOL)]
     if not anyones and not days and not _are_machines(store, others):
         anyones = [item.key for item in store.list() if item.key.endswith(SUFFIXES)]
         if not anyones:

@@ -29,7 +29,10 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plant")
     simulate(folder / "recordings", [MACHINE], train=60, test=40, seconds=3.0, seed=3)
     simulate(folder / "heard", [MACHINE], train=8, test=160, seconds=3.0, seed=4)
-    own = {"data": {"group_by": "none"}, "gate": {"bootstrap_samples": 200, "control_margin": 0.2}}  # each clip is its own
+    own = {
+        "data": {"group_by": "none"},
+        "gate": {"bootstrap_samples": 200, "control_margin": 0.2},
+    }  # each clip is its own
     settings = Settings.model_validate({**TINY, **own})
     (folder / "masd.yaml").write_text(settings.to_yaml(), encoding="utf-8")
     clip = sorted((folder / "heard" / MACHINE / "test").glob("*source*anomaly*"))[0]

@@ -144,18 +144,23 @@ def test_a_torn_line_is_left_out_and_said(tmp_path: Path, capsys: pytest.Capture
         file.write('{"time": "20')
     LogShipper(tmp_path / "spool", FolderStore(tmp_path / "store")).step()
     assert _shipped(tmp_path / "store") == {"a": 1}
-    assert "1 torn lines left out" in capsys.readouterr().err
+    assert "1 line is no record and is kept in" in capsys.readouterr().err
+    (kept,) = (tmp_path / "spool").glob("*.unshipped")
+    assert kept.read_text() == '{"time": "20\n'
 
 
-def test_what_is_no_record_is_kept_and_in_nobodys_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "fan-1.jsonl").write_text('{"request_id": "a", "score": 1}\n{"request_id": "b", "score": "high"}\n')
+def test_what_is_no_record_is_kept_and_costs_no_other_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = InferenceLog(tmp_path, "fan")
+    log.write([("a", SCORE)])
+    with log.path.open("a") as file:
+        file.write(log.path.read_text().replace('"score": 0.5', '"score": "high"') + '"\\ud800"\n')
     (tmp_path / "fan-2.jsonl").write_text('{"score": 1}\n')
-    log = InferenceLog(tmp_path, "pump")
-    log.write([("c", SCORE)])
-    LogShipper(tmp_path, FolderStore(tmp_path / "store")).step()
-    assert _shipped(tmp_path / "store") == {"c": 1}
-    assert len(list(tmp_path.glob("*.unshipped"))) == 2
-    assert capsys.readouterr().err.count("no table of records") == 2
+    (tmp_path / "other.jsonl").write_text("not ours\n")
+    LogShipper(tmp_path, FolderStore(tmp_path / "store")).step(everything=True)
+    assert _shipped(tmp_path / "store") == {"a": 1}
+    assert sorted(len(kept.read_text().splitlines()) for kept in tmp_path.glob("*.unshipped")) == [1, 2]
+    assert capsys.readouterr().err.count("kept in") == 2
+    assert (tmp_path / "other.jsonl").exists()
 
 
 def test_no_line_is_lost_to_a_rename_in_the_middle_of_a_write(tmp_path: Path) -> None:
