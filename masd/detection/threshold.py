@@ -96,9 +96,9 @@ def calibrate(scores: Floats, recordings: Integers, is_target: Mask, percentile:
     thresholds = np.empty(RESAMPLES)
     for number in range(RESAMPLES):
         drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        thresholds[number] = _threshold(scores[drawn], is_target[drawn], percentile)
+        thresholds[number] = threshold_of(scores[drawn], is_target[drawn], percentile)
     low, high = np.quantile(thresholds, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
-    found = _threshold(scores, is_target, percentile)
+    found = threshold_of(scores, is_target, percentile)
     return Calibration(
         threshold=found,
         low=min(float(low), found),
@@ -109,7 +109,7 @@ def calibrate(scores: Floats, recordings: Integers, is_target: Mask, percentile:
     )
 
 
-def _threshold(scores: Floats, is_target: Mask, percentile: float) -> float:
+def threshold_of(scores: Floats, is_target: Mask, percentile: float) -> float:
     """Percentile of the scores with equal weights for both domains, because the rate should hold in both, and training
     has far fewer target clips.
 

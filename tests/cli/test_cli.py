@@ -134,6 +134,7 @@ def test_registry_commands(tiny_bundle: Path, tmp_path: Path, capsys: pytest.Cap
         "versions": ["1", "2"],
         "candidate": "2",
         "production": "1",
+        "readable": True,
     }
     assert main(["registry", "show", "fan", *where]) == 0
     shown = capsys.readouterr().out

@@ -262,7 +262,7 @@ class TestUnreadableClips:
     def test_more_than_allowed_stop_the_evaluation(
         self, tiny_bundle: Path, variant: Callable[[Rename], Path], tmp_path: Path
     ) -> None:
-        with pytest.raises(MasdError, match=r"cannot be decoded.*data\.max_unreadable_share") as refused:
+        with pytest.raises(MasdError, match=r"cannot be read.*data\.max_unreadable_share") as refused:
             steps.evaluate_recordings(tiny_bundle, self.data(variant, 1), "fan", tmp_path / "out")
         assert "\n" not in str(refused.value)
         assert not (tmp_path / "out").exists()
