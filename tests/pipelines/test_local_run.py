@@ -211,7 +211,7 @@ def test_a_machine_cannot_take_the_registrys_place(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_result_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out" / "fan").mkdir(parents=True)
-    with pytest.raises(MasdError, match="not a run's result"):
+    with pytest.raises(MasdError, match="exists, but is not the result of a run"):
         _train(tmp_path, ["fan"])
 
 

@@ -140,11 +140,7 @@ def test_one_flipped_byte(
         registry.store.write(key, content[:70] + bytes([content[70] ^ 1]) + content[71:])
         before = _objects(s3_gateway, registry.url)
         said = _fails([*PROMOTE, registry.url], capsys)
-        if name == "SHA256SUMS":  # the byte is in the name of the first file
-            changed = registry.store.read(key).decode().split()[1]
-            assert said.endswith(f"has no object models/fan/2/{changed}")
-        else:
-            assert f"{key}: differs from what was registered" in said
+        assert f"{key}: differs from what was registered" in said
         assert main(["registry", "verify", "--registry", registry.url]) == 1
         assert "models/fan/2" in capsys.readouterr().err
         with monkeypatch.context() as patch, pytest.raises(MasdError, match="models/fan/2"):

@@ -161,8 +161,8 @@ def _run(tasks: Sequence[CellTask], out: Path) -> None:
                 progress(finished, len(tasks), text)
         except BrokenProcessPool as error:
             raise MasdError(
-                f"{out}: a process of the benchmark was killed, perhaps for lack of memory; the same command goes on "
-                "where it stopped"
+                f"{out}: a process of the benchmark was killed, perhaps for lack of memory; run the same command "
+                "again: it continues where it stopped"
             ) from error
         except BaseException:
             for process in list((pool._processes or {}).values()):  # there is no other way to stop a training

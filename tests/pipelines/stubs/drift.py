@@ -5,7 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 
-def check_drift(bundle: Path, log: Path, out: Path, workspace: Path | None = None) -> SimpleNamespace:
+def check_drift(
+    bundle: Path, log: Path, out: Path, *, workspace: Path | None = None, since: str = ""
+) -> SimpleNamespace:
     drifted = bundle.parent.name in log.read_text().split()
     out.mkdir()
     verdict = {"verdict": "drift" if drifted else "no drift", "sentence": f"{bundle.parent.name}: looked at"}

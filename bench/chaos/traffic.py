@@ -1,0 +1,103 @@
+"""Callers that never rest: every answer is checked, every wait is measured."""
+
+import http.client
+import json
+import math
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from bench.chaos.fleet import MACHINES, Fleet
+
+CALLERS = 4
+TOLERANCE = 1e-5
+CALLER_SECONDS = 120.0
+"""A caller's own patience; whoever waits so long has no answer."""
+
+REFUSALS = (429, 500, 503, 504, 507)
+"""Documented for a server that is busy, starting, or whose worker has just died."""
+
+PAUSE_SECONDS = 0.2
+BOUNDARY = "chaos-boundary"
+
+
+@dataclass
+class Traffic:
+    """``answered`` has the time of the answer by request id; ``wrong`` are answers that nothing explains, in words."""
+
+    url: str
+    fleet: Fleet
+    answered: dict[str, float] = field(default_factory=dict)
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    longest_wait: tuple[float, str] = (0.0, "")
+    server_is_down: threading.Event = field(default_factory=threading.Event)
+    _number: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self) -> None:
+        self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(CALLERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Wait for the answers that are still out."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(CALLER_SECONDS)
+
+    def ask(self, machine: str) -> str | None:
+        """Have ``machine`` score a clip; the version that did, None where it was refused."""
+        with self._lock:
+            number = self._number
+            self._number += 1
+        clip = number % len(self.fleet.clips)
+        begin, was_down = time.monotonic(), self.server_is_down.is_set()
+        status, body = _post(self.url, machine, f"chaos-{number}", self.fleet.clips[clip])
+        waited = time.monotonic() - begin
+        was_down = was_down or self.server_is_down.is_set()
+        with self._lock:
+            self.statuses[status] += 1
+            self.longest_wait = max(self.longest_wait, (waited, f"{machine}, answered {status}"))
+            if status == 200:
+                return self._check(machine, f"chaos-{number}", clip, json.loads(body))
+            if status not in REFUSALS and not (status == 0 and was_down):
+                self.wrong.append(f"clip {number} for {machine}: {status} {body[:200]!r}")
+        return None
+
+    def _check(self, machine: str, name: str, clip: int, answer: dict[str, object]) -> str:
+        version = str(answer["model_version"])
+        expected = self.fleet.known[version][clip]
+        score = float(str(answer["score"]))
+        if answer["request_id"] != name or not math.isclose(score, expected, rel_tol=TOLERANCE):
+            self.wrong.append(f"{name} for {machine}, version {version}: {score} instead of {expected}")
+        self.answered[name] = time.time()
+        return version
+
+    def _call(self) -> None:
+        turn = 0
+        while not self._ended.is_set():
+            if self.ask(MACHINES[turn % len(MACHINES)]) is None:
+                self._ended.wait(PAUSE_SECONDS)
+            turn += 1
+
+
+def _post(url: str, machine: str, name: str, clip: bytes) -> tuple[int, bytes]:
+    """Status and body; status 0 where there was no answer."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="request_id"\r\n\r\n{name}\r\n--{BOUNDARY}\r\n'
+    file = 'Content-Disposition: form-data; name="data"; filename="clip.wav"\r\nContent-Type: audio/wav\r\n\r\n'
+    body = b"".join([head.encode(), file.encode(), clip, f"\r\n--{BOUNDARY}--\r\n".encode()])
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=CALLER_SECONDS)
+    try:
+        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        connection.request("POST", f"/predictions/{machine}", body, kind)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
