@@ -87,15 +87,13 @@ def test_the_commands_run_in_their_order(
     monkeypatch.chdir(plant)
     ran = [command for command in COMMANDS if _name(command) not in ENDS]
     for command in ran:
-        if command[0] == "simulate":
-            command = [command[0], "simulated", "--machines", "fan", "--train", "4", "--test", "4", "--seconds", "2"]
         code = main(command)
         out, err = capsys.readouterr()
         expected = 0
         if command[0] == "drift" and json.loads((plant / "drift/fan/verdict.json").read_text())["verdict"] == "drift":
             expected = 3  # as the page says
         assert code == expected, (command, out, err[-1000:])
-    for name in ("results/fan/report.html", "compiled", "drift", "check.html", "simulated/fan"):
+    for name in ("results/fan/report.html", "compiled", "drift", "check.html"):
         assert (plant / name).exists(), name
     events = [record["event"] for record in Registry.open(plant / "run" / "registry").audit("fan")]
     assert events[-2:] == ["promote", "rollback"]
