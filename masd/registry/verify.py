@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from masd.data.machine_name import MACHINE_NAME
 from masd.errors import MasdError
 from masd.registry.audit import MOVES, AuditTrail
 from masd.registry.layout import CLAIM, MANIFEST, numbered, place_of
@@ -22,8 +23,12 @@ def verify(registry: Registry) -> list[str]:
     What may still be at work, such as a registration of this hour, is no problem. The index is made anew, unless this
     account may not write there.
     """
-    machines = registry.store.children("models/").folders
-    found = [line for machine in machines for line in _of_machine(registry, machine)]
+    found: list[str] = []
+    for machine in registry.store.children("models/").folders:
+        if MACHINE_NAME.fullmatch(machine):
+            found += _of_machine(registry, machine)
+        else:
+            found.append(f"{registry.url}/models/{machine}: is not the folder of a machine; move it away")
     with suppress(StoreError):
         registry.index.rebuild()
     return found

@@ -107,17 +107,17 @@ class ModelAgent:
     def _read(self) -> list[str]:
         """Ask the registry; the machines whose pointer has moved."""
         try:
-            production, problems = self._plant.registry.look()
+            look = self._plant.registry.look()
         except Exception as error:
             self._registry_problem = one_line(error) or type(error).__name__
             loaded = "; what is loaded goes on serving" if self._machines else ""
             raise MasdError(f"{self._registry_problem}{loaded}") from error
         self._registry_problem = ""
-        for name in sorted(problems.keys() - self._unreadable.keys()):
-            print(f"masd agent: {name}: {problems[name]}", file=sys.stderr, flush=True)
-        self._unreadable = problems
+        for name in sorted(look.problems.keys() - self._unreadable.keys()):
+            print(f"masd agent: {name}: {look.problems[name]}", file=sys.stderr, flush=True)
+        self._unreadable = look.problems
         return [
             name
-            for name, version in production.items()
+            for name, version in look.production.items()
             if self._machines.setdefault(name, Follower(name, self._plant)).move(version)
         ]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 def check_drift(
     bundle: Path, log: Path, out: Path, *, workspace: Path | None = None, since: str = ""
 ) -> SimpleNamespace:
-    drifted = bundle.parent.name in log.read_text().split()
+    drifted = bundle.parent.name in Path(log).read_text().split()
     out.mkdir()
     verdict = {"verdict": "drift" if drifted else "no drift", "sentence": f"{bundle.parent.name}: looked at"}
     (out / "verdict.json").write_text(json.dumps(verdict))
