@@ -15,6 +15,7 @@ from raw_http import call
 from masd.config import Settings
 from masd.lifecycle import steps
 from masd.registry.registry import Registry
+from masd.registry.verify import verify
 from serving.front import traffic
 from serving.health import watch
 from serving.server import RunningServer, running_server
@@ -42,6 +43,7 @@ def server(
     (pump / "1" / "manifest.json").write_text("{}")
     (pump / "channels").mkdir()
     (pump / "channels" / "production.json").write_text("damaged")
+    assert any("pump" in problem for problem in verify(registry))  # and notes it in the index, which servers read
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASD_TOKEN", TOKEN)
         patch.setattr(watch, "EVERY_SECONDS", 2.0)

@@ -99,7 +99,7 @@ def _headers() -> Iterator[Hostile]:
     ):
         content = bytearray(encode(tone(), kind=container, subtype=subtype))
         content[4:12] = b"\xff" * 8
-        yield Hostile(f"{kind} with a header of all ones", bytes(content))
+        yield Hostile(f"{container} with a header of all ones", bytes(content))
     for name, value in (("0", 0), ("2**36-1", 2**36 - 1)):
         content = bytearray(encode(tone(), kind="FLAC"))
         field = int.from_bytes(content[21:26], "big")
