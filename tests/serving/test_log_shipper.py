@@ -271,6 +271,10 @@ def test_a_bucket_killed_under_it_loses_and_doubles_none_either(
         url = f"{gateway.make_bucket('log')}/plant"
         killing = _killing(tmp_path, url, 10_000, gateway.environment)
         try:
+            begun = time.monotonic()
+            while not (tmp_path / "answered").exists():
+                assert killing.poll() is None and time.monotonic() - begun < 60
+                time.sleep(0.1)
             for _ in range(12):
                 time.sleep(rng.uniform(0.1, 0.6))
                 gateway.kill()
