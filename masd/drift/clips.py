@@ -53,4 +53,5 @@ def unusual_clips(
 
 
 def _text(value: object) -> str | None:
-    return None if value is None or value != value else str(value)  # NaN where a Parquet file has null
+    nothing = value is None or value is pd.NA or value != value  # as a Parquet file has null
+    return None if nothing else str(value)

@@ -334,3 +334,16 @@ def test_without_evidently_the_extra_is_named(bundle: Path, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "evidently", None)
     with pytest.raises(MasdError, match=r"pip install 'masd\[monitoring\]'"):
         check_drift(bundle, log, tmp_path / "out")
+
+
+def test_clips_without_a_request_id_are_named_by_their_time(bundle: Path, tmp_path: Path) -> None:
+    """As servers ship them: a column of texts in which some are missing."""
+    window = make_clips(60, np.random.default_rng(3))
+    window["level_dbfs"] += 6.0
+    window["request_id"] = pd.array([None] * len(window), dtype="string")
+    day = tmp_path / "log" / "fan" / "2026-01-01"
+    day.mkdir(parents=True)
+    window.to_parquet(day / "fan-20260101T000000-00000000.parquet", index=False)
+    verdict = check_drift(bundle, tmp_path / "log", tmp_path / "out")
+    (first, *_) = verdict.unusual["level_dbfs"]
+    assert first.request_id is None and str(first.time).startswith("2026-01-01T")
