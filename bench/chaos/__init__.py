@@ -1,1 +1,0 @@
-"""``make chaos``: ten machines in one server while everything around them fails, one fault after the other."""
