@@ -306,7 +306,9 @@ def test_the_same_window_of_the_log_twice_starts_one_run(tmp_path: Path, capsys:
     command = ["pipeline", "monitor", "--once", "--data", str(data), "--log", str(log), "--registry", registry]
     command += ["--out", str(tmp_path / "out")]
     assert main(command) == main(command) == 0
-    first, second = capsys.readouterr().out.split("nothing started: a run for the same window of the log has been done, by ")
+    first, second = capsys.readouterr().out.split(
+        "nothing started: a run for the same window of the log has been done, by "
+    )
     assert "valve: looked at" in first and "valve: good" in first and "valve: good" in second
     assert [path.name for path in (tmp_path / "registry" / "models" / "valve").iterdir()] == ["1"]
 
