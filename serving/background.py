@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from masd.errors import MasdError, one_line
+from masd.errors import described
 
 LONGEST_PROBLEM = 300
 
@@ -67,7 +67,7 @@ class Loop:
         try:
             step()
         except Exception as error:  # a parser's, a library's, our own: the next step may go well
-            self._note(_told(error))
+            self._note(described(error, LONGEST_PROBLEM))
         else:
             self.last_success = time.time()
             self._note("")
@@ -148,9 +148,3 @@ def set_by_signals(stop: threading.Event) -> Iterator[None]:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-
-
-def _told(error: Exception) -> str:
-    """The words of an error of ours, which are enough; of any other its type as well."""
-    text = one_line(error, LONGEST_PROBLEM)
-    return text if isinstance(error, MasdError | OSError) and text else f"{type(error).__name__}: {text}"

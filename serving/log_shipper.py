@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from masd.errors import MasdError, one_line
+from masd.errors import MasdError, described
 from masd.storage.opening import folder_of
 from masd.storage.protocol import ObjectStore, StoreError
 from serving.background import Loop
@@ -88,8 +88,7 @@ class LogShipper:
         except (StoreError, OSError) as error:
             raise MasdError(f"{error}; records wait in {self._folder}") from error
         if unexpected is not None:
-            told = f"{type(unexpected).__name__}: {one_line(unexpected, 160)}"
-            raise MasdError(f"{told}; records wait in {self._folder}") from unexpected
+            raise MasdError(f"{described(unexpected, 160)}; records wait in {self._folder}") from unexpected
 
     def _seal(self, everything: bool) -> None:
         now = time.monotonic()

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from masd.errors import MasdError, one_line
+from masd.errors import MasdError, described
 from masd.files import replacing_file
 from masd.registry.registry import Registry
 from serving.archive import archive, is_archive_of
 from serving.client import ScoringClient
-from serving.torchserve.management import Loaded, Management
+from serving.torchserve.management import Loaded, Management, default_of
 from serving.torchserve.readiness import probe_clip
 from serving.worker.inference_log import PROBE_PREFIX
 
@@ -144,8 +144,7 @@ class Follower:
 
     def _tell(self, wanted: str, error: Exception) -> None:
         """Say a problem, unless it is the one that was said last or only part of being stopped."""
-        text = one_line(error)
-        problem = text if isinstance(error, MasdError | OSError) and text else f"{type(error).__name__}: {text}"
+        problem = described(error)
         if problem != self.problem and not self._stop.is_set():
             now = f"version {self.serving} goes on serving" if self.serving else "nothing serves it"
             self._say(f"version {wanted} is not served: {problem}; {now}")
@@ -153,7 +152,7 @@ class Follower:
 
     def _find_serving(self, loaded: dict[str, Loaded]) -> str | None:
         """The default version, if it has a worker and has scored a clip."""
-        default = _default(loaded)
+        default = default_of(loaded)
         if default is None or not default.ready or default.version in self._spare:
             return None
         self._probe(default.version)
@@ -232,8 +231,3 @@ class Follower:
 
     def _say(self, line: str) -> None:
         print(f"masd agent: {self.machine}: {line}", file=sys.stderr, flush=True)
-
-
-def _default(loaded: dict[str, Loaded]) -> Loaded | None:
-    """The version that requests without a version go to."""
-    return next((entry for entry in loaded.values() if entry.default), None)

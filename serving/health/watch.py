@@ -15,7 +15,7 @@ import psutil
 
 from serving.background import Loop, Loops
 from serving.client import ScoringClient, ScoringError
-from serving.torchserve.management import Loaded, Management
+from serving.torchserve.management import Loaded, Management, default_of
 from serving.torchserve.readiness import probe_clip
 from serving.worker.inference_log import PROBE_PREFIX
 
@@ -99,7 +99,7 @@ class Probe:
         return True
 
     def _act(self, error: ScoringError, loaded: dict[str, Loaded], used: dict[int, float]) -> None:
-        watch, default = self._watch, next((entry for entry in loaded.values() if entry.default), None)
+        watch, default = self._watch, default_of(loaded)
         if default is None:
             return
         self._failures += 1
@@ -186,8 +186,8 @@ class Watch:
 
 def _used(loaded: dict[str, Loaded]) -> dict[int, float]:
     """Processor seconds that the workers of the default version have used, of those that can be seen."""
-    used = {}
-    for pid in [pid for entry in loaded.values() if entry.default for pid in entry.pids]:
+    used, default = {}, default_of(loaded)
+    for pid in default.pids if default else ():
         with suppress(psutil.Error):
             times = psutil.Process(pid).cpu_times()
             used[pid] = times.user + times.system

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,11 @@ class Loaded:
     ready: bool
     workers: int = 1
     pids: tuple[int, ...] = ()
+
+
+def default_of(loaded: Mapping[str, Loaded]) -> Loaded | None:
+    """The version that requests without a version go to."""
+    return next((entry for entry in loaded.values() if entry.default), None)
 
 
 class KeyFile:
