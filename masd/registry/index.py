@@ -25,9 +25,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from masd.data.machine_name import MACHINE_NAME
 from masd.files import json_text
-from masd.registry.layout import numbered, place_of, whole
+from masd.registry.layout import machine_folders, numbered, place_of, whole
 from masd.storage.protocol import MissingObjectError, ObjectStore, StoreError
 
 CHANGED, MACHINES, MOVING = "index/changed", "index/machines", "index/moving"
@@ -118,7 +117,7 @@ class Index:
         :raises StoreError: the store cannot be used, or not written.
         """
         known = {item.key.removeprefix(f"{MACHINES}/").removesuffix(".json") for item in self._store.list(MACHINES)}
-        changed = [self.refresh(machine) for machine in sorted(known | set(self._folders()))]
+        changed = [self.refresh(machine) for machine in sorted(known | set(machine_folders(self._store)))]
         for item in list(self._store.list(f"{MOVING}/")):
             if datetime.now(UTC) - item.modified > GIVEN_UP:
                 self._store.delete(item.key)
@@ -128,17 +127,13 @@ class Index:
 
     def _begin(self) -> bool:
         """Make the index of a registry that has none yet; one of many machines is left to verify."""
-        if len(self._folders()) > MOST_AT_ONCE:
+        if len(machine_folders(self._store)) > MOST_AT_ONCE:
             return False
         for _ in range(2):  # again: who came meanwhile found no index to write to
-            for machine in self._folders():
+            for machine in machine_folders(self._store):
                 self.refresh(machine)
             self._mark()
         return True
-
-    def _folders(self) -> list[str]:
-        """Of machines; other folders are no machine's, and verify says so."""
-        return [name for name in self._store.children("models/").folders if MACHINE_NAME.fullmatch(name)]
 
     def _read(self) -> None:
         entries: dict[str, tuple[str, Entry]] = {}

@@ -2,7 +2,7 @@
 
 import re
 
-from masd.data.machine_name import check_machine_name
+from masd.data.machine_name import MACHINE_NAME, check_machine_name
 from masd.storage.protocol import ObjectStore, StoredObject
 
 MANIFEST = "manifest.json"
@@ -14,6 +14,11 @@ CLAIM = "claim-"
 def place_of(machine: str) -> str:
     """:raises MasdError: a name that could lead out of the registry."""
     return f"models/{check_machine_name(machine)}"
+
+
+def machine_folders(store: ObjectStore) -> list[str]:
+    """Machines that have anything in a registry; other folders are no machine's, and verify says so."""
+    return [name for name in store.children("models/").folders if MACHINE_NAME.fullmatch(name)]
 
 
 def numbered(store: ObjectStore, machine: str) -> dict[str, dict[str, StoredObject]]:

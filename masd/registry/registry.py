@@ -41,7 +41,7 @@ from masd.errors import MasdError
 from masd.registry.audit import MOVES, AuditTrail, Event, RunDecision, now, productions
 from masd.registry.files import cached_version, check_stored, check_version, sums_sha256_of, write_sums
 from masd.registry.index import Entry, Index, entry_of
-from masd.registry.layout import MANIFEST, numbered, place_of, whole
+from masd.registry.layout import MANIFEST, machine_folders, numbered, place_of, whole
 from masd.registry.registration import add_version
 from masd.storage.cache import temporary_folder
 from masd.storage.folder import FolderStore
@@ -81,6 +81,10 @@ class Registry:
         """Machine types that have at least one version."""
         if (known := self.index.look()) is not None:
             return [name for name, entry in known.items() if self._or_asked(name, entry).versions]
+        return self._listed()
+
+    def _listed(self) -> list[str]:
+        """:meth:`machines` where there is no index."""
         keys = (item.key for item in self.store.list("models/"))
         found = (re.fullmatch(rf"models/([^/]+)/\d+/{MANIFEST}", key) for key in keys)
         return sorted({match[1] for match in found if match})
@@ -159,7 +163,7 @@ class Registry:
         :raises StoreError: the store cannot be used.
         """
         known = self.index.look()
-        names = dict.fromkeys(self.machines()) if known is None else known
+        names = dict.fromkeys(self._listed()) if known is None else known
         production, problems = dict[str, str](), dict[str, str]()
         for name, entry in names.items():
             try:
@@ -179,7 +183,7 @@ class Registry:
         :raises StoreError: the store cannot be used.
         """
         known = self.index.look()
-        names = dict.fromkeys(self.store.children("models/").folders) if known is None else known
+        names = dict.fromkeys(machine_folders(self.store)) if known is None else known
         found = [self._or_asked(name, entry) for name, entry in names.items()]
         return [entry for entry in found if entry.versions]
 
