@@ -35,7 +35,6 @@ class Versions:
     rows: list[VersionRow]
     production: str | None
     earlier: str | None
-    awaiting: str | None
     audit: list[dict[str, Any]]
     problems: list[str]
 
@@ -62,8 +61,7 @@ def versions_of(models: Registry, machine: str) -> Versions:
     ]
     if production is not None and numbers and production not in whole(numbers):
         problems.append(f"version {production} is in production but not in the registry: promote another one")
-    awaiting = next((row.version for row in rows if row.candidate and not row.production and _asked(row)), None)
-    return Versions(rows, production, history[1] if len(history) > 1 else None, awaiting, audit[::-1], problems)
+    return Versions(rows, production, history[1] if len(history) > 1 else None, audit[::-1], problems)
 
 
 def _row(
@@ -90,8 +88,3 @@ def _row(
     row.created, row.code = manifest.created, manifest.code_version
     row.hmean = hmean if isinstance(hmean, float) else None
     return row
-
-
-def _asked(row: VersionRow) -> bool:
-    events = [record.get("event") for record in row.records]
-    return "ask" in events and "promote" not in events

@@ -54,4 +54,6 @@ def _spool(options: argparse.Namespace) -> Path | None:
         raise MasdError(
             f"--log {options.log} needs --log-spool DIR: a folder where records wait until the bucket has them"
         )
-    return folder_of(options.log) / "spool"
+    from masd.drift.log_files import SPOOL
+
+    return folder_of(options.log) / SPOOL

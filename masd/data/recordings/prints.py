@@ -59,7 +59,8 @@ class Prints:
     def around(self, clip: Integers, place: Integers, half: int) -> npt.NDArray[np.complex64]:
         """What is within ``half`` samples of places ``[m]`` in clips ``[m]``: ``[m, 2 half + 1]``, zero outside."""
         self._file.flush()
-        offsets = np.arange(-min(half, MARGIN), min(half, MARGIN) + 1)
+        half = min(half, MARGIN)
+        offsets = np.arange(-half, half + 1)
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             joined = np.frombuffer(mapped, np.int8).reshape(-1, 2)
             found = joined[(np.asarray(self._starts)[clip] + place)[:, None] + offsets]

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from masd.drift.log_files import SUFFIXES
 from masd.errors import MasdError, one_line
 from masd.storage.protocol import MissingObjectError, ObjectStore, StoredObject
 
@@ -111,7 +112,7 @@ class ScoreReader:
         while day <= last:
             yield from self._day(machine, day)
             day += timedelta(days=1)
-        yield from self._loose()
+        yield from (item for item in self._store.children().objects if item.key.endswith(SUFFIXES))
 
     def _day(self, machine: str, day: date) -> list[StoredObject]:
         place = f"{machine}/{day.isoformat()}/"
@@ -120,7 +121,7 @@ class ScoreReader:
             known = self._days.get(place)
         if past and known is not None and time.monotonic() - known[0] < PAST_SECONDS:
             return known[1]
-        items = [item for item in self._store.list(place) if item.key.endswith((".parquet", ".jsonl"))]
+        items = [item for item in self._store.list(place) if item.key.endswith(SUFFIXES)]
         if past:
             with self._lock:
                 self._days[place] = (time.monotonic(), items)
@@ -128,15 +129,6 @@ class ScoreReader:
                 if len(self._days) > MOST_DAYS:
                     self._days.popitem(last=False)
         return items
-
-    def _loose(self) -> Iterator[StoredObject]:
-        root = getattr(self._store, "root", None)  # of a folder: a whole listing would walk through all days of all
-        if root is None:
-            return
-        for file in sorted(root.glob("*")):
-            if file.suffix in (".parquet", ".jsonl") and not file.name.startswith(".") and file.is_file():
-                status = file.stat()
-                yield StoredObject(file.name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def _try_rows(self, item: StoredObject) -> list[Row] | str:
         try:
