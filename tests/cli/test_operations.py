@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from page_commands import matches, steps
 from tiny import TINY
 
@@ -35,9 +37,16 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # each clip is its own
     settings = Settings.model_validate({**TINY, **own})
     (folder / "masd.yaml").write_text(settings.to_yaml(), encoding="utf-8")
-    clip = sorted((folder / "heard" / MACHINE / "test").glob("*source*anomaly*"))[0]
-    (folder / "clip.wav").write_bytes(clip.read_bytes())
+    _faulty_clip(folder)
     return folder
+
+
+def _faulty_clip(plant: Path) -> None:
+    """A faulty clip with a whistle besides, so that its decision is the same on every processor."""
+    clip = sorted((plant / "heard" / MACHINE / "test").glob("*source*anomaly*"))[0]
+    samples, rate = soundfile.read(clip)
+    whistle = np.std(samples) * np.sin(2 * np.pi * 3100 * np.arange(len(samples)) / rate)
+    soundfile.write(plant / "clip.wav", np.clip(samples + whistle, -1, 1), rate, subtype="PCM_16")
 
 
 def _hear(plant: Path) -> None:

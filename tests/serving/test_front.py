@@ -177,7 +177,7 @@ class _Slow:
             connection.recv(1 << 16)
             self.asked += 1
             self.go.wait(20)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nOK")
             time.sleep(0.2)
 
 
