@@ -5,7 +5,6 @@ default; the one before stays loaded with one worker, so that a rollback is a ma
 what serves goes on serving. A pointer that moves while a version loads ends that wait at once.
 """
 
-import shutil
 import sys
 import threading
 import time
@@ -15,9 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from masd.errors import MasdError, described
-from masd.files import replacing_file
 from masd.registry.registry import Registry
-from serving.archive import archive, is_archive_of
+from serving.archive import deploy
 from serving.client import ScoringClient
 from serving.torchserve.management import Loaded, Management, default_of
 from serving.torchserve.readiness import probe_clip
@@ -46,8 +44,9 @@ class MovedOnError(MasdError):
 class Plant:
     """What every machine's follower uses: the registry, one TorchServe and its model store, the folder ``store``.
 
-    ``share`` says how many workers a machine may have; None leaves that to TorchServe. ``worker_log`` ends the wait for
-    a model that does not load before ``load_seconds`` are over.
+    ``share`` says how many workers a machine may have, shared ones or not; None leaves that to TorchServe, and then
+    there are no shared ones. ``worker_log`` ends the wait for a model that does not load before ``load_seconds`` are
+    over.
     """
 
     registry: Registry
@@ -55,7 +54,7 @@ class Plant:
     inference: ScoringClient
     store: Path
     worker_log: WorkerLog | None = None
-    share: Callable[[], int] | None = None
+    share: Callable[[bool], int] | None = None
     load_seconds: float = LOAD_SECONDS
 
 
@@ -77,6 +76,8 @@ class Follower:
         self._retry_at = 0.0
         self._scored: set[str] = set()
         self._spare: set[str] = set()
+        self._alone: set[str] = set()
+        """Versions whose workers are processes of their own."""
         self._late = False
 
     def move(self, wanted: str) -> bool:
@@ -161,8 +162,8 @@ class Follower:
     def _deploy(self, version: str, loaded: dict[str, Loaded]) -> None:
         try:
             if version not in loaded:
-                share = self._plant.share
-                self._plant.management.register(self._archive(version), share() if share else None)
+                archive = self._archive(version)
+                self._plant.management.register(archive, self._workers(version))
             self._spare.discard(version)
             self._wait_for_worker(version)
             self._probe(version)
@@ -173,16 +174,18 @@ class Follower:
         self._spare |= loaded.keys() - {version, self.serving}
 
     def _archive(self, version: str) -> str:
-        """Put the verified archive into the model store; its name there."""
+        """Put what TorchServe shall load of a verified version into the model store; its name there."""
         bundle = self._plant.registry.fetch(self.machine, version)
         name = f"{self.machine}-{version}.mar"
-        ready = bundle / f"{self.machine}.mar"
-        if is_archive_of(ready, bundle):
-            with replacing_file(self._plant.store / name) as staged:
-                shutil.copyfile(ready, staged)
+        if deploy(bundle, self._plant.store / name, shared=self._plant.share is not None):
+            self._alone.discard(version)
         else:
-            archive(bundle, self._plant.store / name)
+            self._alone.add(version)
         return name
+
+    def _workers(self, version: str) -> int | None:
+        share = self._plant.share
+        return share(version not in self._alone) if share else None
 
     def _wait_for_worker(self, version: str) -> None:
         log = self._plant.worker_log
@@ -215,8 +218,8 @@ class Follower:
         if self._plant.share is None:
             return
         for entry in loaded.values():
-            workers = self._plant.share() if entry.default else 1
-            if entry.workers != workers:
+            workers = self._workers(entry.version) if entry.default else 1
+            if workers is not None and entry.workers != workers:
                 self._plant.management.scale(self.machine, entry.version, workers)
 
     def _unload(self, version: str) -> None:
