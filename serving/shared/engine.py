@@ -92,7 +92,7 @@ class Engine:
             except Exception:
                 logger.exception("Backend worker process died.")  # the words of TorchServe's own worker
             finally:
-                self._output.release()
+                self._output.unbind()
                 with suppress(OSError):
                     Path(name).unlink()
 
@@ -170,6 +170,14 @@ def _prepare(threads: int = 1) -> None:
     import serving.worker.explain
     import serving.worker.metrics  # noqa: F401
 
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    # one arena for the sessions of all machines: each would keep its own, for the largest batch it has seen
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, None)
     torch.set_num_threads(threads)  # as many processes as cores score at once: more threads would compete for them
     threadpool_limits(threads)
 
@@ -177,7 +185,7 @@ def _prepare(threads: int = 1) -> None:
 def main() -> None:
     """Serve until the process is ended."""
     output = ThreadOutput()
-    logging.basicConfig(level=logging.INFO, handlers=[output])
+    logging.basicConfig(level=logging.INFO, handlers=[output], format="%(message)s", force=True)
     _prepare()
     Engine(Path(sys.argv[2]), output).listen(socket.socket(fileno=int(sys.argv[1])))
 

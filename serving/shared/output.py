@@ -30,7 +30,7 @@ class ThreadOutput(logging.Handler):
         if _LIBC is not None:
             _LIBC.prctl(SET_NAME, name.encode())
 
-    def release(self) -> None:
+    def unbind(self) -> None:
         """What this thread says from now on goes to the process's own standard error."""
         self._of.out = self._of.err = None
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 import serving
 from serving.background import Loop
+from serving.health.workers import is_stopped
 from serving.shared import launcher
 
 STEP_SECONDS = 1.0
@@ -114,7 +113,7 @@ class _Process:
                 self._start()
         elif self._answers():
             self._answered, self._silent_since = True, now
-        elif now - self._silent_since >= (SILENT_SECONDS if self._answered else START_SECONDS) or self._is_stopped():
+        elif now - self._silent_since >= (SILENT_SECONDS if self._answered else START_SECONDS) or is_stopped(self.pid):
             self._say("hangs: it is ended")
             self._process.kill()
 
@@ -152,12 +151,6 @@ class _Process:
                 caller.sendall(b"count\n\n")
                 return bool(caller.recv(64))
         except OSError:
-            return False
-
-    def _is_stopped(self) -> bool:
-        try:
-            return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
-        except psutil.Error:
             return False
 
     def _say(self, what: str) -> None:
