@@ -11,8 +11,9 @@ import sys
 import time
 
 MARK = "shared-worker"
-SECONDS = 20.0
-"""For a shared process to say how many workers it has; one that is starting needs some."""
+SECONDS = 60.0
+"""For a shared process to say how many workers it has. One that is starting is waited for: else the machines of one
+that has ended would all come to the others."""
 
 WAIT = "read word || kill -9 $$"
 """Ends by itself after a goodbye. Without one the shared process has died, and TorchServe shall see a killed worker."""
