@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,12 @@ from serving.torchserve.readiness import probe_clip
 from serving.worker.inference_log import PROBE_PREFIX
 
 LOAD_SECONDS = 180.0
-POLL_SECONDS = 0.5
+POLL_SECONDS, LONGEST_POLL_SECONDS = 0.25, 2.0
+"""Between two looks at whether a version has a worker: ever longer, as fifty machines may be loading."""
+
+REGISTERING = 4
+"""Versions that TorchServe is asked to take at a time: it unpacks each before it answers anybody else."""
+
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 3600.0
 
 
@@ -56,6 +61,7 @@ class Plant:
     worker_log: WorkerLog | None = None
     share: Callable[[bool], int] | None = None
     load_seconds: float = LOAD_SECONDS
+    registering: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(REGISTERING))
 
 
 class Follower:
@@ -163,7 +169,8 @@ class Follower:
         try:
             if version not in loaded:
                 archive = self._archive(version)
-                self._plant.management.register(archive, self._workers(version))
+                with self._plant.registering:
+                    self._plant.management.register(archive, self._workers(version))
             self._spare.discard(version)
             self._wait_for_worker(version)
             self._probe(version)
@@ -192,7 +199,7 @@ class Follower:
         if log is not None:
             log.forget_failures(self.machine, version)
         seconds = self._plant.load_seconds
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, POLL_SECONDS
         while True:
             entry = self._plant.management.loaded(self.machine).get(version)
             if entry is not None and entry.ready:
@@ -201,8 +208,9 @@ class Follower:
                 raise MasdError(f"it does not load: {reason}")
             if time.monotonic() > deadline:
                 raise MasdError(f"it has no worker after {seconds:g} s")
-            if self._stop.wait(POLL_SECONDS) or self.wanted != version:
+            if self._stop.wait(pause) or self.wanted != version:
                 raise MovedOnError("another version is wanted")
+            pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
 
     def _probe(self, version: str) -> None:
         """Have the version score a clip, once."""

@@ -19,7 +19,7 @@ REREAD_SECONDS = 1.0
 """A key is asked for with every request; the file is looked at so often."""
 
 UNLOAD_SECONDS = 60.0
-"""TorchServe answers only when the workers of the version have ended."""
+"""TorchServe answers only when the archive is unpacked, or when the workers of the version have ended."""
 
 
 class ManagementError(MasdError):
@@ -112,7 +112,8 @@ class Management:
         None leaves their number to the server's ``default_workers_per_model``.
         """
         number = {} if workers is None else {"initial_workers": str(workers)}
-        self._call("POST", "/models", params={"url": file, "synchronous": "false", **number})
+        params = {"url": file, "synchronous": "false", **number}
+        self._call("POST", "/models", params=params, timeout=UNLOAD_SECONDS)
 
     def scale(self, machine: str, version: str, workers: int) -> None:
         """Have a version keep so many workers from now on; does not wait for them."""

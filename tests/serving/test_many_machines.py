@@ -114,7 +114,7 @@ def test_mixed_requests_get_the_scores_of_their_own_machine(fleet: Fleet, wav: C
         for (machine, number), answer in zip(asked, answers, strict=True):
             assert (answer["machine_type"], answer["model_version"]) == (machine, "1")
             assert answer["score"] == pytest.approx(expected[machine][number], abs=1e-5)
-        with pytest.raises(ScoringError, match="404|503"):
+        with pytest.raises(ScoringError, match=r"404|503"):
             client.score(DAMAGED, clips[0])
         with pytest.raises(ScoringError, match="404"):
             client.score("nobody", clips[0])
