@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,6 +114,7 @@ def running_server(
     log_folder: Path | None = None,
     log_url: str | None = None,
     registry: Registry | None = None,
+    machines: Collection[str] | None = None,
     poll_seconds: float = 10.0,
     startup_seconds: float | None = None,
     drain_seconds: float = DRAIN_SECONDS,
@@ -131,6 +132,7 @@ def running_server(
     :param log_folder: where workers write the inference log; without it the environment's ``MASD_INFERENCE_LOG``.
     :param log_url: where that log is shipped to, as Parquet.
     :param registry: instead of bundles: what is in production there is served, and looked at every ``poll_seconds``.
+    :param machines: those of the registry that are served; None means all.
     :param startup_seconds: how long it may take until the first is served; None means two minutes and half a minute
         for each machine, at most nine minutes. What is not loaded by then is loaded later.
     :param drain_seconds: at the end, for what is being answered.
@@ -165,7 +167,7 @@ def running_server(
             running.callback(opened.close)
         if registry is not None:
             plant = Plant(registry, management, first, folder / "models")
-            agent = ModelAgent(plant, health.loops, poll_seconds)
+            agent = ModelAgent(plant, health.loops, poll_seconds, machines)
             running.callback(agent.stop)
             running.enter_context(in_background(agent.pointers, health.loops, LOOP_SECONDS))
             _wait_for_pointers(agent, registry.url, stop)
