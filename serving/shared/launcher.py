@@ -67,7 +67,9 @@ def _choose(folder: str, number: int) -> socket.socket:
             answered.append((counts, (place - number) % len(asked), engine))
     if not answered:
         sys.exit("masd: no shared worker answers")
-    chosen = min(answered)[2]
+    counts, _, chosen = min(answered)
+    if counts[0] and len(answered) < len(asked):  # it is served; TorchServe tries again
+        sys.exit("masd: a shared process does not answer, and the others have a worker of this version")
     chosen.settimeout(SECONDS)
     return chosen
 

@@ -172,7 +172,7 @@ def test_one_process_ends_and_the_machines_go_on_in_the_others(fleet: Fleet, wav
         answers = list(pool.map(lambda machine: client.score(machine, clip), GOOD * 2))
     assert [answer["machine_type"] for answer in answers] == GOOD * 2
     count = share_of_workers(len(GOOD) + 2)
-    fleet.wait(lambda: all(len(set(_pids(fleet, machine))) == count for machine in GOOD), 90.0)
+    fleet.wait(lambda: all(len(set(_pids(fleet, machine))) == count for machine in GOOD), 180.0)
     assert victim not in {pid for machine in GOOD for pid in _pids(fleet, machine)}
     fleet.wait(lambda: fleet.server.health.status()["ready"])
 
