@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -88,6 +89,7 @@ class _Process:
         self._early_ends = 0
         self._start_at = 0.0
         self._stopped = False
+        self._changing = threading.Lock()
         self._start()
 
     @property
@@ -99,8 +101,11 @@ class _Process:
         return self._process.poll() is None
 
     def look(self) -> None:
-        if self._stopped:
-            return
+        with self._changing:
+            if not self._stopped:
+                self._look()
+
+    def _look(self) -> None:
         now = time.monotonic()
         if not self.running:
             if self._ended_at is None:
@@ -118,14 +123,15 @@ class _Process:
             self._process.kill()
 
     def stop(self) -> None:
-        self._stopped = True
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._listener.close()
+        with self._changing:
+            self._stopped = True
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._listener.close()
 
     def _start(self) -> None:
         number = self._listener.fileno()
