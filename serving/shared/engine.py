@@ -72,10 +72,11 @@ class Engine:
     def _work(self, folder: Path, name: str, files: list[int]) -> None:
         """Be the worker of one version until TorchServe ends it."""
         with ExitStack() as open_files:
-            for file in files[1:]:
+            number, out, err = files
+            for file in (out, err):
                 open_files.callback(os.close, file)
-            listener = open_files.enter_context(socket.socket(fileno=files[0]))
-            self._output.bind(*files[1:], f"W-{name.rpartition('.')[2]}")
+            listener = open_files.enter_context(socket.socket(fileno=number))
+            self._output.bind(out, err, f"W-{name.rpartition('.')[2]}")
             try:
                 self._output.line(f"[PID]{os.getpid()}")
                 self._output.line("Torch worker started.")

@@ -90,7 +90,10 @@ class _Process:
         self._start_at = 0.0
         self._stopped = False
         self._changing = threading.Lock()
-        self._start()
+        self._process = self._started()
+        self._ended_at: float | None = None
+        self._answered = False
+        self._silent_since = time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -115,7 +118,8 @@ class _Process:
                 self._say(f"has ended ({self._process.returncode}): another one is started")
                 self._start_at = now + pause
             if now >= self._start_at:
-                self._start()
+                self._process = self._started()
+                self._ended_at, self._answered, self._silent_since = None, False, now
         elif self._answers():
             self._answered, self._silent_since = True, now
         elif now - self._silent_since >= (SILENT_SECONDS if self._answered else START_SECONDS) or is_stopped(self.pid):
@@ -133,12 +137,9 @@ class _Process:
                 self._process.wait()
             self._listener.close()
 
-    def _start(self) -> None:
+    def _started(self) -> "subprocess.Popen[bytes]":
         number = self._listener.fileno()
-        self._ended_at: float | None = None
-        self._answered = False
-        self._silent_since = time.monotonic()
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             [*COMMAND, str(number), str(self._metrics_file)],
             cwd=self._metrics_file.parent,
             env=self._environment,
