@@ -1,7 +1,7 @@
 """A bundle -> the ``.mar`` TorchServe loads: handler, bundle and the masd that made it, in a reproducible zip.
 
-A registry keeps that archive. A server that shares its workers among machines (:mod:`serving.shared`) loads bundles
-with its own masd, from an archive without code; only where that cannot be does it start the archive's own code.
+A registry keeps that archive. A server that shares its workers among machines (:mod:`serving.torchserve.shared`) loads
+bundles with its own masd, from an archive without code; only where that cannot be does it start the archive's own.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import serving
 from masd.bundle.manifest import Manifest, OtherSchemaError, load_manifest
 from masd.errors import MasdError
 from masd.files import replacing_file
-from serving.shared import MARK
+from serving.torchserve.shared import MARK
 
 _SERVING = Path(serving.__path__[0])
 

@@ -28,7 +28,6 @@ from serving.front.relay import relaying
 from serving.health.status import Health
 from serving.health.watch import PROBE_SECONDS, Watch
 from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
-from serving.shared.pool import SharedWorkers
 from serving.torchserve.config import (
     KEY_FILE,
     LOOPBACK,
@@ -42,6 +41,7 @@ from serving.torchserve.config import (
 from serving.torchserve.management import KeyFile, Management
 from serving.torchserve.process import TorchServe
 from serving.torchserve.readiness import POLL_SECONDS, Bundles, StoppedError, check_running, wait_until_listening
+from serving.torchserve.shared.pool import SharedWorkers
 from serving.worker.metrics import METRICS_FILE
 
 LOOPBACK_NAMES = (LOOPBACK, "localhost")

@@ -14,7 +14,7 @@ import yaml
 from masd.bundle.manifest import load_manifest
 from masd.errors import MasdError
 from serving.archive import archive, deploy, is_archive_of
-from serving.shared import MARK
+from serving.torchserve.shared import MARK
 
 
 @pytest.fixture(scope="module")

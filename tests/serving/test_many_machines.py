@@ -83,7 +83,7 @@ def fleet(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         version = registry.register(bundle, metrics={}, build=own_code if machine == ALONE else None)
         registry.promote(machine, version, reason="first")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.shared.pool.COMMAND", (sys.executable, hanging_engine.__file__))
+        patch.setattr("serving.torchserve.shared.pool.COMMAND", (sys.executable, hanging_engine.__file__))
         with running_server(registry=registry, poll_seconds=0.5) as server:
             yield Fleet(registry, server, bundles)
 

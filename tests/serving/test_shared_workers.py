@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from serving.health.workers import Worker
-from serving.shared import MARK, launcher, pool
-from serving.shared.output import ThreadOutput
-from serving.shared.pool import SharedWorkers
-from serving.shared.turns import Turns
+from serving.torchserve.shared import MARK, launcher, pool
+from serving.torchserve.shared.output import ThreadOutput
+from serving.torchserve.shared.pool import SharedWorkers
+from serving.torchserve.shared.turns import Turns
 
 ENGINE = """
 import socket, sys

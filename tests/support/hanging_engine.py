@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from masd.bundle.bundle import Bundle, load_bundle
-from serving.shared import bundles, engine
+from serving.torchserve.shared import bundles, engine
 
 HANGS = ("machine-03", "2")
 

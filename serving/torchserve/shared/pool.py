@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 import serving
 from serving.background import Loop
-from serving.health.workers import is_stopped
-from serving.shared import launcher
+from serving.torchserve.shared import launcher
 
 STEP_SECONDS = 1.0
 ANSWER_SECONDS = 1.0
@@ -28,7 +29,7 @@ START_SECONDS = 180.0
 LONGEST_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 1.0
 
-COMMAND = (sys.executable, "-m", "serving.shared.engine")
+COMMAND = (sys.executable, "-m", "serving.torchserve.shared.engine")
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # found before the fork, where little is safe
 
@@ -122,7 +123,7 @@ class _Process:
                 self._ended_at, self._answered, self._silent_since = None, False, now
         elif self._answers():
             self._answered, self._silent_since = True, now
-        elif now - self._silent_since >= (SILENT_SECONDS if self._answered else START_SECONDS) or is_stopped(self.pid):
+        elif now - self._silent_since >= (SILENT_SECONDS if self._answered else START_SECONDS) or self._is_stopped():
             self._say("hangs: it is ended")
             self._process.kill()
 
@@ -158,6 +159,12 @@ class _Process:
                 caller.sendall(b"count\n\n")
                 return bool(caller.recv(64))
         except OSError:
+            return False
+
+    def _is_stopped(self) -> bool:
+        try:
+            return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
+        except psutil.Error:
             return False
 
     def _say(self, what: str) -> None:

@@ -1,7 +1,7 @@
 """A process that is the worker of many machines: for TorchServe each of its threads is one worker.
 
-``python -m serving.shared.engine LISTENER METRICS``: the number of a listening socket, and TorchServe's metrics file.
-A launcher asks how many workers there are, and may then hand over a socket and its output. A thread waits at that
+``python -m serving.torchserve.shared.engine LISTENER METRICS``: the number of a listening socket, and TorchServe's
+metrics file. A launcher asks how many workers there are, and may then hand over a socket and its output. A thread waits at that
 socket for TorchServe, and speaks its protocol from then on. Nothing that hangs or fails there stops another thread.
 """
 
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from masd.errors import one_line
-from serving.shared.bundles import Bundles, give_back_memory
-from serving.shared.output import ThreadOutput
-from serving.shared.turns import Turns
+from serving.torchserve.shared.bundles import Bundles, give_back_memory
+from serving.torchserve.shared.output import ThreadOutput
+from serving.torchserve.shared.turns import Turns
 from serving.worker.handler import LOAD_FAILED, ScoringHandler
 
 ACCEPT_SECONDS = 30.0

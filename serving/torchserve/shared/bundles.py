@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from masd.bundle.bundle import Bundle, load_bundle
-from serving.shared.turns import Turns
+from serving.torchserve.shared.turns import Turns
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
