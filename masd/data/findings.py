@@ -1,16 +1,13 @@
 """A finding of a check of recordings: one line for people, a code for programs."""
 
-import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from masd.progress import print_line
+
 Level = Literal["problem", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("problem", "warning", "note")
-
-LINE = re.compile(r"(?:problem|warning|note): [\w.-]+: .+")
-"""A line of :func:`say`, for whoever passes the output of another process on."""
 
 NAMED = 3
 """Names given in one line; the others are counted."""
@@ -29,9 +26,9 @@ class Finding:
 
 
 def say(machine: str, findings: Iterable[Finding]) -> None:
-    """One line each on standard error, warnings first; :data:`LINE` knows them."""
+    """Print a line for each on standard error, problems first."""
     for finding in sorted(findings, key=lambda one: LEVELS.index(one.level)):
-        print(f"{finding.level}: {machine}: {finding.text}", file=sys.stderr, flush=True)
+        print_line(f"{finding.level}: {machine}: {finding.text}")
 
 
 def some(names: Sequence[str], total: int | None = None) -> str:

@@ -153,7 +153,7 @@ def build_store(
                     content = clip.path.read_bytes()
                     recording = decode(content, sample_rate=audio.sample_rate, channel=audio.channel_used)
                 except (AudioError, OSError) as error:
-                    reason = str(error).removeprefix("the audio: ")
+                    reason = error.what if isinstance(error, AudioError) else f"cannot be read ({error.strerror})"
                     skipped.append(f"{clip.path}: {reason}")
                     log.warning("skipped unreadable clip %s: %s", clip.path, reason)
                     if len(skipped) > allowed:

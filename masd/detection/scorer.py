@@ -6,6 +6,7 @@ from pathlib import Path
 
 from masd.arrays import Array
 from masd.audio import AudioError, Encoded, LongRecording, Recording, SoundProperties, decode_or_stream
+from masd.audio.decode import name_of
 from masd.audio.log_mel import LogMel
 from masd.audio.signals import Signals
 from masd.config import ALL_SYSTEMS, Settings, SystemName
@@ -68,7 +69,7 @@ class Scorer:
         floor = serving.refuse_silence_below_dbfs
         if floor is not None and recording.level_dbfs < floor:
             level = f"{recording.level_dbfs:.1f} dBFS is below {floor:g} (serving.refuse_silence_below_dbfs)"
-            raise AudioError("silent", f"{source if isinstance(source, Path) else 'the audio'}: silent, {level}")
+            raise AudioError("silent", name_of(source), f"silent, {level}")
         return recording
 
     def known_bands(self, sample_rate_in: int) -> int:

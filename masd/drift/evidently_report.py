@@ -137,8 +137,8 @@ def _ks(before: pd.Series, after: pd.Series, _type: object, threshold: float) ->
 
 
 def _share(before: pd.Series, after: pd.Series, _type: object, threshold: float) -> tuple[float, bool]:
-    at_usual = np.concatenate([before, after]) != _OTHER
-    p_value = float(fisher_p_values(at_usual, _truth(before, after))[0])
+    has_value = np.concatenate([before, after]) != _OTHER
+    p_value = float(fisher_p_values(has_value, _truth(before, after))[0])
     return p_value, p_value < threshold
 
 

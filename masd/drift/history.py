@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from masd.drift.verdict import DriftVerdict, Word
+from masd.drift.verdict import Decision, DriftVerdict
 from masd.errors import MasdError, one_line
 from masd.storage.locks import exclusive
 from masd.storage.protocol import MissingObjectError, ObjectStore
@@ -18,7 +18,7 @@ class DriftCheck(NamedTuple):
 
     time: str
     model_version: str
-    verdict: Word
+    verdict: Decision
     clips: int
     drifted: tuple[str, ...]
     sentence: str

@@ -25,7 +25,7 @@ MODEL_COLUMNS = ("score", "margin", "reconstruction_error", "embedding_distance"
 COLUMNS = MODEL_COLUMNS + SIGNAL_COLUMNS
 """What is compared of a logged clip."""
 
-USUAL_SHARE = 0.9
+FREQUENT_SHARE = 0.9
 """From this share of the reference on one value, a column is compared by how often that value comes."""
 
 TAIL = 25
@@ -94,7 +94,7 @@ def _without_padding(reference: pd.DataFrame, window: pd.DataFrame) -> pd.DataFr
     """Durations that differ from the reference's usual one by no more than a codec's padding are that one."""
     if "duration_s" not in reference or "duration_s" not in window:
         return window
-    usual = usual_value(reference["duration_s"])
+    usual = frequent_value(reference["duration_s"])
     if usual is None:
         return window
     padded = (window["duration_s"] - usual).abs() <= min(PADDING_S, usual / 20) + 1e-9
@@ -110,7 +110,7 @@ def _compare_together(
     labels = np.zeros((rows, count + 1), dtype=np.bool_)  # which rows are the window; the first column is the truth
     labels[len(reference) :] = True
     labels[:, 1:] = rng.permuted(labels[:, 1:], axis=0)
-    usual = {name: usual_value(reference[name]) for name in reference}
+    usual = {name: frequent_value(reference[name]) for name in reference}
     p_values = {}
     for name in reference:
         values = np.concatenate([reference[name].to_numpy(), window[name].to_numpy()])
@@ -132,15 +132,15 @@ def _compare_together(
     }
 
 
-def usual_value(reference: "pd.Series[float]") -> float | None:
-    """The value that at least :data:`USUAL_SHARE` of the reference has, or None where values spread.
+def frequent_value(reference: "pd.Series[float]") -> float | None:
+    """The value that at least :data:`FREQUENT_SHARE` of the reference has, or None where values spread.
 
     A rank test is nearly blind on such columns: with 990 reference clips at 16 kHz, two clips of fifty at
     44.1 kHz give a Kolmogorov-Smirnov p-value of 1, though by chance both would come into the window once in
     440 times.
     """
     counts = reference.value_counts()
-    return float(counts.index[0]) if counts.iloc[0] >= USUAL_SHARE * len(reference) else None
+    return float(counts.index[0]) if counts.iloc[0] >= FREQUENT_SHARE * len(reference) else None
 
 
 def ks_p_values(values: Floats, labels: Mask) -> Floats:
@@ -164,18 +164,18 @@ def ks_p_values(values: Floats, labels: Mask) -> Floats:
     return p_values
 
 
-def fisher_p_values(at_usual: Mask, labels: Mask) -> Floats:
-    """Fisher's exact test: is the share of ``at_usual`` ``[n]`` the same on both sides of ``labels`` ``[n, k]``?
+def fisher_p_values(has_value: Mask, labels: Mask) -> Floats:
+    """Fisher's exact test: is the share of ``has_value`` ``[n]`` the same on both sides of ``labels`` ``[n, k]``?
 
     Two-sided: the probability of all tables that are no likelier than the one at hand.
     """
-    inside, rows, hits = int(labels[:, 0].sum()), len(at_usual), int(at_usual.sum())
+    inside, rows, hits = int(labels[:, 0].sum()), len(has_value), int(has_value.sum())
     tables = np.arange(max(0, inside + hits - rows), min(inside, hits) + 1)
     probability = hypergeom.pmf(tables, rows, hits, inside)
     likelihood = np.sort(probability)
     total = np.cumsum(likelihood)
     p_of_table = total[np.searchsorted(likelihood, probability * (1 + 1e-7), side="right") - 1]
-    counts = labels[at_usual].sum(axis=0)
+    counts = labels[has_value].sum(axis=0)
     p_values: Floats = np.minimum(p_of_table[counts - tables[0]], 1.0)
     return p_values
 

@@ -7,7 +7,7 @@ from masd.drift.clips import UnusualClip
 from masd.drift.labels import LivePerformance
 from masd.drift.statistics import ColumnDrift
 
-Word = Literal["drift", "no drift", "insufficient data"]
+Decision = Literal["drift", "no drift", "insufficient data"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class DriftVerdict:
 
     machine_type: str
     model_version: str
-    verdict: Word
+    verdict: Decision
     clips: int
     since: str
     until: str
@@ -35,7 +35,9 @@ class DriftVerdict:
     sentence: str
 
 
-def conclusion(columns: dict[str, ColumnDrift], clips: int, reference_clips: int, min_clips: int) -> tuple[Word, str]:
+def conclusion(
+    columns: dict[str, ColumnDrift], clips: int, reference_clips: int, min_clips: int
+) -> tuple[Decision, str]:
     """The verdict in one word and in one sentence; no ``columns`` where nothing could be compared."""
     against = f"{clips} clips against {reference_clips} of the reference"
     drifted = [column.describe(name) for name, column in columns.items() if column.drifted]

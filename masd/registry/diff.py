@@ -13,7 +13,7 @@ from masd.storage.protocol import StoreError
 
 
 @dataclass(frozen=True)
-class Difference:
+class VersionDifference:
     """One thing that is not the same; None where one of the two has no such thing."""
 
     about: str
@@ -22,14 +22,14 @@ class Difference:
     after: Any
 
 
-def diff(registry: Registry, machine: str, before: str, after: str) -> list[Difference]:
+def diff(registry: Registry, machine: str, before: str, after: str) -> list[VersionDifference]:
     """Settings, metrics, code, data, classes and libraries that differ.
 
     :raises MasdError: a version that is not there, or whose manifest or settings cannot be read.
     """
     one, two = (_described(registry, machine, version) for version in (before, after))
     return [
-        Difference(about, name, one[about].get(name), two[about].get(name))
+        VersionDifference(about, name, one[about].get(name), two[about].get(name))
         for about in one
         for name in dict.fromkeys([*one[about], *two[about]])
         if one[about].get(name) != two[about].get(name)

@@ -34,9 +34,9 @@ def status_metrics(status: dict[str, Any], traffic: Traffic) -> str:
     )
 
 
-def _metric(name: str, kind: str, told: str, samples: Iterable[Sample]) -> str:
+def _metric(name: str, kind: str, help_text: str, samples: Iterable[Sample]) -> str:
     lines = []
     for labels, value in samples:
         shown = ",".join(f'{label}="{text}"' for label, text in labels.items())
         lines.append(f"{name}{{{shown}}} {value}")
-    return "\n".join([f"# HELP {name} {told}", f"# TYPE {name} {kind}", *lines]) + "\n" if lines else ""
+    return "\n".join([f"# HELP {name} {help_text}", f"# TYPE {name} {kind}", *lines]) + "\n" if lines else ""

@@ -12,7 +12,7 @@ from masd.cli.main import main
 from masd.config import Settings
 from masd.errors import MasdError
 from masd.registry import verify as verifying
-from masd.registry.diff import Difference, diff
+from masd.registry.diff import VersionDifference, diff
 from masd.registry.prune import Pruned, prune
 from masd.registry.registry import Registry
 from masd.registry.verify import verify
@@ -49,7 +49,7 @@ def test_diff_names_what_differs(registry: Registry, tmp_path: Path, capsys: pyt
     assert main(["registry", "diff", "fan", "1", "2", "--registry", registry.url]) == 0
     assert "metrics   hmean: 0.5 -> 0.75\n" in capsys.readouterr().out
     assert main(["registry", "diff", "fan", "1", "2", "--json", "--registry", registry.url]) == 0
-    rows = [Difference(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
+    rows = [VersionDifference(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
     assert rows == diff(registry, "fan", "1", "2")
     with pytest.raises(MasdError, match="no version '3'"):
         diff(registry, "fan", "1", "3")

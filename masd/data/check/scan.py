@@ -91,7 +91,7 @@ def _decoded(
         try:
             recording = decode(clip.path, sample_rate=audio.sample_rate, channel=audio.channel_used)
         except AudioError as error:
-            return str(error).removeprefix(f"{clip.path}: ")
+            return error.what
         wanted = settings.group_by == SIMILARITY
         spectra = half_spectra(recording.samples) if wanted else np.empty((2, 0), np.float32)
         return (
