@@ -94,7 +94,7 @@ def serve(bundles: Sequence[Path], *, stop: threading.Event | None = None, **opt
                 print(json.dumps({**line, "key_file": str(server.key_file)}), flush=True)
                 while not stop.wait(POLL_SECONDS):
                     if not server.torchserve.running:
-                        raise MasdError("TorchServe ended by itself: its last words are on standard error")
+                        raise MasdError("TorchServe ended by itself: see its last lines on standard error")
         except StoppedError:
             pass  # as it was asked to
 
@@ -257,7 +257,11 @@ def _wait_until_served(
     if not fleet.serving:
         raise MasdError(f"no model can be served: {reasons}" if reasons else f"no model is served after {seconds:g} s")
     if not fleet.settled:
-        print(f"masd: after {seconds:g} s not all models are loaded: the rest follows", file=sys.stderr, flush=True)
+        print(
+            f"masd: after {seconds:g} s not all models are loaded: the others are served as soon as they are",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _collect(bundles: Sequence[Path], store: Path) -> tuple[dict[str, str], int]:

@@ -113,9 +113,7 @@ def load_manifest(folder: Path, *, any_schema: bool = False) -> Manifest:
         if not (folder / name).is_file():
             raise MasdError(f"{folder / name}: missing from the bundle; fetch or train it again")
         if sha256(folder / name) != digest:
-            raise MasdError(
-                f"{folder / name}: is not what the manifest vouches for (SHA-256 differs); fetch or train it again"
-            )
+            raise MasdError(f"{folder / name}: differs from the manifest (SHA-256); fetch or train it again")
     return manifest
 
 

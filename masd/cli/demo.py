@@ -107,7 +107,7 @@ def _closing(out: Path, data: Path, bundle: Path, machine: str, clips: Sequence[
     registry = out / "run" / "registry"
     in_production = machine in Registry.open(registry).in_production()
     return f"""
-Done in {seconds:.0f} s. Everything lies below {out}:
+Done in {seconds:.0f} s. All files are in {out}:
   {out / "run" / "report.html"}   all machines: verdicts, our systems beside the controls
   {out / "run" / machine / "report.html"}   one machine: scores, ROC, clips to listen to
   {out / "drift" / "drift.html"}   drift report

@@ -56,7 +56,9 @@ class AudioSettings(_Section):
             raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
         for cutoff in (self.high_pass_hz, *self.high_pass_hz_by_machine.values()):
             if cutoff >= self.upper_edge_hz:
-                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below {self.upper_edge_hz:g}, where bands end")
+                raise ValueError(
+                    f"high_pass_hz is {cutoff:g}: must be below {self.upper_edge_hz:g}, the upper edge of the bands"
+                )
         return self
 
     @property

@@ -39,7 +39,7 @@ def conclusion(
     columns: dict[str, ColumnDrift], clips: int, reference_clips: int, min_clips: int
 ) -> tuple[Decision, str]:
     """The verdict in one word and in one sentence; no ``columns`` where nothing could be compared."""
-    against = f"{clips} clips against {reference_clips} of the reference"
+    against = f"{clips} clips were compared with {reference_clips} of the reference"
     drifted = [column.describe(name) for name, column in columns.items() if column.drifted]
     if drifted:
         return "drift", f"drift in {', '.join(drifted)}; {against}"
@@ -47,4 +47,7 @@ def conclusion(
         return "no drift", f"no drift in {len(columns)} columns; {against}"
     if clips < min_clips:
         return "insufficient data", f"{clips} clips are too few to decide; {min_clips} are needed"
-    return "insufficient data", f"all {clips} clips and the reference are one and the same clip"
+    return (
+        "insufficient data",
+        f"no column differs between any of the {clips} clips and the reference, so nothing can be compared",
+    )

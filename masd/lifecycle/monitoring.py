@@ -52,7 +52,7 @@ def drifted_machines(
         except StoreError:
             raise
         except MasdError as error:
-            log.warning("%s is not looked at: %s", machine, error)
+            log.warning("%s is not checked: %s", machine, error)
             continue
         try:
             verdict = check_drift(bundle, inference_log, out / machine, workspace=workspace, since=since)
@@ -70,4 +70,4 @@ def _remember(inference_log: str, verdict: DriftVerdict) -> None:
     try:
         remember(open_store(beside(inference_log, "drift")), verdict, now())
     except MasdError as error:
-        log.warning("%s: the drift check is not in the history: %s", verdict.machine_type, error)
+        log.warning("%s: the drift check was not added to the history: %s", verdict.machine_type, error)

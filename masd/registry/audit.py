@@ -144,7 +144,9 @@ class AuditTrail:
         try:
             record: dict[str, Any] = json.loads(self._store.read(key))
         except ValueError as error:
-            raise MasdError(f"{self._store.url}/{key}: unreadable record ({error}); move it away to go on") from error
+            raise MasdError(
+                f"{self._store.url}/{key}: unreadable record ({error}); move it away to continue"
+            ) from error
         return {"run": "", "decision": "", "decision_reason": "", "sums_sha256": ""} | record
 
 

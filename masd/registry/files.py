@@ -48,7 +48,9 @@ def check_version(folder: Path, machine: str, version: str, sums_sha256: str = "
             _check(folder / name, digest, str(folder / name))
         for path in folder.rglob("*"):
             if path.is_file() and not _is_ours(path.relative_to(folder).as_posix(), registered):
-                raise MasdError(f"{path}: is no part of what was registered; remove it, or promote another version")
+                raise MasdError(
+                    f"{path}: was not there when the version was registered; remove it, or promote another version"
+                )
     return manifest
 
 

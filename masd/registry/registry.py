@@ -337,7 +337,7 @@ class Registry:
             if found != expected:
                 raise MasdError(
                     f"{self.url}: production of {machine} has just been moved from {expected or 'nothing'} to "
-                    f"{found or 'nothing'} by somebody else; look at masd registry show {machine} before you try again"
+                    f"{found or 'nothing'} by somebody else; run masd registry show {machine} before you try again"
                 )
             yield lease
 

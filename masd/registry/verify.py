@@ -60,8 +60,8 @@ def _of_machine(registry: Registry, machine: str) -> Iterator[str]:
         yield f"{registry.url}/models/{machine}: {len(left)} hidden files of killed processes ({left[0].name}); {prune}"
     for version in sorted(known - set(versions), key=int):
         yield (
-            f"{registry.url}: {machine} version {version} was registered, but never finished or deleted by hand; "
-            f"masd registry prune {machine} records that"
+            f"{registry.url}: {machine} version {version} was registered, but is not there: the registration did not "
+            f"finish, or somebody deleted the version; masd registry prune {machine} records that"
         )
     for name in CHANNELS:
         try:
@@ -81,7 +81,7 @@ def _pointer(registry: Registry, machine: str, name: Channel) -> Iterator[str]:
     digest = registry.manifest_sha256(machine, pointer["version"])
     if pointer.get("manifest_sha256", digest) != digest:
         yield (
-            f"{registry.url}: {machine} version {pointer['version']} is not what the {name} pointer was set to (its "
+            f"{registry.url}: {machine} version {pointer['version']} has changed since the {name} pointer was set (its "
             f"manifest differs); promote another version with masd registry promote"
         )
 

@@ -59,8 +59,8 @@ def exclusive(store: ObjectStore, place: str, doing: str) -> Iterator[Lease]:
                 store.delete(own)
         time.sleep(random.uniform(0, PAUSE_S * (attempt + 1)))  # noqa: S311 - no secret
     raise BusyError(
-        f"{doing} is in progress elsewhere; look at the outcome before you try again (the lock of a killed one expires "
-        f"after {LEASE.total_seconds():.0f} s)"
+        f"{doing} is in progress in another process; check its "
+        f"outcome before you try again (if it was killed, its lock expires after {LEASE.total_seconds():.0f} s)"
     )
 
 

@@ -50,7 +50,9 @@ class S3Store:
         parts = urlsplit(url)
         prefix = parts.path.strip("/")
         if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
-            raise StoreError(f"{parts.scheme}://{parts.hostname or ''}: give s3://bucket/prefix and nothing else")
+            raise StoreError(
+                f"{parts.scheme}://{parts.hostname or ''}: give s3://bucket/prefix, without user, port or query"
+            )
         if prefix:
             check_key(prefix)
         if not _BUCKET.fullmatch(parts.netloc):

@@ -195,7 +195,7 @@ def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:
     chosen = list(dict.fromkeys(machines)) or list(known)
     for machine in chosen:
         if machine in RESERVED:
-            raise MasdError(f"{data}: no machine can be named {machine}: results have such a folder")
+            raise MasdError(f"{data}: no machine can be named {machine}: a folder of the results has this name")
         if (out / machine).exists() and not _is_result(out / machine):
             raise MasdError(f"{out / machine}: exists, but is not the result of a run; choose another output folder")
     # Most recordings first: the longest training then does not start when all others have ended.

@@ -27,10 +27,20 @@ def status_metrics(status: dict[str, Any], traffic: Traffic) -> str:
     ]
     refused = [({"Reason": error}, count) for error, count in sorted(traffic.refused.items())]
     return (
-        _metric("masd_model_behind", "gauge", "1 while another version serves than production names", behind)
-        + _metric("masd_loop_last_success_seconds", "gauge", "When a loop last went well, since 1970", succeeded)
-        + _metric("masd_probe_last_answer_seconds", "gauge", "When a model last answered a probe, since 1970", probed)
-        + _metric("masd_refused_total", "counter", "Requests that were refused before TorchServe saw them", refused)
+        _metric("masd_model_behind", "gauge", "1 while the served version is not the one in production", behind)
+        + _metric(
+            "masd_loop_last_success_seconds",
+            "gauge",
+            "Time of the last success of a loop, in seconds since 1970",
+            succeeded,
+        )
+        + _metric(
+            "masd_probe_last_answer_seconds",
+            "gauge",
+            "Time of the last answer of a model to a probe, in seconds since 1970",
+            probed,
+        )
+        + _metric("masd_refused_total", "counter", "Requests that were refused before they reached TorchServe", refused)
     )
 
 

@@ -142,7 +142,7 @@ def test_a_pointer_to_another_manifest_is_found(registry: Registry, tmp_path: Pa
     pointer["manifest_sha256"] = "0" * 64
     registry.store.write("models/fan/channels/candidate.json", json.dumps(pointer).encode())
     (line,) = verify(registry)
-    assert "version 1 is not what the candidate pointer was set to" in line
+    assert "version 1 has changed since the candidate pointer was set" in line
 
 
 def test_rollback_goes_back_through_what_really_happened(registry: Registry, tmp_path: Path) -> None:

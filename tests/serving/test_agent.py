@@ -192,7 +192,7 @@ def test_a_broken_version_never_becomes_default_and_is_said_once(
     assert {version for _, version, _ in answers} == {"1"}
     said = [line for line in capsys.readouterr().err.splitlines() if "is not served" in line]
     assert len(said) == len(set(said)) == 3
-    assert all("version 1 goes on serving" in line for line in said)
+    assert all("version 1 is still served" in line for line in said)
     assert plant.server.management.loaded(MACHINE).keys() <= {"1", "2"}
 
 

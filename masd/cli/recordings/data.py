@@ -41,9 +41,9 @@ def _import(options: argparse.Namespace) -> int:
     for channel, clips in done.channels.items():
         print(f"{channel}: {clips} clips")
     for stated, hertz in done.snapped.items():
-        print(f"rate: {hertz} Hz is meant by {stated:.6g} Hz, as the file has it rounded")
+        print(f"rate: the file says {stated:.6g} Hz, which is {hertz} Hz rounded; {hertz} Hz is used")
     if done.left_over_s:
-        print(f"too short for a clip, at the ends of recordings, and dropped: {done.left_over_s:.1f} s")
+        print(f"dropped: {done.left_over_s:.1f} s at the ends of recordings, too short for a clip")
     for folder in done.folders:
         print(folder)
     if done.ignored:

@@ -17,16 +17,18 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     board.add_argument(
         "--clips", metavar="URL", help="where recordings or pictures are kept as MACHINE/REQUEST_ID.wav, .png, ..."
     )
-    board.add_argument("--host", default="127.0.0.1", help="others than loopback need the token for every page")
+    board.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; any but loopback needs the token for every page"
+    )
     board.add_argument("--port", type=port, default=8090, help="(default 8090)")
     board.add_argument(
         "--allow-changes",
         action="store_true",
-        help="approve, promote, roll back and acknowledge, by those who sign in with the token: that in "
+        help="let users who sign in with the token approve, promote, roll back and acknowledge; the token is in "
         "MASD_BOARD_TOKEN, or in the file that MASD_BOARD_TOKEN_FILE names",
     )
-    board.add_argument("--webhook", metavar="URL", help="also told of acknowledged alarms, as by masd alarms")
-    board.add_argument("--alertmanager", metavar="URL", help="also told of acknowledged alarms, as by masd alarms")
+    board.add_argument("--webhook", metavar="URL", help="send acknowledged alarms there too, as masd alarms does")
+    board.add_argument("--alertmanager", metavar="URL", help="send acknowledged alarms there too, as masd alarms does")
     board.set_defaults(run=_run)
 
 

@@ -160,7 +160,7 @@ def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
         if clip.split == "train" and len(path.parts) > 2 and not any(map(condition_in, path.parts[1:-1])):
             unheard[f"{path.parent.as_posix()}/"] += 1
     if unheard:
-        text = f"folders whose names say no condition, taken as normal: {some(_counts(unheard))}"
+        text = f"folders whose names say neither normal nor anomalous, taken as normal: {some(_counts(unheard))}"
         found.append(Finding("note", "unknown_words_train", text, tuple(unheard)))
     mixed = [
         clip.path.relative_to(folder).as_posix()
@@ -186,10 +186,11 @@ def _unknown_conditions(test: Sequence[Clip], folder: Path) -> list[Finding]:
     places = Counter(f"{Path(name).parent.as_posix()}/" for name in names)
     odd = {place: count for place, count in places.items() if place.count("/") > 1}
     if odd:
-        text = f"test folders whose names say no condition; their clips are scored, not measured: {some(_counts(odd))}"
-        return [Finding("warning", "unknown_words_test", f"{text}; rename them to normal or anomaly", names)]
+        text = "test folders whose names say neither normal nor anomalous; their clips are scored, but not evaluated: "
+        text += f"{some(_counts(odd))}; rename them to normal or anomaly"
+        return [Finding("warning", "unknown_words_test", text, names)]
     text = (
-        f"{counted(len(unknown), 'test clip')} of unknown condition: scored, but not measured; put labelled ones into"
+        f"{counted(len(unknown), 'test clip')} of unknown condition: scored, but not evaluated; put labelled ones into"
     )
     return [Finding("note", "unlabelled_test", f"{text} test/normal/ and test/anomaly/", names)]
 

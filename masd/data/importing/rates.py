@@ -47,7 +47,7 @@ def rate_of_times(times: Floats) -> tuple[float, float]:
     worst = int(off.argmax())
     if off[worst] >= 0.5 * duration / (len(times) - 1):
         raise ImportRefusedError(
-            f"its time column is not even: row {worst + 1} is {off[worst]:.3g} s off; export it without gaps, or leave "
-            "the times out and give --rate"
+            f"its times are not evenly spaced: row {worst + 1} is {off[worst]:.3g} s off; export it without gaps, "
+            "or leave the times out and give --rate"
         )
     return (len(times) - 1) / duration, min(max(1e-5, 2 * float(off[worst]) / duration), 1e-3)
