@@ -235,7 +235,7 @@ def test_a_file_that_was_never_registered_is_refused(tmp_path: Path) -> None:
     registry.register(write_fake_bundle(tmp_path / "b"), metrics={})
     registry.fetch("fan", "1")
     registry.store.write("models/fan/1/fan.mar", b"code of somebody's")
-    with pytest.raises(MasdError, match=r"fan\.mar: is no part of what was registered"):
+    with pytest.raises(MasdError, match=r"fan\.mar: was not there when the version was registered"):
         registry.fetch("fan", "1")
 
 
