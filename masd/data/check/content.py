@@ -126,7 +126,9 @@ def _samples(train: Sequence[MeasuredClip], audio: AudioSettings) -> list[Findin
         found.append(Finding("warning", "lossy", f"{text}: {some(names)}", names))
     durations = [one.sound.duration_s for one in train]
     if max(durations) > UNEVEN * min(durations):
-                        text = f"training clips last from {min(durations):.2g} to {max(durations):.4g} s, and the score depends on length"
+        text = (
+            f"training clips last from {min(durations):.2g} to {max(durations):.4g} s, and the score depends on length"
+        )
         found.append(Finding("note", "durations", text))
     return found
 
