@@ -14,7 +14,7 @@ from masd.storage.protocol import StoreError
 
 @dataclass(frozen=True)
 class VersionDifference:
-    """One thing that is not the same; None where one of the two has no such thing."""
+    """A value that differs between two versions; None if a version does not have it."""
 
     about: str
     name: str
@@ -25,7 +25,7 @@ class VersionDifference:
 def diff(registry: Registry, machine: str, before: str, after: str) -> list[VersionDifference]:
     """Settings, metrics, code, data, classes and libraries that differ.
 
-    :raises MasdError: a version that is not there, or whose manifest or settings cannot be read.
+    :raises MasdError: a version does not exist, or its manifest or settings cannot be read.
     """
     one, two = (_described(registry, machine, version) for version in (before, after))
     return [
@@ -52,7 +52,7 @@ def _described(registry: Registry, machine: str, version: str) -> dict[str, dict
 
 
 def _settings(registry: Registry, machine: str, version: str) -> dict[str, Any]:
-    """With the defaults of today where these settings can be read today, as they were written where not."""
+    """With today's defaults if this masd can read the settings, else as they were written."""
     try:
         return registry.settings(machine, version).model_dump(mode="json")
     except StoreError:

@@ -30,7 +30,7 @@ ADVICE = {
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Everything the client raises; the last two where what answers is no S3 server, such as a proxy's page."""
+    """Everything the client raises; the last two if the answer is not from an S3 server, such as a proxy's page."""
     from minio.error import MinioException
     from urllib3.exceptions import HTTPError
 
