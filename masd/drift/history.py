@@ -1,4 +1,4 @@
-"""What was found of a machine at every check so far: one small object a machine beside the inference log."""
+"""The drift checks of each machine so far: one small object per machine, beside the inference log."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from masd.storage.locks import exclusive
 from masd.storage.protocol import MissingObjectError, ObjectStore
 
 MOST = 100
-"""Checks that are kept of a machine: three months of nights."""
+"""The most checks that are kept of a machine: nightly checks of three months."""
 
 
 class DriftCheck(NamedTuple):
@@ -39,7 +39,7 @@ def remember(store: ObjectStore, verdict: DriftVerdict, time: str) -> None:
 
 
 def load_history(store: ObjectStore, machine: str) -> list[DriftCheck]:
-    """All checks that are kept of a machine, oldest first; none where it was never checked.
+    """All stored checks of a machine, oldest first; none if it was never checked.
 
     :raises MasdError: the store cannot be used, or the history there is damaged.
     """
@@ -59,6 +59,6 @@ def history_key(machine: str) -> str:
 
 
 def beside(log_url: str, what: str) -> str:
-    """Where something is kept that is made of a log, unless another place is named: ``<log>-<what>``."""
+    """The default place of data that is made from a log: ``<log>-<what>``."""
     url = log_url.rstrip("/")
     return f"{url.removesuffix(Path(url).suffix) if Path(url).suffix in ('.jsonl', '.parquet') else url}-{what}"

@@ -1,7 +1,7 @@
 """Write and read ``reference.parquet`` of a bundle, the reference of the drift check.
 
-One row per normal training clip, with the columns of the inference log: what the clip is like, and what a model that
-has not seen it says of it.
+It has one row per normal training clip and the columns of the inference log: properties of the clip, and the values of
+a model that was not trained on it.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ def make_reference(
     :param about: rows of the log-mel store's clip table, one per clip.
     :param scores: held-out scores ``[n]`` of ``system``, whose threshold is ``threshold``.
     :param distances: held-out distances ``[n]`` of the embeddings.
-    :param unseen: ``[n]``, which source clips the network was not trained on. Where there are some, the others get no
-        model values: what the network remembers is no reference for what it has never heard.
+    :param unseen: ``[n]``, which source clips the network was not trained on. If there are some, the others get no
+        model values, because the network remembers them: their values are not comparable with those of new clips.
     """
     rows = []
     for (_, clip), features, score, distance in zip(about.iterrows(), clips, scores, distances, strict=True):
@@ -63,10 +63,10 @@ def make_reference(
 
 
 def read_reference(file: Path) -> pd.DataFrame:
-    """The compared columns of ``reference.parquet``, model values only of as many target clips as their share allows.
+    """The compared columns of ``reference.parquet``, with model values of both domains in their share of the clips.
 
-    Those of source clips are known where the network was not trained on them, those of target clips always: all of
-    them together would be a mixture that no stream has.
+    Source clips have model values only if the network was not trained on them, target clips always. So some target
+    clips are left out: otherwise their share would be larger than in any real log.
 
     :raises MasdError: not a table, or one with none of the columns.
     """

@@ -12,11 +12,11 @@ Decision = Literal["drift", "no drift", "insufficient data"]
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """What ``verdict.json`` says.
+    """The content of ``verdict.json``.
 
-    ``since`` and ``until`` are the times of the first and the last clip that was looked at. ``unusual`` names the clips
+    ``since`` and ``until`` are the times of the first and the last clip of the window. ``unusual`` names the clips
     that drive each drifted column; ``not_compared`` the columns that the log or the reference does not have;
-    ``ignored`` counts log rows that did not take part, by reason; ``live`` is there where labels were given.
+    ``ignored`` counts log rows that were not used, by reason; ``live`` is set if labels were given.
     """
 
     machine_type: str
@@ -38,7 +38,7 @@ class DriftVerdict:
 def conclusion(
     columns: dict[str, ColumnDrift], clips: int, reference_clips: int, min_clips: int
 ) -> tuple[Decision, str]:
-    """The verdict in one word and in one sentence; no ``columns`` where nothing could be compared."""
+    """The decision, and a sentence for people; ``columns`` is empty if nothing could be compared."""
     against = f"{clips} clips were compared with {reference_clips} of the reference"
     drifted = [column.describe(name) for name, column in columns.items() if column.drifted]
     if drifted:
