@@ -15,8 +15,8 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """``level`` is "problem" where nothing can be trained, "warning" where a result may mislead, and "note" where masd
-    only says what it did. ``clips`` are the names of the clips or files meant, all of them.
+    """``level`` is "problem" if the machine cannot be trained, "warning" if a result may mislead, and "note" for
+    information. ``clips`` are the names of all clips or files concerned.
     """
 
     level: Level
@@ -32,7 +32,7 @@ def say(machine: str, findings: Iterable[Finding]) -> None:
 
 
 def some(names: Sequence[str], total: int | None = None) -> str:
-    """``a.wav, b.wav, c.wav and 7 more``; ``total`` where ``names`` are not all there are."""
+    """``a.wav, b.wav, c.wav and 7 more``; ``total`` is their number if ``names`` has only some."""
     more = (len(names) if total is None else total) - len(names[:NAMED])
     named = ", ".join(names[:NAMED])
     return f"{named} and {more} more" if more else named

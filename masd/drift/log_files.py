@@ -2,7 +2,7 @@
 
 ::
 
-    <log>/<machine>/<day>/<machine>-<time>-<random>.parquet   sent by servers; the day and time at which the file was closed
+    <log>/<machine>/<day>/<machine>-<time>-<random>.parquet   sent by servers; day and time of closing the file
     <log>/spool/<machine>-<process>.jsonl                     records to be sent, if the spool is in the log
     <log>/*.jsonl, *.parquet                                  rows of any machines, written by workers or people
 
