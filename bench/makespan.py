@@ -1,7 +1,7 @@
 """Simulate how long the training of a fleet takes on a cluster, from the times per step of a local run.
 
 ``python -m bench.makespan RUN/pipeline.log --machines 1000 --gpus 8`` prints the makespan and what it costs in
-GPU and CPU hours; ``docs/scaling.md`` says how to read it.
+GPU and CPU hours; ``docs/measured/scaling.md`` says how to read it.
 """
 
 import argparse

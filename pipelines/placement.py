@@ -39,7 +39,7 @@ _SIZES = {
 }
 """``hours`` is the time limit of a task, many times its usual duration. ``cached`` is for steps whose outputs depend
 only on the image and the step's parameters, including the recordings' fingerprint, and that have no other effects:
-docs/scaling.md has the reason for each.
+docs/measured/scaling.md has the reason for each.
 """
 
 TRIES = 3

@@ -151,7 +151,7 @@ class TrainingSettings(_Section):
     @model_validator(mode="after")
     def _reconstruction_is_always_there(self) -> Self:
         if "reconstruction" not in self.losses:
-            raise ValueError("losses must contain 'reconstruction': eq. (5) weighs the other two against it")
+            raise ValueError("losses must contain 'reconstruction': eq. (5) weights the other two relative to it")
         if self.stage1_epochs + self.stage2_epochs == 0:
             raise ValueError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
         return self
@@ -179,8 +179,8 @@ class GateSettings(_Section):
     and pAUC.
     """
 
-    confidence: float = Field(0.9, gt=0.0, lt=1.0)  # one-sided lower bound at (1 - confidence) / 2
-    bootstrap_samples: PositiveInt = 1000
+    confidence: float = Field(0.9, gt=0.0, lt=1.0)  # of an interval: its lower end is the quantile (1 - confidence) / 2
+    bootstrap_samples: PositiveInt = 1000  # resamples of the test clips
     control_margin: float = Field(0.05, ge=0.0)
     production_margin: float = Field(0.02, ge=0.0)
     approval: Literal["automatic", "manual"] = "automatic"  # manual: what passes waits for masd registry promote
@@ -199,7 +199,7 @@ class DriftSettings(_Section):
     false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
     min_clips: PositiveInt = 30
     window: PositiveInt = 1000
-    """So many of the newest clips are looked at: in all that was ever heard, a change of today does not show."""
+    """The number of newest clips that are compared: among all clips of a log, a recent change would not show."""
 
 
 class Settings(_Section):

@@ -1,4 +1,4 @@
-"""Every command of docs/operations.md, in order, on a plant of its own: each must print what the page says."""
+"""Every command of docs/operating/operations.md, in order, on a plant of its own: each must print what the page says."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from serving.worker.inference_log import InferenceLog
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operating" / "operations.md"
 MACHINE = "gearbox"
 
 

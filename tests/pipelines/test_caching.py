@@ -132,7 +132,7 @@ def test_a_forgotten_fingerprint_is_no_default(name: str) -> None:
 
 
 def test_a_comment_behind_the_settings_makes_another_key_of_the_same_settings() -> None:
-    """As docs/scaling.md advises for a run's page: the text is in every key, compared as it stands."""
+    """As docs/measured/scaling.md advises for a run's page: the text is in every key, compared as it stands."""
     settings = Settings.load(None, ["training.scope=fleet", "seed=7"])
     assert Settings.from_yaml(f"{default_config(settings)} # again", "config") == settings
 

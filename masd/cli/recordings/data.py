@@ -22,7 +22,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="TDMS, UFF58, MATLAB, CSV and sound files with several channels, as clips to train on",
         description="Write every channel of the recordings as WAV of 32-bit floats, in its unit and at its rate. With "
         "one channel a file the clips are in FOLDER/train, else in FOLDER/<channel>/train; recordings.json beside it "
-        "says what is known of each. See docs/import.md.",
+        "says what is known of each. See docs/recordings/import.md.",
     )
     command.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="a file, or a folder and all below it")
     command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
