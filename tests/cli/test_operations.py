@@ -1,4 +1,4 @@
-"""Every command of docs/operating/operations.md, in order, on a plant of its own: each must print what the page says."""
+"""Every command of docs/operating/operations.md, in order, on its own plant: each must print what the page says."""
 
 import json
 import os

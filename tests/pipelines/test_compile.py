@@ -79,12 +79,18 @@ def test_monitoring_retrains_inside_the_condition(compiled: Path, scope: str) ->
     assert again == ("pipelinechannel--drift-machines" if scope == "machine" else "pipelinechannel--machines")
 
 
+def _files(compiled: Path) -> list[Path]:
+    files = sorted(compiled.glob("**/*.yaml"))
+    assert len(files) == 4
+    return files
+
+
 def _executors(path: Path) -> dict[str, Any]:
     return dict(_load(path)[0]["deploymentSpec"]["executors"])
 
 
 def test_every_task_has_limits_image_and_a_home(compiled: Path) -> None:
-    for path in compiled.glob("**/*.yaml"):
+    for path in _files(compiled):
         for name, executor in _executors(path).items():
             container = executor["container"]
             assert container["image"] == GOLDEN_IMAGE, name
@@ -105,7 +111,7 @@ def test_every_task_has_limits_image_and_a_home(compiled: Path) -> None:
 
 def test_training_alone_asks_for_a_gpu_and_shared_memory(compiled: Path) -> None:
     """So a nightly monitoring run that finds no drift, and does not come to its training, waits for no GPU."""
-    for file in compiled.glob("**/*.yaml"):
+    for file in _files(compiled):
         assert {
             name for name, executor in _executors(file).items() if "accelerator" in executor["container"]["resources"]
         } == {"exec-train"}, file
@@ -128,7 +134,7 @@ def _platform(path: Path) -> dict[str, Any]:
 
 
 def test_every_task_ends_some_time_and_can_be_found(compiled: Path) -> None:
-    for path in compiled.glob("**/*.yaml"):
+    for path in _files(compiled):
         platform = _platform(path)
         assert set(platform) == set(_executors(path))
         for name, executor in platform.items():

@@ -116,7 +116,9 @@ def test_leftovers_are_found_and_mended(registry: Registry, tmp_path: Path, monk
     registry.store.write("models/fan/4/config.yaml", content)
     registry.store.write("models/fan/3/claim-def", b"")  # killed after it
     with monkeypatch.context() as patch:  # killed between the record and the pointer
-        patch.setattr(registry, "_write_pointer", lambda *arguments: None)
+        write = registry.store.write
+        pointer = "models/fan/channels/production.json"
+        patch.setattr(registry.store, "write", lambda key, content: None if key == pointer else write(key, content))
         registry.promote("fan", "2", reason="better")
     assert registry.channel("fan", "production") == "1"
     assert registry.history("fan") == ["1"]
