@@ -37,15 +37,17 @@ class TorchServe:
         max_bytes: int,
         log: Path | None,
         access: Access,
+        python: Path = Path(sys.executable),
     ) -> None:
         """Start it with ``folder / "models" / <name>.mar`` for each of ``models``.
 
-        ``max_bytes`` limits a request; ``log`` is the folder the workers write the inference log to.
+        ``max_bytes`` limits a request; ``log`` is the folder the workers write the inference log to; workers are
+        started with ``python``.
         """
         self._folder = folder
         self._known_lines: dict[tuple[str, str], int] = {}
         self._java = subprocess.Popen(
-            command(folder, addresses, models, max_bytes, access),
+            command(folder, addresses, models, max_bytes, access, python),
             cwd=folder,
             env=environment(log),
             stdin=subprocess.DEVNULL,

@@ -30,7 +30,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def agent(registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelAgent:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     return _agent(registry, played, tmp_path)
 
 
@@ -189,7 +189,7 @@ def test_whatever_one_machine_raises_is_its_own(
 def test_a_version_that_hangs_keeps_no_other_machine_and_no_way_back_waiting(
     registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     loops = Loops()
     agent = ModelAgent(Plant(registry, played, played, tmp_path / "store"), loops, seconds=0.1)
     for machine in ("fan", "pump"):
@@ -219,10 +219,10 @@ def test_a_version_that_hangs_keeps_no_other_machine_and_no_way_back_waiting(
 def test_workers_are_divided_again_when_a_machine_comes_and_what_only_waits_has_one(
     registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     plant = Plant(registry, played, played, tmp_path / "store")
     agent = ModelAgent(plant, Loops())
-    plant.share = lambda: max(1, 6 // len(agent.machines))
+    plant.share = lambda shared: max(1, 6 // len(agent.machines))
     _promoted(registry, tmp_path)
     agent.step()
     assert played.workers == {("fan", "1"): 6}
@@ -245,7 +245,7 @@ def _wait(what: Callable[[], bool], seconds: float = 30.0) -> None:
 def test_follows_a_registry_in_a_bucket_which_may_be_away(
     s3_url: str, s3_gateway: S3Gateway, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     monkeypatch.setattr("masd.storage.s3.RETRIES", 0)
     registry = Registry.open(s3_url)
     agent = _agent(registry, played, tmp_path)

@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from masd.cli.common import names
 from masd.cli.numbers import seconds
 from masd.errors import MasdError
 from masd.storage.opening import folder_of
 
 
 def add_following(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--machines", type=names, metavar="A,B", help="only these machines of the registry (default: all in production)"
+    )
     command.add_argument(
         "--poll", type=seconds, default=10.0, metavar="SECONDS", help="time between checks of the registry"
     )
@@ -42,7 +46,12 @@ def ended_by_sigterm() -> Iterator[None]:
 
 def following(options: argparse.Namespace) -> dict[str, Any]:
     """The values of the options of `add_following`, for the server and the agent."""
-    return {"poll_seconds": options.poll, "log_url": options.log, "log_folder": _spool(options)}
+    return {
+        "machines": options.machines,
+        "poll_seconds": options.poll,
+        "log_url": options.log,
+        "log_folder": _spool(options),
+    }
 
 
 def _spool(options: argparse.Namespace) -> Path | None:
