@@ -1,11 +1,11 @@
 """Registries that masd 0.1.0 has made with its own code are listed, shown, served, gated against and rolled back."""
 
 import json
-import tarfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from old_registry import unpacked
 
 from masd.bundle.bundle import load_bundle
 from masd.bundle.manifest import OtherSchemaError
@@ -18,25 +18,17 @@ from masd.registry.registry import Registry
 from masd.registry.verify import verify
 from serving.archive import archive, is_archive_of
 
-REGISTRIES = Path(__file__).parents[1] / "support" / "registries"
-
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """Bundle schema 2, which is not read any more."""
-    return _unpacked(2, tmp_path)
+    return unpacked(2, tmp_path)
 
 
 @pytest.fixture
 def readable(tmp_path: Path) -> Path:
     """Bundle schema 4, the oldest that is read."""
-    return _unpacked(4, tmp_path)
-
-
-def _unpacked(schema: int, out: Path) -> Path:
-    with tarfile.open(REGISTRIES / f"schema-{schema}.tar.xz") as packed:
-        packed.extractall(out, filter="data")
-    return out / "registry"
+    return unpacked(4, tmp_path)
 
 
 def test_an_old_registry_is_listed_shown_and_compared(old: Path, capsys: pytest.CaptureFixture[str]) -> None:

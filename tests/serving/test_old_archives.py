@@ -1,38 +1,19 @@
 """A registry that masd 0.1.0 has made is served by its own archives, replaced by a new version, and rolled back."""
 
-import json
-import subprocess
-import sys
-import tarfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from old_registry import scores_of_its_own_code, unpacked
 
 from masd.registry.registry import Registry
 from serving.client import ScoringClient
 from serving.server import RunningServer, running_server
 
 pytestmark = pytest.mark.slow
-
-REGISTRY = Path(__file__).parents[1] / "support" / "registries" / "schema-2.tar.xz"
-
-SCORE = """
-import sys
-from pathlib import Path
-here = Path(sys.argv[1])
-sys.path.insert(0, str(here))
-import masd
-assert Path(masd.__file__).is_relative_to(here), masd.__file__
-from masd.lifecycle.bundle import load_bundle
-scorer = load_bundle(here / "bundle").scorer
-print(scorer.score([scorer.decode(Path(sys.argv[2]).read_bytes())])[0].score)
-"""
-"""What 0.1.0 itself says of a clip, without a server: its code and its bundle, as they lie in an archive."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +37,7 @@ class Old:
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
     folder = tmp_path_factory.mktemp("old")
-    with tarfile.open(REGISTRY) as packed:
-        packed.extractall(folder, filter="data")
-    registry, log = Registry.open(folder / "registry"), folder / "log"
+    registry, log = Registry.open(unpacked(2, folder)), folder / "log"
     options = {"log_folder": folder / "spool", "log_url": str(log), "poll_seconds": 0.5}
     with running_server(registry=registry, **options) as server:
         client = ScoringClient(server.url, 30.0)
@@ -70,9 +49,9 @@ def test_it_is_served_replaced_and_rolled_back(
     old: Old, tiny_bundle: Path, wav: Callable[..., bytes], tmp_path: Path
 ) -> None:
     assert old.server.models == {"fan": "2"} and old.server.not_served == {}
-    clip = wav(seed=3)
+    clip, archive = wav(seed=3), old.registry.fetch("fan", "2") / "fan.mar"
     before = old.answers_as("2", clip)
-    assert before == pytest.approx(_by_its_own_code(old.registry, "2", clip, tmp_path), rel=1e-5)
+    assert [before] == pytest.approx(scores_of_its_own_code(archive, [clip], tmp_path), rel=1e-5)
 
     version = old.registry.register(tiny_bundle, metrics={})
     old.registry.promote("fan", version, reason="trained again")
@@ -89,13 +68,3 @@ def test_its_records_are_shipped(old: Old, wav: Callable[..., bytes]) -> None:
     old.server.health.shipping.stop(20.0)  # type: ignore[union-attr]  # ships everything at its end
     rows = pd.concat([pd.read_parquet(file) for file in old.log.rglob("*.parquet")])
     assert rows.set_index("request_id").loc["of-an-old-worker", "model_version"] == served
-
-
-def _by_its_own_code(registry: Registry, version: str, clip: bytes, folder: Path) -> float:
-    (folder / "clip.wav").write_bytes(clip)
-    with zipfile.ZipFile(registry.fetch("fan", version) / "fan.mar") as mar:
-        mar.extractall(folder / version)
-    arguments = [sys.executable, "-c", SCORE, str(folder / version), str(folder / "clip.wav")]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return float(json.loads(done.stdout))
