@@ -36,7 +36,7 @@ ENDED_SECONDS = 10.0
 FEWEST_ROLLBACKS = 10
 """With fewer the other figures say little."""
 
-SERVER_LOG = "chaos-server.log"
+SERVER_LOG = Path("bench-results") / "chaos-server.log"
 """In the working directory, where something did not hold."""
 
 DISK = "32m"
@@ -88,6 +88,7 @@ def main() -> int:
         took = server.stop()
         held = _verdict(traffic, rollbacks, faults, recorded(f"{url}/log", spool), unwell, took)
         if not held:
+            SERVER_LOG.parent.mkdir(exist_ok=True)
             print(f"  what the server said is in {shutil.copy(root / 'words.txt', SERVER_LOG)}")
     print(f"chaos: {'held' if held else 'DID NOT HOLD'}, {time.monotonic() - begin:.0f} s in all", flush=True)
     return 0 if held else 1

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.archive import MODEL_CONFIG
 from serving.front import connections, relay, traffic
 from serving.front.auth import StaticToken
 from serving.front.metrics import status_metrics
@@ -228,6 +229,12 @@ def test_no_answer_in_time_is_told(listener: Listener, slow: _Slow, monkeypatch:
         answer = _post(f"{url}/predictions/fan", content=b"clip")
         assert (answer.status_code, answer.json()["error"]) == (503, "no_answer")
         assert 0.4 < time.monotonic() - begin < 5
+
+
+def test_the_listener_and_torchserve_wait_equally_long() -> None:
+    assert MODEL_CONFIG["responseTimeout"] == traffic.LONGEST_SECONDS
+    assert traffic.answer_seconds(traffic.USUAL_BYTES) == traffic.USUAL_SECONDS < traffic.LONGEST_SECONDS
+    assert traffic.answer_seconds(traffic.USUAL_BYTES + 1) == traffic.answer_seconds(None) == traffic.LONGEST_SECONDS
 
 
 @BOTH
