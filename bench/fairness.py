@@ -1,14 +1,11 @@
 """One caller of a machine beside many callers of another one: what separates machines of one server."""
 
-import shutil
 import tempfile
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 from bench.load import Load, drive
-from bench.model import MACHINE, BenchModel
-from masd.bundle.manifest import load_manifest, write_manifest
+from bench.model import MACHINE, BenchModel, renamed
 from serving.front.traffic import RETRY_SECONDS
 from serving.server import running_server
 
@@ -24,8 +21,7 @@ def measure_fairness(model: BenchModel) -> None:
     """Print the latencies of one client of a machine, while so many clients ask another machine of the server."""
     audio = model.clips[0].read_bytes()
     with tempfile.TemporaryDirectory() as folder:
-        quiet = shutil.copytree(model.bundle, Path(folder) / QUIET)
-        write_manifest(quiet, replace(load_manifest(quiet), machine_type=QUIET))
+        quiet = renamed(model.bundle, QUIET, Path(folder) / QUIET)
         with running_server([model.bundle, quiet], log_folder=Path(folder) / "log") as server:
             print(f"one client of a machine beside a crowd at another one, clips of 10 s, {SECONDS:g} s each:")
             for crowd in CROWDS:

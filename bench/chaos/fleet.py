@@ -1,14 +1,13 @@
 """Ten machines in a registry, two versions of each, and what either version says of some clips."""
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from old_registry import scores_of_its_own_code, unpacked
 
+from bench.model import renamed
 from masd.bundle.bundle import load_bundle
-from masd.bundle.manifest import load_manifest, write_manifest
 from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.lifecycle import steps
@@ -50,10 +49,7 @@ class Fleet:
 
 
 def make_fleet(root: Path, registry: Registry) -> Fleet:
-    """Train four small models and register two of them for each of :data:`NEW`; :data:`OLD` comes as 0.1.0 left it.
-
-    A model does not know whose it is: only the manifest names the machine.
-    """
+    """Train four small models and register two of them for each of :data:`NEW`; :data:`OLD` comes as 0.1.0 left it."""
     simulate(root / "data", [KIND], train=24, test=16, seconds=3.0, seed=1)
     files = sorted((root / "data" / KIND / "test").glob("*.wav"))
     clips = [file.read_bytes() for file in files]
@@ -63,8 +59,7 @@ def make_fleet(root: Path, registry: Registry) -> Fleet:
     for number, name in enumerate(NEW):
         known = {}
         for seed in SEEDS[number % len(SEEDS)]:
-            bundle = shutil.copytree(root / str(seed), root / "named" / name / str(seed))
-            write_manifest(bundle, replace(load_manifest(bundle), machine_type=name))
+            bundle = renamed(root / str(seed), name, root / "named" / name / str(seed))
             known[registry.register(bundle, metrics={}, reason="chaos")] = trained[seed]
         registry.promote(name, VERSIONS[0], reason="chaos")
         machines[name] = Machine(*VERSIONS, known)

@@ -17,6 +17,9 @@ TOKEN = "a-token-for-chaos-only"
 END_SECONDS = 60.0
 """After a kill: until the kernel has ended what the server had started, which holds the ports."""
 
+WORKERS = ("model_service_worker", "serving.shared.engine")
+"""Part of a worker's command line: of TorchServe's own, and of one that is shared by many machines."""
+
 DROPPED = "masd_log_dropped_total{"
 
 
@@ -70,10 +73,10 @@ class Server:
         return time.monotonic() - begin
 
     def workers(self) -> list[psutil.Process]:
-        """TorchServe's worker processes."""
+        """The processes that score."""
         assert self._process is not None
         children = psutil.Process(self._process.pid).children(recursive=True)
-        return [child for child in children if any("model_service_worker" in part for part in child.cmdline())]
+        return [child for child in children if any(word in part for part in child.cmdline() for word in WORKERS)]
 
     def unwell(self) -> list[str]:
         """What ``/ready`` and ``/status`` say against it."""
