@@ -52,12 +52,8 @@ def drive(
     seen: Seen | None = None,
     content_type: str = "audio/wav",
     retries: int = 0,
-    pause_seconds: float = RETRY_PAUSE_SECONDS,
 ) -> Load:
-    """POST ``body_of(n)`` for ``n`` = 0, 1, ... from ``clients`` threads, until ``requests`` are done or time is up.
-
-    What was refused for the moment is sent again up to ``retries`` times, each after ``pause_seconds``.
-    """
+    """POST ``body_of(n)`` for ``n`` = 0, 1, ... from ``clients`` threads, until ``requests`` are done or time is up."""
     load, lock, start = Load(), threading.Lock(), time.perf_counter()
     taken = 0
 
@@ -80,7 +76,7 @@ def drive(
                     break
                 with lock:
                     load.retried += 1
-                time.sleep(pause_seconds)
+                time.sleep(RETRY_PAUSE_SECONDS)
                 status, answer = connection.post(path, body, content_type)
             latency = time.perf_counter() - begin
             with lock:
