@@ -136,10 +136,10 @@ class Front:
         sends = scope["method"] in ("POST", "PUT")
         length = int(headers[b"content-length"]) if headers.get(b"content-length") else None if sends else 0
         passed = {name: value for name, value in headers.items() if name in PASSED_HEADERS and (sends or name in ANY)}
-        if self._key is not None:
-            passed[b"authorization"] = f"Bearer {self._key()}".encode()
         content: AsyncIterator[bytes] | bytes | None = None
         try:
+            if self._key is not None:
+                passed[b"authorization"] = f"Bearer {self._key()}".encode()
             if sends:
                 content = self._body(receive, body_seconds(length))
                 content_type, form = headers.get(b"content-type", b""), b""

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from masd.errors import MasdError
 from serving.archive import MODEL_CONFIG
 from serving.front import connections, relay, traffic
 from serving.front.auth import StaticToken
@@ -116,6 +117,22 @@ def test_a_server_that_is_away_is_503_and_not_ready_is_too() -> None:
         assert (ready.status_code, ready.json()) == (503, {"ready": False})
         status = httpx.get(f"{url}/status", headers=HEADERS, trust_env=False).json()
         assert status["models"]["fan"]["problem"] == "it does not load"
+
+
+def test_a_torchserve_that_has_written_no_key_yet_is_not_ready(
+    slow: "_Slow", capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A server that starts again is asked at once: no traceback a request."""
+
+    def key() -> str:
+        raise MasdError("key_file.json: TorchServe has written no keys")
+
+    front = Front(lambda: {"ready": False}, StaticToken(SECRET), slow.url, "", max_bytes=1000, key=key)
+    for listener in (listening(front, "127.0.0.1", 0), relaying(slow.url, "127.0.0.1", 0, key=key)):
+        with listener as url:
+            answer = _post(f"{url}/predictions/fan", content=b"clip")
+            assert (answer.status_code, answer.json()["error"]) == (503, "not_ready")
+    assert capfd.readouterr().err == ""
 
 
 def test_metrics_of_the_server_itself_are_prometheus_text() -> None:
