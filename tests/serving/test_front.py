@@ -48,7 +48,7 @@ class _Echo(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, content: dict[str, Any]) -> None:
         text = json.dumps(content).encode()
-        self.send_response(422 if "wrong" in self.path else 200)
+        self.send_response(404 if "missing" in self.path else 422 if "wrong" in self.path else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -60,7 +60,8 @@ class _Echo(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def _front(inference_url: str, ready: bool = True) -> Iterator[str]:
-    status = {"ready": ready, "models": {"fan": {"serving": "1", "wanted": "2", "problem": "it does not load"}}}
+    fan = {"serving": "1", "wanted": "2", "problem": "it does not load"}
+    status = {"ready": ready, "models": {"fan": fan, "pump": {"serving": None, "wanted": "1", "problem": None}}}
     front = Front(lambda: status, StaticToken(SECRET), inference_url, inference_url, max_bytes=1000)
     with listening(front, "127.0.0.1", 0) as url:
         yield url
@@ -96,6 +97,14 @@ def test_the_answer_comes_back_as_it_was(url: str) -> None:
     refused = _post(f"{url}/predictions/wrong", content=b"clip")
     assert (refused.status_code, refused.headers["content-type"]) == (422, "application/json")
     assert refused.json()["body"] == "clip"
+
+
+def test_a_machine_in_production_that_is_not_loaded_yet_is_no_unknown_machine(url: str) -> None:
+    """TorchServe answers 404 to both, which no client tries again."""
+    answer = _post(f"{url}/predictions/pump?missing", content=b"clip")
+    assert (answer.status_code, answer.json()["error"], answer.headers["retry-after"]) == (503, "not_ready", "1")
+    assert _post(f"{url}/predictions/fan/7?missing", content=b"clip").status_code == 404
+    assert _post(f"{url}/predictions/nobody?missing", content=b"clip").status_code == 404
 
 
 def test_a_body_of_unstated_length_is_passed_on_up_to_the_limit(url: str) -> None:
