@@ -93,17 +93,15 @@ class Faults:
     def _damage_a_pointer(self) -> None:
         """Of one machine, which goes on being served; verify notes it in the index, which servers read."""
         machine, store = list(self.traffic.fleet.machines)[2], self.registry.store
-        with self.rollbacks.turn:
-            self.rollbacks.broken.add(machine)
         key = f"{place_of(machine)}/channels/production.json"
-        before = store.read(key)
-        store.write(key, before[: len(before) // 2])
-        if not any(machine in problem for problem in verify(self.registry)):
-            self.traffic.wrong.append(f"verify does not see the damaged pointer of {machine}")
-        time.sleep(DAMAGED_SECONDS)
-        store.write(key, before)
-        verify(self.registry)
-        self.rollbacks.broken.discard(machine)
+        with self.rollbacks.turn[machine]:
+            before = store.read(key)
+            store.write(key, before[: len(before) // 2])
+            if not any(machine in problem for problem in verify(self.registry)):
+                self.traffic.wrong.append(f"verify does not see the damaged pointer of {machine}")
+            time.sleep(DAMAGED_SECONDS)
+            store.write(key, before)
+            verify(self.registry)
 
     def _fill_the_disk(self) -> None:
         assert self.disk is not None

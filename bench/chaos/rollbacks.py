@@ -7,6 +7,9 @@ import time
 from bench.chaos.traffic import Traffic
 from masd.registry.registry import Registry
 
+AT_ONCE = 2
+"""Machines that are moved at a time."""
+
 UNSEEN_SECONDS = 120.0
 """Whoever has not seen a rollback by then gives up, and it counts as so long."""
 
@@ -14,37 +17,38 @@ PAUSE_SECONDS = 0.2
 
 
 class Rollbacks:
-    """``followed`` has seconds and machine of each. Faults set and clear the events, and keep ``turn`` while a machine
-    in ``broken`` is damaged: it is not moved meanwhile.
+    """``followed`` has seconds and machine of each. Faults set and clear the events, and keep the machine's ``turn``
+    while it is damaged: it is not moved meanwhile.
     """
 
     def __init__(self, registry: Registry, traffic: Traffic) -> None:
         self.followed: list[tuple[float, str]] = []
         self.promoted = 0
-        self.broken: set[str] = set()
-        self.turn = threading.Lock()
+        self.turn = {name: threading.Lock() for name in traffic.fleet.machines}
         self.bucket_is_away = threading.Event()
         self.workers_are_away = threading.Event()
         """Some machines are not whole: those whose clips are refused."""
         self._registry, self._traffic = registry, traffic
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._roll, daemon=True)
+        names = list(traffic.fleet.machines)
+        shares = [names[first::AT_ONCE] for first in range(AT_ONCE)]
+        self._threads = [threading.Thread(target=self._roll, args=(share,), daemon=True) for share in shares]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Wait for the rollback that is being followed."""
+        """Wait for the rollbacks that are being followed."""
         self._ended.set()
-        self._thread.join(2 * UNSEEN_SECONDS)
+        for thread in self._threads:
+            thread.join(2 * UNSEEN_SECONDS)
 
-    def _roll(self) -> None:
-        for name in itertools.cycle(self._traffic.fleet.machines):
+    def _roll(self, names: list[str]) -> None:
+        for name in itertools.cycle(names):
             if self._ended.wait(PAUSE_SECONDS):
                 return
-            with self.turn:
-                if name in self.broken:
-                    continue
+            with self.turn[name]:
                 machine = self._traffic.fleet.machines[name]
                 self._registry.promote(name, machine.other, reason="chaos")
                 self.promoted += self._seen(name, machine.other) is not None
