@@ -11,6 +11,7 @@ from typing import Any, Literal
 from masd.config import Settings
 from masd.data.data_sets import fingerprint, glance, training_bytes
 from masd.errors import one_line
+from masd.lifecycle.monitoring import windows
 from masd.lifecycle.retraining import HeldBack
 from masd.lifecycle.triggers import Outcome, once
 from masd.registry.registry import Registry
@@ -71,10 +72,10 @@ class PipelineJob:
         }
         if self.log is None:
             return self._once("recordings", about, say)
-        in_production = Registry.open(self.registry).in_production(chosen)
-        production = {machine: in_production.get(machine) for machine in chosen}
-        window = fingerprint(absolute_url(self.log))
-        return self._once("window of the log", about | {"production": production, "log": window}, say)
+        in_production = Registry.open(self.registry).look().production  # past machines whose pointer is damaged
+        production = {machine: in_production[machine] for machine in chosen if machine in in_production}
+        heard = windows(production, absolute_url(self.log), self.registry)
+        return self._once("window of the log", about | {"production": production, "windows": heard}, say)
 
     def once_for(self, timetable: str, slot: datetime, say: Say = say_on_stderr) -> Outcome:
         """:meth:`run`, unless it has been done for this time of a schedule."""

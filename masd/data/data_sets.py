@@ -89,8 +89,6 @@ def fingerprint(url: str | Path, machines: Sequence[str] = ()) -> str:
     :raises MasdError: the store cannot be used, or there are no files.
     """
     path = None if str(url).startswith("s3://") else folder_of(str(url))
-    if path is not None and path.is_file():
-        return _digest(_content(path))
     store = open_store(str(url))
     prefixes = [f"{machine}/" for machine in machines] or [""]
     if path is not None:  # a listing does not follow links, and recordings often lie on another disk

@@ -3,6 +3,7 @@
 The reference has the normal training clips with their held-out scores. The tests are in :mod:`masd.drift.statistics`.
 """
 
+import hashlib
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
@@ -48,12 +49,10 @@ def check_drift(
         is not installed.
     """
     manifest = load_manifest(bundle)
-    if settings is None:
-        config = bundle / "config.yaml"
-        settings = Settings.from_yaml(config.read_text(encoding="utf-8"), str(config)).drift
+    settings = settings or _own_settings(bundle)
     known_labels = None if labels is None else read_labels(labels)
     reference = read_reference(bundle / "reference.parquet")
-    newest = None if since else max(settings.window, settings.min_clips)
+    newest = None if since else _newest(settings)
     logged = read_log(
         log,
         manifest.machine_type,
@@ -100,6 +99,27 @@ def check_drift(
         write_page(reference, rows, verdict, out / "drift.html")
     write_text(out / "verdict.json", json_text(asdict(verdict), indent=2) + "\n")
     return verdict
+
+
+def window_digest(bundle: Path, log: str | Path) -> str:
+    """Changes when the clips do that :func:`check_drift` would compare; reads no more of the log than that does.
+
+    :raises MasdError: as :func:`check_drift`.
+    """
+    manifest = load_manifest(bundle)
+    newest = _newest(_own_settings(bundle))
+    whose = (manifest.machine_type, manifest.version)
+    logged = read_log(log, *whose, COLUMNS, most=newest, from_day=_first_day(manifest))
+    return hashlib.sha256(logged.rows.to_csv(index=False).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _own_settings(bundle: Path) -> DriftSettings:
+    config = bundle / "config.yaml"
+    return Settings.from_yaml(config.read_text(encoding="utf-8"), str(config)).drift
+
+
+def _newest(settings: DriftSettings) -> int:
+    return max(settings.window, settings.min_clips)
 
 
 def _first_day(manifest: Manifest) -> str:

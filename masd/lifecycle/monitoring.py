@@ -1,11 +1,11 @@
 """Find the machines of a fleet that have drifted."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from masd.bundle.manifest import OtherSchemaError
-from masd.drift.check import check_drift
+from masd.drift.check import check_drift, window_digest
 from masd.drift.history import beside, remember
 from masd.drift.log import NothingLoggedError
 from masd.drift.verdict import DriftVerdict
@@ -63,6 +63,25 @@ def drifted_machines(
         if verdict.verdict == "drift":
             drifted.append(machine)
     return drifted
+
+
+def windows(production: Mapping[str, str], inference_log: str, registry: str) -> dict[str, str]:
+    """Machine -> what changes when the clips do that a check of its version in ``production`` would compare.
+
+    A machine without one is left out, and so is one that cannot be checked: the check itself says why.
+
+    :raises StoreError: the log or the registry cannot be used.
+    """
+    models = Registry.open(registry)
+    found = {}
+    for machine, version in production.items():
+        try:
+            found[machine] = window_digest(models.fetch(machine, version), inference_log)
+        except StoreError:
+            raise
+        except MasdError as error:
+            log.debug("%s: no window of the log: %s", machine, error)
+    return found
 
 
 def _remember(inference_log: str, verdict: DriftVerdict) -> None:

@@ -70,13 +70,14 @@ def sums_sha256_of(store: ObjectStore, prefix: str) -> str:
 def cached_version(store: ObjectStore, prefix: str, machine: str, version: str, sums_sha256: str = "") -> Path:
     """A verified copy of the version below ``prefix`` of a store, in the cache.
 
-    The copy is named after the digest of ``SHA256SUMS``, so a changed version gets another copy. Several processes may
-    fetch the same version at the same time.
+    The copy is named after the digest of ``SHA256SUMS``, or after the listing of a version of masd 0.1.0 that has none, so
+    a changed version gets another copy. Several processes may fetch the same version at the same time.
 
     :raises MasdError: a file is missing or was changed.
     """
     sums = _sums(store, prefix, sums_sha256)
-    folder = cache_folder() / "versions" / hashlib.sha256(sums).hexdigest()
+    about = sums or repr([(item.key, item.size, item.etag) for item in store.list(f"{prefix}/")]).encode()
+    folder = cache_folder() / "versions" / hashlib.sha256(about).hexdigest()
     try:
         check_version(folder, machine, version)
     except MasdError:  # not there, or damaged since
@@ -100,14 +101,17 @@ def check_stored(store: ObjectStore, prefix: str, machine: str, version: str, su
     sums = _sums(store, prefix, sums_sha256)
     with temporary_folder("check") as folder:
         _download(store, prefix, sums, folder, machine, version)
-    return hashlib.sha256(sums).hexdigest()
+    return hashlib.sha256(sums).hexdigest() if sums else ""
 
 
 def _sums(store: ObjectStore, prefix: str, expected: str) -> bytes:
+    """``SHA256SUMS``; empty where there is none and nothing says that there was one (masd 0.1.0)."""
     where = f"{store.url}/{prefix}/{SUMS}"
     try:
         sums = store.read(f"{prefix}/{SUMS}")
     except MissingObjectError as error:
+        if not expected:
+            return b""
         raise _missing(where) from error
     if expected and hashlib.sha256(sums).hexdigest() != expected:
         raise _changed(where)
@@ -115,10 +119,15 @@ def _sums(store: ObjectStore, prefix: str, expected: str) -> bytes:
 
 
 def _download(store: ObjectStore, prefix: str, sums: bytes, folder: Path, machine: str, version: str) -> None:
-    (folder / SUMS).write_bytes(sums)
-    for name, digest in _parse(sums, f"{store.url}/{prefix}").items():
+    digests: dict[str, str] = {}
+    if sums:
+        (folder / SUMS).write_bytes(sums)
+        digests = _parse(sums, f"{store.url}/{prefix}")
+    names = list(digests) or [check_key(item.key.removeprefix(f"{prefix}/")) for item in store.list(f"{prefix}/")]
+    for name in names:
         store.download(f"{prefix}/{name}", folder / name)
-        _check(folder / name, digest, f"{store.url}/{prefix}/{name}")
+        if sums:
+            _check(folder / name, digests[name], f"{store.url}/{prefix}/{name}")
     check_version(folder, machine, version)
 
 

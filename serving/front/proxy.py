@@ -130,21 +130,32 @@ class Front:
         finally:
             asking.cancel()
             over.cancel()
+        if (
+            not isinstance(answer, Refusal)
+            and answer.status_code == 404
+            and self._is_to_come(machine_of(scope["path"]))
+        ):
+            answer = NOT_READY
         if isinstance(answer, Refusal):
             await _refuse(send, self.traffic.refuse(answer))
         else:
             content_type = answer.headers.get("content-type", "application/json")
             await _send(send, answer.status_code, content_type, answer.content)
 
+    def _is_to_come(self, machine: str) -> bool:
+        """Whether the machine is in production, and only not served yet: TorchServe says of both that it is unknown."""
+        model: dict[str, Any] = self._status().get("models", {}).get(machine, {})
+        return model.get("wanted") is not None and model.get("serving") is None
+
     async def _ask(self, scope: Message, receive: Receive, headers: dict[bytes, bytes]) -> httpx.Response | Refusal:
         url = httpx.URL(self._inference_url).copy_with(raw_path=scope["raw_path"] + _query(scope))
         sends = scope["method"] in ("POST", "PUT")
         length = int(headers[b"content-length"]) if headers.get(b"content-length") else None if sends else 0
         passed = {name: value for name, value in headers.items() if name in PASSED_HEADERS and (sends or name in ANY)}
-        if self._key is not None:
-            passed[b"authorization"] = f"Bearer {self._key()}".encode()
         content: AsyncIterator[bytes] | bytes | None = None
         try:
+            if self._key is not None:
+                passed[b"authorization"] = f"Bearer {self._key()}".encode()
             if sends:
                 content = self._body(receive, body_seconds(length))
                 content_type, form = headers.get(b"content-type", b""), b""
