@@ -73,7 +73,7 @@ def test_every_decision_is_packaged(compiled: Path, scope: str) -> None:
 @pytest.mark.parametrize("scope", ["machine", "fleet"])
 def test_monitoring_retrains_inside_the_condition(compiled: Path, scope: str) -> None:
     spec, _ = _load(compiled / scope / "monitoring.yaml")
-    assert _tasks(spec) == {"drift", "condition-1"}
+    assert _tasks(spec) == {"alarms", "drift", "condition-1"}
     (training,) = spec["components"]["comp-condition-1"]["dag"]["tasks"].values()
     again = training["inputs"]["parameters"]["machines"]["componentInputParameter"]
     assert again == ("pipelinechannel--drift-machines" if scope == "machine" else "pipelinechannel--machines")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from masd.cli.alarms import acknowledge, show
-from masd.cli.alarms.options import add_places, recipients_of, sentence_of
+from masd.cli.alarms.options import add_places, add_recipients, sentence_of
 from masd.cli.common import REFUSED_OR_DRIFT, names
 from masd.cli.numbers import port, rate, seconds
 from masd.errors import MasdError, one_line
@@ -40,10 +40,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="allow one false alarm in N normal clips (default: as calibrated, or 1/10000)",
     )
     alarms.add_argument("--since", default="", metavar="TIME", help="ignore records before TIME (ISO 8601, UTC)")
-    alarms.add_argument(
-        "--webhook", metavar="URL", help="post events there as CloudEvents, signed with MASD_WEBHOOK_SECRET"
-    )
-    alarms.add_argument("--alertmanager", metavar="URL", help="post alarms there, for example http://localhost:9093")
+    add_recipients(alarms)
     alarms.add_argument("--every", type=seconds, metavar="SECONDS", help="repeat every SECONDS until stopped")
     alarms.add_argument(
         "--metrics-port",
@@ -67,6 +64,7 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
         command.error("the following arguments are required: --registry, --log")
     if options.metrics_port is not None and options.every is None:
         command.error("--metrics-port needs --every: without it, masd alarms ends after one step")
+    from masd.alarms.recipients import recipients
     from masd.alarms.step import AlarmStep
 
     step = AlarmStep(
@@ -75,7 +73,7 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
         options.state,
         clips=None if options.false_alarms is None else 1.0 / options.false_alarms,
         since=options.since,
-        recipients=recipients_of(options),
+        recipients=recipients(options.webhook, options.alertmanager),
     )
     if options.every is None:
         outcome = step.run(options.machines)
