@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from masd.alarms.exposition import CONTENT_TYPE, Sample, metric
 from masd.alarms.step import Outcome
 from masd.drift.history import DriftCheck, load_history
 from masd.errors import MasdError, one_line
-from masd.prometheus import CONTENT_TYPE, Sample, metric
 from masd.storage.protocol import ObjectStore, StoredObject
 
 LEVELS = {"normal": 0, "watch": 1, "alarm": 2}

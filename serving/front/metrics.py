@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from masd.prometheus import metric
+from masd.alarms.exposition import metric
 from serving.front.traffic import Traffic
 
 

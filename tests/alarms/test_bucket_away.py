@@ -1,4 +1,4 @@
-"""Log, state and events in a bucket that is away again and again, in the middle of steps: nothing is lost or doubled."""
+"""Log, state and events in a bucket that is away again and again, in the middle of steps: no event lost or doubled."""
 
 import itertools
 import random

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from alarm_logs import at, records, registered, ship
 
+from masd.alarms.exposition import metric
 from masd.alarms.metrics import Gauges, exposed
 from masd.alarms.step import AlarmStep, Outcome
 from masd.cli.main import main
 from masd.drift.history import DriftCheck, history_key
 from masd.errors import MasdError
-from masd.prometheus import metric
 from masd.storage.opening import open_store
 
 CHECK = DriftCheck("2026-01-05T02:00:00+00:00", "1", "drift", 500, ("score",), "fan has drifted")
