@@ -113,10 +113,9 @@ def describe(outcome: Outcome) -> str:
 
 
 def _alarm_lines(step: dict[str, Any]) -> list[str]:
-    on = [one for one in step["machines"] if one["state"] == "alarm"]
-    return [f"{one['machine_type']}: ALARM since {one['since']}" for one in on] + [
-        f"{machine}: no alarm step: {reason}" for machine, reason in step["failed"].items()
-    ]
+    on = [f"{one['machine_type']} since {one['since']}" for one in step["machines"] if one["state"] == "alarm"]
+    failed = [f"{machine}: no alarm step: {reason}" for machine, reason in step["failed"].items()]
+    return [f"in alarm: {', '.join(on) or 'none'}", *failed]
 
 
 def _result(
