@@ -9,7 +9,7 @@ import yaml
 
 from masd.config import Settings
 from pipelines.compile import GOLDEN, GOLDEN_IMAGE, compile_golden, compile_pipelines
-from pipelines.placement import BUCKET_VARIABLES
+from pipelines.placement import ALARMS_VARIABLES, BUCKET_VARIABLES
 
 RENEW = "if the change is meant, run: python -m pipelines.compile"
 
@@ -73,7 +73,7 @@ def test_every_decision_is_packaged(compiled: Path, scope: str) -> None:
 @pytest.mark.parametrize("scope", ["machine", "fleet"])
 def test_monitoring_retrains_inside_the_condition(compiled: Path, scope: str) -> None:
     spec, _ = _load(compiled / scope / "monitoring.yaml")
-    assert _tasks(spec) == {"drift", "condition-1"}
+    assert _tasks(spec) == {"alarms", "drift", "condition-1"}
     (training,) = spec["components"]["comp-condition-1"]["dag"]["tasks"].values()
     again = training["inputs"]["parameters"]["machines"]["componentInputParameter"]
     assert again == ("pipelinechannel--drift-machines" if scope == "machine" else "pipelinechannel--machines")
@@ -200,11 +200,18 @@ def test_credentials_of_the_bucket_come_from_a_secret_that_need_not_be_there(com
         name: executor["secretAsEnv"] for name, executor in _platform(path).items() if "secretAsEnv" in executor
     }
     steps = {re.sub(r"^exec-|-\d+$", "", name) for name in with_secret}
-    assert steps == {"drift", "fingerprint", "featurize", "evaluate", "gate", "package"}
-    for (secret,) in with_secret.values():
+    assert steps == {"alarms", "drift", "fingerprint", "featurize", "evaluate", "gate", "package"}
+    for secret, *others in with_secret.values():
         assert secret["secretName"] == "masd-s3"
         assert secret["optional"] is True
         assert {key["envVar"] for key in secret["keyToEnv"]} == set(BUCKET_VARIABLES)
+        assert [other["secretName"] for other in others] in ([], ["masd-alarms"])
+
+
+def test_recipients_of_alarms_come_from_a_secret_that_need_not_be_there(compiled: Path) -> None:
+    _, secret = _platform(compiled / "machine" / "monitoring.yaml")["exec-alarms"]["secretAsEnv"]
+    assert (secret["secretName"], secret["optional"]) == ("masd-alarms", True)
+    assert {key["envVar"] for key in secret["keyToEnv"]} == set(ALARMS_VARIABLES)
 
 
 def test_training_goes_to_a_node_with_a_gpu(compiled: Path) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from masd.cli.alarms.options import recipients_of
+from masd.cli.alarms.options import add_recipients
 from masd.cli.common import needs
 from masd.cli.numbers import port
 
@@ -27,13 +27,13 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="let users who sign in with the token approve, promote, roll back and acknowledge; the token is in "
         "MASD_BOARD_TOKEN, or in the file that MASD_BOARD_TOKEN_FILE names",
     )
-    board.add_argument("--webhook", metavar="URL", help="send acknowledged alarms there too, as masd alarms does")
-    board.add_argument("--alertmanager", metavar="URL", help="send acknowledged alarms there too, as masd alarms does")
+    add_recipients(board)
     board.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     with needs("serving"):
+        from masd.alarms.recipients import recipients
         from serving.board.server import serve_board
         from serving.board.sources import Sources
 
@@ -42,6 +42,6 @@ def _run(options: argparse.Namespace) -> int:
         host=options.host,
         port=options.port,
         allow_changes=options.allow_changes,
-        recipients=recipients_of(options),
+        recipients=recipients(options.webhook, options.alertmanager),
     )
     return 0
