@@ -223,7 +223,7 @@ class TestTable:
     @pytest.mark.parametrize("name", ALL_SYSTEMS)
     def test_a_system_alone_scores_as_beside_the_others(self, name: SystemName) -> None:
         detectors, _ = fit_detectors(*machine(), DetectionSettings(), seed=0)
-        alone, together = detectors.score(clip(500), [name]), detectors.score(clip(500))
+        alone, together = detectors.score_clips([clip(500)], [name])[0], detectors.score(clip(500))
         assert set(alone) == {name}
         assert alone[name].score == together[name].score
         np.testing.assert_array_equal(alone[name].window_scores, together[name].window_scores)

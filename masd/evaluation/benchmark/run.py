@@ -148,7 +148,9 @@ def _task(machine: str, part: str, seed: int, store: FeatureStore, settings: Set
 def _run(tasks: Sequence[CellTask], out: Path) -> None:
     """The unfinished cells, largest first, one a processor (one in all on a GPU)."""
     open_tasks = sorted((task for task in tasks if not task.cell.result.exists()), key=lambda task: -task.work)
-    workers = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, len(open_tasks)))
+    if not open_tasks:
+        return
+    workers = 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, len(open_tasks))
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(_end_with_parent)

@@ -19,8 +19,8 @@ LOSSES = {"recon": "L_recon", "recon+class": "+ L_class", "recon+class+contr": "
 
 WITH_LATENT = "fused+latent"
 WITH_UNTRAINED = "fused+untrained"
-"""The system ``fused`` with the latent of a trained encoder, and of one that was trained for one epoch: what the network
-is worth to it.
+"""The system ``fused`` with the latent of a trained encoder, and of one that was trained for one epoch: what the
+network is worth to it.
 """
 
 GROUPS: dict[str, tuple[str, ...]] = {
