@@ -120,7 +120,7 @@ def load_bundle(folder: Path) -> Bundle:
             history,
         )
         arrays = load_arrays(folder / "detectors.safetensors")
-        detectors = Detectors.from_tensors(arrays)
+        detectors = Detectors.from_tensors(arrays, has_network=has_network)
         if settings.detection.system not in detectors.systems:
             raise KeyError(settings.detection.system)
         clip_seconds = float(arrays.get(CLIP_SECONDS, DCASE_CLIP_SECONDS))

@@ -97,7 +97,9 @@ def parse_manifest(text: str | bytes, where: str, *, any_schema: bool = False) -
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MasdError(f"{where}: not a bundle ({one_line(error, 160)})") from error
     if not manifest.needs and {*manifest.files, NETWORK} != set(FILES):
-        raise MasdError(f"{where}/manifest.json: must name the files {', '.join(FILES)}, and no others")
+        raise MasdError(
+            f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}; only {NETWORK} may be left out"
+        )
     return manifest
 
 

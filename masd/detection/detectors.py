@@ -96,10 +96,10 @@ class Detectors:
         return out
 
     @classmethod
-    def from_tensors(cls, tensors: Tensors) -> Self:
+    def from_tensors(cls, tensors: Tensors, *, has_network: bool) -> Self:
         """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
         embeddings = owned(EMBEDDINGS, tensors)
-        rows = {name: row for name, row in SYSTEMS.items() if f"{name}.threshold" in tensors}
+        rows = _rows(has_network)
         return cls(
             systems={name: row.system.from_tensors(name, tensors) for name, row in rows.items()},
             thresholds={name: float(tensors[f"{name}.threshold"]) for name in rows},
@@ -110,6 +110,10 @@ class Detectors:
                 if f"{name}.calibration" in tensors  # not in bundles of schema 4
             },
         )
+
+
+def _rows(has_network: bool) -> dict[SystemName, SystemRow]:
+    return {name: row for name, row in SYSTEMS.items() if row.kind == "own" or has_network}
 
 
 def fit_detectors(
@@ -138,11 +142,8 @@ def fit_detectors(
         log.info("no target training clips: only the source detector is fitted")
     recordings = np.arange(len(clips)) if recordings is None else recordings
     training = TrainingClips(clips, is_target, recordings, unseen)
-    fitted = {
-        name: row.system.fit(training, settings, seed)
-        for name, row in SYSTEMS.items()
-        if row.kind == "own" or clips[0].embeddings.shape[1]
-    }
+    rows = _rows(has_network=clips[0].embeddings.shape[1] > 0)
+    fitted = {name: row.system.fit(training, settings, seed) for name, row in rows.items()}
     calibrations = {
         name: calibrate(
             of.held_out[of.calibrates],

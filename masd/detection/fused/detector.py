@@ -116,7 +116,7 @@ class FusedDetector:
     @classmethod
     def from_tensors(cls, name: str, tensors: Tensors) -> Self:
         own = owned(name, tensors)
-        members = [member for member in WEIGHTS if member != "latent" or "latent.typical" in own]
+        members = [member for member in WEIGHTS if member != "latent" or owned(member, own)]
         return cls(
             FrameResiduals.from_tensors(owned(FRAMES, own)),
             {view: WhitenedNeighbours.from_tensors(owned(view, own)) for view in members if view != FRAMES},
