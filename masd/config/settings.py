@@ -158,9 +158,10 @@ class TrainingSettings(_Section):
 
 
 class DetectionSettings(_Section):
-    """The detectors behind the network (paper, section 2.4)."""
+    """The detectors (those of the paper, behind its network: section 2.4)."""
 
     system: SystemName = "fused"
+    latent: bool = False  # fused also compares the encoder's latent; it needs the network and is no better with it
     error_weight: float = Field(1.0, ge=0.0)
     knn: Literal["centres", "plain"] = "centres"
     knn_centres: PositiveInt = 16
@@ -172,6 +173,11 @@ class DetectionSettings(_Section):
     max_vectors: PositiveInt = 20_000  # of one domain's bank: bounds memory and the cost of a score
     threshold_percentile: float = Field(90.0, gt=0.0, lt=100.0)
     held_out_folds: PositiveInt = Field(5, ge=2)
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether the system looks at what a trained network makes of a clip."""
+        return self.latent or self.system != "fused"
 
 
 class GateSettings(_Section):

@@ -23,7 +23,7 @@ def make_reference(
     about: pd.DataFrame,
     clips: Sequence[ClipFeatures],
     scores: Floats,
-    distances: Floats,
+    distances: Floats | None,
     unseen: Mask,
     *,
     machine_type: str,
@@ -34,12 +34,13 @@ def make_reference(
 
     :param about: rows of the log-mel store's clip table, one per clip.
     :param scores: held-out scores ``[n]`` of ``system``, whose threshold is ``threshold``.
-    :param distances: held-out distances ``[n]`` of the embeddings.
+    :param distances: held-out distances ``[n]`` of the embeddings; None without a network.
     :param unseen: ``[n]``, which source clips the network was not trained on. If there are some, the others get no
         model values, because the network remembers them: their values are not comparable with those of new clips.
     """
     rows = []
-    for (_, clip), features, score, distance in zip(about.iterrows(), clips, scores, distances, strict=True):
+    known = [None] * len(clips) if distances is None else distances.tolist()
+    for (_, clip), features, score, distance in zip(about.iterrows(), clips, scores, known, strict=True):
         result = ClipScore(
             machine_type=machine_type,
             model_version="",
@@ -49,16 +50,18 @@ def make_reference(
             domain="target" if clip["domain"] == "target" else "source",
             duration_s=float(clip["duration_s"]),
             segments=(),
-            reconstruction_error=float(features.errors.mean()),
+            reconstruction_error=features.mean_error,
             systems={},
             signals=Signals.of_row({str(name): value for name, value in clip.items()}),
-            embedding_distance=float(distance),
+            embedding_distance=distance,
         )
         rows.append(result.to_record())
     reference = pd.DataFrame(rows)
+    if distances is None:
+        reference = reference.drop(columns=["reconstruction_error", "embedding_distance"])
     if unseen.any():
         is_target = about["domain"].to_numpy() == "target"
-        reference.loc[~unseen & ~is_target, list(MODEL_COLUMNS)] = np.nan
+        reference.loc[~unseen & ~is_target, [name for name in MODEL_COLUMNS if name in reference]] = np.nan
     return reference
 
 

@@ -123,7 +123,7 @@ def _score(scorer: Scorer, clips: Sequence[tuple[Request, Decoded | Exception]])
 
 
 def _finite(score: ClipScore) -> ClipScore | Exception:
-    if math.isfinite(score.score) and math.isfinite(score.reconstruction_error):
+    if math.isfinite(score.score) and math.isfinite(score.reconstruction_error or 0.0):
         return score
     return AudioError("not_finite", "the audio", "its samples are too large to be scored")
 

@@ -199,7 +199,6 @@ def test_demo_goes_from_recordings_to_an_alarm_step(
     monkeypatch.setattr(demo, "TRAIN_CLIPS", 24)
     monkeypatch.setattr(demo, "TEST_CLIPS", 32)
     monkeypatch.setattr(demo, "SECONDS", 2.0)
-    monkeypatch.setattr(demo, "SCHEDULE", tuple(TINY_OVERRIDES))
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
     out, err = capsys.readouterr()
     assert "server stopped" in err and "6/6 alarms" in err

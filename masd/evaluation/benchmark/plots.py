@@ -25,7 +25,7 @@ from masd.evaluation.figures.colours import (
 )
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
-GROUP_COLOURS = dict(zip(GROUPS, (REFERENCE_COLOUR, *LOSS_COLOURS, SERVED_COLOUR), strict=True))
+GROUP_COLOURS = dict(zip(GROUPS, (REFERENCE_COLOUR, *LOSS_COLOURS, SERVED_COLOUR, SERVED_COLOUR), strict=True))
 SYSTEM_STYLES = dict(zip(PAPER_SYSTEMS, zip(SYSTEM_COLOURS, "os^D", strict=True), strict=True))
 
 ROW_HEIGHT = 0.205
