@@ -2,6 +2,7 @@
 
 import mmap
 import tempfile
+import weakref
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,8 @@ class Prints:
         self._anchors: list[Integers] = []
         self._vectors: list[npt.NDArray[np.float16]] = []
         self._starts: list[int] = []
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed, and so removed, with this object
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed, and so removed, with this object:
+        weakref.finalize(self, self._file.close)
         self._file.write(bytes(2 * MARGIN))
         self._end = MARGIN
 
