@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -65,9 +65,10 @@ def pss(pids: set[int]) -> int:
     """Proportional set size of processes, in bytes: pages that several share count once in all."""
     total = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
+        with suppress(OSError):  # it has ended meanwhile
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
     return total
 
 
@@ -91,25 +92,29 @@ def serving(registry: Registry) -> Iterator[tuple[RunningServer, float]]:
 
 
 def measure(bundle: Path, clip: Path, count: int) -> None:
-    """Print the table."""
+    """Print the table, line by line."""
+
+    def tell(what: str, value: str) -> None:
+        print(f"{what:60} {value}", flush=True)
+
     machines = [f"machine-{number:04}" for number in range(count)]
     audio = clip.read_bytes()
-    rows: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as name:
         with serving(registry_of(bundle, machines[:1], Path(name) / "one")) as (server, ready):
             for _ in range(2):
                 drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, CLIENTS, requests=8 * CLIENTS)
             one = pss(workers_of(server))
-            rows += [("1 machine: seconds until ready", f"{ready:.1f}"), ("1 machine: PSS of workers", _mb(one))]
+            tell("1 machine: seconds until ready", f"{ready:.1f}")
+            tell("1 machine: PSS of workers", _mb(one))
         registry = registry_of(bundle, machines, Path(name) / "many")
         with serving(registry) as (server, ready), processes(bundle, clip, 1) as alone:
-            rows.append((f"{count} machines: seconds until ready", f"{ready:.1f}"))
-            rows.append((f"{count} machines: PSS of workers, nothing scored but probes", _mb(pss(workers_of(server)))))
+            tell(f"{count} machines: seconds until ready", f"{ready:.1f}")
+            tell(f"{count} machines: PSS of workers, nothing scored but probes", _mb(pss(workers_of(server))))
             for machine in machines:
                 drive(server.url, f"/predictions/{machine}", lambda _: audio, CLIENTS, requests=2 * CLIENTS)
             many = pss(workers_of(server))
-            rows.append((f"{count} machines: PSS of workers, after load on each", _mb(many)))
-            rows.append(("each further machine", _mb((many - one) / (count - 1))))
+            tell(f"{count} machines: PSS of workers, after load on each", _mb(many))
+            tell("each further machine", _mb((many - one) / (count - 1)))
             in_process, p50, single, spread = [], [], [], []
             for _ in range(ROUNDS):
                 in_process.append(1.0 / alone.clips_per_second(SECONDS / 2))
@@ -127,19 +132,17 @@ def measure(bundle: Path, clip: Path, count: int) -> None:
                 spread.append(load.per_second)
             share = statistics.median(spread) / statistics.median(single)
             over = statistics.median(p50) - statistics.median(in_process)
-            rows.append(("clips/s, one machine", f"{statistics.median(single):.1f}"))
-            rows.append((f"clips/s, spread over {count}", f"{statistics.median(spread):.1f} ({share:.0%})"))
-            rows.append(("p50 at one client", f"{statistics.median(p50) * 1e3:.1f} ms, in process + {over * 1e3:.1f}"))
+            tell("clips/s, one machine", f"{statistics.median(single):.1f}")
+            tell(f"clips/s, spread over {count}", f"{statistics.median(spread):.1f} ({share:.0%})")
+            tell("p50 at one client", f"{statistics.median(p50) * 1e3:.1f} ms, in process + {over * 1e3:.1f}")
             before = pss(workers_of(server))
             register(registry, bundle, machines[0])
             registered = time.monotonic()
             while server.health.status()["models"][machines[0]]["serving"] != "2":
                 time.sleep(0.05)
-            rows.append(("promotion: seconds after it was made", f"{time.monotonic() - registered:.1f}"))
+            tell("promotion: seconds after it was made", f"{time.monotonic() - registered:.1f}")
             drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, CLIENTS, requests=2 * CLIENTS)
-            rows.append(("promotion: PSS of two versions, more than of one", _mb(pss(workers_of(server)) - before)))
-    for what, value in rows:
-        print(f"{what:60} {value}")
+            tell("promotion: PSS of two versions, more than of one", _mb(pss(workers_of(server)) - before))
 
 
 def _mb(value: float) -> str:

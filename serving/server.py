@@ -29,7 +29,16 @@ from serving.health.status import Health
 from serving.health.watch import PROBE_SECONDS, Watch
 from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
 from serving.shared.pool import SharedWorkers
-from serving.torchserve.config import KEY_FILE, LOOPBACK, Access, Addresses, cores, environment, share_of_workers
+from serving.torchserve.config import (
+    KEY_FILE,
+    LOOPBACK,
+    Access,
+    Addresses,
+    check_sockets,
+    cores,
+    environment,
+    share_of_workers,
+)
 from serving.torchserve.management import KeyFile, Management
 from serving.torchserve.process import TorchServe
 from serving.torchserve.readiness import POLL_SECONDS, Bundles, StoppedError, check_running, wait_until_listening
@@ -154,6 +163,7 @@ def running_server(
     with ExitStack() as running:
         work = running.enter_context(tempfile.TemporaryDirectory(prefix="masd-serve-", ignore_cleanup_errors=True))
         folder = Path(work)
+        check_sockets(folder)
         models, max_bytes = _collect(bundles, folder / "models")
         if store is not None and log_folder is not None:
             shipping = LogShipper(log_folder, store).loop()

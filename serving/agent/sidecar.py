@@ -42,7 +42,8 @@ def run_agent(
     """Follow the production pointers until SIGTERM, SIGINT or ``stop``.
 
     ``model_store`` is a folder that TorchServe reads too; its model API has to be enabled. ``GET /ready`` at the probe
-    address answers 200 while every machine that is served answers. ``machines`` names those of the registry that are, None means all. ``key_file`` has TorchServe's keys, where it asks.
+    address answers 200 while every machine that is served answers. ``machines`` names those of the registry that are
+    followed; None means all. ``key_file`` has TorchServe's keys, where it asks.
 
     :raises MasdError: a port or an address that cannot be used, or a folder of the log that cannot be written.
     """

@@ -29,9 +29,6 @@ ACCEPT_SECONDS = 30.0
 LARGE_BYTES = 4 << 20
 """Requests with more are long recordings: they take no turn, as others would wait for all of it."""
 
-GPU, PIXELS = None, True
-"""Of TorchServe's load request; neither matters to a handler of sound on a CPU."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -75,15 +72,17 @@ class Engine:
     def _work(self, folder: Path, name: str, files: list[int]) -> None:
         """Be the worker of one version until TorchServe ends it."""
         with ExitStack() as open_files:
-            for file in files[1:]:
+            number, out, err = files
+            for file in (out, err):
                 open_files.callback(os.close, file)
-            listener = open_files.enter_context(socket.socket(fileno=files[0]))
-            self._output.bind(*files[1:], f"W-{name.rpartition('.')[2]}")
+            listener = open_files.enter_context(socket.socket(fileno=number))
+            self._output.bind(out, err, f"W-{name.rpartition('.')[2]}")
             try:
                 self._output.line(f"[PID]{os.getpid()}")
                 self._output.line("Torch worker started.")
                 listener.settimeout(ACCEPT_SECONDS)
                 connection, _ = listener.accept()
+                Path(name).unlink(missing_ok=True)  # now, as another worker may soon have this name
                 connection.settimeout(None)
                 with connection:
                     self._converse(connection, folder)
@@ -93,8 +92,6 @@ class Engine:
                 logger.exception("Backend worker process died.")  # the words of TorchServe's own worker
             finally:
                 self._output.unbind()
-                with suppress(OSError):
-                    Path(name).unlink()
 
     def _converse(self, connection: socket.socket, folder: Path) -> None:
         from ts.protocol.otf_message_handler import create_load_model_response, retrieve_msg
@@ -126,7 +123,15 @@ class Engine:
             raise
         manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text(encoding="utf-8"))
         metrics = self._metrics_of(name)
-        return Service(name, str(folder), manifest, handler.handle, GPU, message["batchSize"], PIXELS, metrics)
+        return Service(
+            name,
+            str(folder),
+            manifest,
+            handler.handle,
+            gpu=None,
+            batch_size=message["batchSize"],
+            metrics_cache=metrics,
+        )
 
     def _metrics_of(self, machine: str) -> Any:
         from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl

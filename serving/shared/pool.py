@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -88,7 +89,11 @@ class _Process:
         self._early_ends = 0
         self._start_at = 0.0
         self._stopped = False
-        self._start()
+        self._changing = threading.Lock()
+        self._process = self._started()
+        self._ended_at: float | None = None
+        self._answered = False
+        self._silent_since = time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -99,8 +104,11 @@ class _Process:
         return self._process.poll() is None
 
     def look(self) -> None:
-        if self._stopped:
-            return
+        with self._changing:
+            if not self._stopped:
+                self._look()
+
+    def _look(self) -> None:
         now = time.monotonic()
         if not self.running:
             if self._ended_at is None:
@@ -110,7 +118,8 @@ class _Process:
                 self._say(f"has ended ({self._process.returncode}): another one is started")
                 self._start_at = now + pause
             if now >= self._start_at:
-                self._start()
+                self._process = self._started()
+                self._ended_at, self._answered, self._silent_since = None, False, now
         elif self._answers():
             self._answered, self._silent_since = True, now
         elif now - self._silent_since >= (SILENT_SECONDS if self._answered else START_SECONDS) or is_stopped(self.pid):
@@ -118,21 +127,19 @@ class _Process:
             self._process.kill()
 
     def stop(self) -> None:
-        self._stopped = True
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._listener.close()
+        with self._changing:
+            self._stopped = True
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._listener.close()
 
-    def _start(self) -> None:
+    def _started(self) -> "subprocess.Popen[bytes]":
         number = self._listener.fileno()
-        self._ended_at: float | None = None
-        self._answered = False
-        self._silent_since = time.monotonic()
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             [*COMMAND, str(number), str(self._metrics_file)],
             cwd=self._metrics_file.parent,
             env=self._environment,

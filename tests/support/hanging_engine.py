@@ -17,5 +17,5 @@ def load_or_hang(folder: Path) -> Bundle:
 
 
 if __name__ == "__main__":
-    bundles.load_bundle = load_or_hang
+    vars(bundles)["load_bundle"] = load_or_hang
     engine.main()
