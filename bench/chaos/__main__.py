@@ -130,7 +130,7 @@ def _verdict(
         print("  disk full: left out, as no small file system can be mounted here (it needs root)")
     else:
         print(f"    {len(no_room)} not written while the disk was full, as documented; counted: {faults.dropped}")
-    print(f"  promotions followed: {rollbacks.promoted}; rollbacks: {len(rollbacks.followed)}")
+    print(f"  promotions followed: {len(rollbacks.promoted)}; rollbacks: {len(rollbacks.followed)}")
     print(f"  longest until a rollback was followed: {slowest:.1f} s, {machine} (at most {FOLLOWED_SECONDS:g})")
     print(f"  longest that a caller waited: {waited:.1f} s, {who} (at most {WAITED_SECONDS:g})")
     print(f"  at the end: {'; '.join(unwell) or 'ready, every loop alive'}; ended {ended_after:.1f} s after SIGTERM")
