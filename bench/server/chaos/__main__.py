@@ -1,4 +1,4 @@
-"""``python -m bench.chaos``: promote and roll back while one thing after the other fails, and print what callers saw.
+"""``python -m bench.server.chaos``: promote and roll back while one thing after the other fails; print what callers saw.
 
 The faults of a bad hour, in some minutes: worker stopped, worker killed, a bucket that answers HTML, 503, slowly or not
 at all, a damaged pointer, a full disk, a killed server; one machine's versions are those of masd 0.1.0. Ends with 1
@@ -17,12 +17,12 @@ from pathlib import Path
 from faulty_proxy import faulty_proxy
 from s3_gateway import running_gateway
 
-from bench.chaos.faults import Faults, happens_every
-from bench.chaos.fleet import OLD, make_fleet
-from bench.chaos.records import recorded, seal
-from bench.chaos.rollbacks import Rollbacks
-from bench.chaos.server import Server
-from bench.chaos.traffic import Traffic
+from bench.server.chaos.faults import Faults, happens_every
+from bench.server.chaos.fleet import OLD, make_fleet
+from bench.server.chaos.records import recorded, seal
+from bench.server.chaos.rollbacks import Rollbacks
+from bench.server.chaos.server import Server
+from bench.server.chaos.traffic import Traffic
 from masd.registry.registry import Registry
 
 BUCKET = "chaos"

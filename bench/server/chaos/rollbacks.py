@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 
-from bench.chaos.traffic import Traffic
+from bench.server.chaos.traffic import Traffic
 from masd.registry.registry import Registry
 
 AT_ONCE = 2
