@@ -1,4 +1,4 @@
-"""``python -m bench.server.chaos``: promote and roll back while one thing after the other fails; print what callers saw.
+"""``python -m bench.server.chaos``: promote and roll back while one thing after the other fails; print what was seen.
 
 The faults of a bad hour, in some minutes: worker stopped, worker killed, a bucket that answers HTML, 503, slowly or not
 at all, a damaged pointer, a full disk, a killed server; one machine's versions are those of masd 0.1.0. Ends with 1
