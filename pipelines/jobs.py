@@ -11,6 +11,7 @@ from typing import Any, Literal
 from masd.config import Settings
 from masd.data.data_sets import fingerprint, glance, training_bytes
 from masd.errors import one_line
+from masd.lifecycle.monitoring import windows
 from masd.lifecycle.retraining import HeldBack
 from masd.lifecycle.triggers import Outcome, once
 from masd.registry.registry import Registry
@@ -71,8 +72,6 @@ class PipelineJob:
         }
         if self.log is None:
             return self._once("recordings", about, say)
-        from masd.lifecycle.monitoring import windows  # reads tables, which nothing else here needs
-
         in_production = Registry.open(self.registry).look().production  # past machines whose pointer is damaged
         production = {machine: in_production[machine] for machine in chosen if machine in in_production}
         heard = windows(production, absolute_url(self.log), self.registry)

@@ -1,7 +1,7 @@
 """Find the machines of a fleet that have drifted."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from masd.bundle.manifest import OtherSchemaError
@@ -65,7 +65,7 @@ def drifted_machines(
     return drifted
 
 
-def windows(production: dict[str, str], inference_log: str, registry: str) -> dict[str, str]:
+def windows(production: Mapping[str, str], inference_log: str, registry: str) -> dict[str, str]:
     """Machine -> what changes when the clips do that a check of its version in ``production`` would compare.
 
     A machine without one is left out, and so is one that cannot be checked: the check itself says why.

@@ -68,13 +68,12 @@ def sums_sha256_of(store: ObjectStore, prefix: str) -> str:
 def cached_version(store: ObjectStore, prefix: str, machine: str, version: str, sums_sha256: str = "") -> Path:
     """A verified copy of the version below ``prefix`` of a store, in the cache.
 
-    Its name there is the digest of ``SHA256SUMS``, so a version that was changed is never taken for the old one.
-    Several processes may ask for the same version at once.
+    Its name there is the digest of ``SHA256SUMS``, or of the listing of a version of masd 0.1.0 that has none, so a
+    version that was changed is never taken for the old one. Several processes may ask for the same version at once.
 
     :raises MasdError: a file that is missing or is not what was registered.
     """
     sums = _sums(store, prefix, sums_sha256)
-    # masd 0.1.0 has written none: then the listing tells whether something has changed
     about = sums or repr([(item.key, item.size, item.etag) for item in store.list(f"{prefix}/")]).encode()
     folder = cache_folder() / "versions" / hashlib.sha256(about).hexdigest()
     try:
