@@ -43,7 +43,7 @@ class Load:
 
 def drive(
     url: str,
-    path: str,
+    path: str | Callable[[int], str],
     body_of: Callable[[int], bytes],
     clients: int,
     *,
@@ -53,7 +53,10 @@ def drive(
     content_type: str = "audio/wav",
     retries: int = 0,
 ) -> Load:
-    """POST ``body_of(n)`` for ``n`` = 0, 1, ... from ``clients`` threads, until ``requests`` are done or time is up."""
+    """POST ``body_of(n)`` to ``path``, or to ``path(n)``, for ``n`` = 0, 1, ... from ``clients`` threads.
+
+    Until ``requests`` are done or time is up.
+    """
     load, lock, start = Load(), threading.Lock(), time.perf_counter()
     taken = 0
 
@@ -68,16 +71,16 @@ def drive(
     def client() -> None:
         connection = _Connection(url)
         while (number := take()) is not None:
-            body = body_of(number)
+            body, to = body_of(number), path if isinstance(path, str) else path(number)
             begin = time.perf_counter()
-            status, answer = connection.post(path, body, content_type)
+            status, answer = connection.post(to, body, content_type)
             for _ in range(retries):
                 if status not in SENT_AGAIN:
                     break
                 with lock:
                     load.retried += 1
                 time.sleep(RETRY_PAUSE_SECONDS)
-                status, answer = connection.post(path, body, content_type)
+                status, answer = connection.post(to, body, content_type)
             latency = time.perf_counter() - begin
             with lock:
                 load.latencies.append(latency)

@@ -1,6 +1,12 @@
-"""A bundle -> the ``.mar`` TorchServe loads: handler, bundle and the masd that made it, in a reproducible zip."""
+"""A bundle -> the ``.mar`` TorchServe loads: handler, bundle and the masd that made it, in a reproducible zip.
 
+A registry keeps that archive. A server that shares its workers among machines (:mod:`serving.shared`) loads bundles
+with its own masd, from an archive without code; only where that cannot be does it start the archive's own code.
+"""
+
+import hashlib
 import json
+import shutil
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,11 +16,15 @@ import yaml
 
 import masd
 import serving
-from masd.bundle.manifest import Manifest, load_manifest
+from masd.bundle.manifest import Manifest, OtherSchemaError, load_manifest
 from masd.errors import MasdError
 from masd.files import replacing_file
+from serving.shared import MARK
 
 _SERVING = Path(serving.__path__[0])
+
+CODE_DIGEST = "code.sha256"
+"""The entry that has the digest of all code of an archive, as it was when the archive was built."""
 
 MODEL_CONFIG: dict[str, Any] = {
     # How many workers there are is for the server to say: one archive is served on two cores and on forty.
@@ -38,15 +48,57 @@ def archive(bundle: Path, out: Path) -> Path:
         not installed.
     """
     manifest = load_manifest(bundle)
-    entries = {
-        "handler.py": (_SERVING / "worker" / "handler.py").read_bytes(),  # TorchServe looks for it at the root
-        "model-config.yaml": yaml.safe_dump(MODEL_CONFIG, sort_keys=False).encode(),
-        "MAR-INF/MANIFEST.json": _mar_manifest(manifest).encode(),
+    code = {
+        **_entry_point(),
         "serving/__init__.py": (_SERVING / "__init__.py").read_bytes(),
         **_sources(_SERVING / "worker", "serving/worker"),
-        **{f"bundle/{name}": (bundle / name).read_bytes() for name in ("manifest.json", *manifest.files)},
         **_sources(Path(masd.__path__[0]), "masd"),
     }
+    return _write(out, {**code, CODE_DIGEST: _digest(code).encode(), **_model(bundle, manifest)})
+
+
+def deploy(bundle: Path, out: Path, *, shared: bool) -> bool:
+    """Write to the file ``out`` what a server shall load for a verified bundle; whether shared workers can serve it.
+
+    With ``shared``, that is the bundle alone, for workers that have a masd of their own. The archive in the bundle's
+    folder is used where this masd does not read the bundle's schema, or somebody has changed the archive's code; and
+    where workers are not shared.
+
+    :raises MasdError: as :func:`archive`.
+    """
+    try:
+        manifest: Manifest | None = load_manifest(bundle)
+    except OtherSchemaError:
+        manifest = None
+    machine = load_manifest(bundle, any_schema=True).machine_type if manifest is None else manifest.machine_type
+    ready = bundle / f"{machine}.mar"
+    ours = is_archive_of(ready, bundle)
+    if shared and manifest is not None and not (ours and _changed(ready)):
+        _write(out, {**_entry_point(), MARK: b"", **_model(bundle, manifest)})
+        return True
+    if ours:
+        with replacing_file(out) as staged:
+            shutil.copyfile(ready, staged)
+    else:
+        archive(bundle, out)
+    return False
+
+
+def _entry_point() -> dict[str, bytes]:
+    return {
+        "handler.py": (_SERVING / "worker" / "handler.py").read_bytes(),  # TorchServe looks for it at the root
+        "model-config.yaml": yaml.safe_dump(MODEL_CONFIG, sort_keys=False).encode(),
+    }
+
+
+def _model(bundle: Path, manifest: Manifest) -> dict[str, bytes]:
+    return {
+        "MAR-INF/MANIFEST.json": _mar_manifest(manifest).encode(),
+        **{f"bundle/{name}": (bundle / name).read_bytes() for name in ("manifest.json", *manifest.files)},
+    }
+
+
+def _write(out: Path, entries: dict[str, bytes]) -> Path:
     with replacing_file(out) as staged, zipfile.ZipFile(staged, "w") as target:
         for name in sorted(entries):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -63,6 +115,21 @@ def is_archive_of(mar: Path, bundle: Path) -> bool:
             return source.read("bundle/manifest.json") == (bundle / "manifest.json").read_bytes()
     except (OSError, KeyError, zipfile.BadZipFile):
         return False
+
+
+def _digest(code: dict[str, bytes]) -> str:
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(code.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _changed(mar: Path) -> bool:
+    """Whether the code of an archive is not what it was built with; archives without a digest count as unchanged."""
+    with zipfile.ZipFile(mar) as source:
+        names = source.namelist()
+        if CODE_DIGEST not in names:
+            return False
+        own = [name for name in names if name != CODE_DIGEST and not name.startswith(("bundle/", "MAR-INF/"))]
+        return source.read(CODE_DIGEST).decode("latin-1") != _digest({name: source.read(name) for name in own})
 
 
 def _sources(folder: Path, name: str) -> dict[str, bytes]:

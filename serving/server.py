@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from masd.registry.registry import Registry
 from masd.storage.opening import open_store
 from serving.agent.follower import LOAD_SECONDS, Plant
 from serving.agent.model_agent import ModelAgent
-from serving.archive import archive, is_archive_of
+from serving.archive import deploy
 from serving.background import Loop, Loops, in_background, set_by_signals
 from serving.client import ScoringClient
 from serving.front.auth import Auth, StaticToken
@@ -28,10 +28,12 @@ from serving.front.relay import relaying
 from serving.health.status import Health
 from serving.health.watch import PROBE_SECONDS, Watch
 from serving.log_shipper import FINAL_SECONDS, LogShipper, check_writable
-from serving.torchserve.config import KEY_FILE, LOOPBACK, Access, Addresses, share_of_workers
+from serving.shared.pool import SharedWorkers
+from serving.torchserve.config import KEY_FILE, LOOPBACK, Access, Addresses, cores, environment, share_of_workers
 from serving.torchserve.management import KeyFile, Management
 from serving.torchserve.process import TorchServe
 from serving.torchserve.readiness import POLL_SECONDS, Bundles, StoppedError, check_running, wait_until_listening
+from serving.worker.metrics import METRICS_FILE
 
 LOOPBACK_NAMES = (LOOPBACK, "localhost")
 
@@ -94,7 +96,7 @@ def serve(bundles: Sequence[Path], *, stop: threading.Event | None = None, **opt
                 print(json.dumps({**line, "key_file": str(server.key_file)}), flush=True)
                 while not stop.wait(POLL_SECONDS):
                     if not server.torchserve.running:
-                        raise MasdError("TorchServe ended by itself: its last words are on standard error")
+                        raise MasdError("TorchServe ended by itself: see its last lines on standard error")
         except StoppedError:
             pass  # as it was asked to
 
@@ -112,6 +114,7 @@ def running_server(
     log_folder: Path | None = None,
     log_url: str | None = None,
     registry: Registry | None = None,
+    machines: Collection[str] | None = None,
     poll_seconds: float = 10.0,
     startup_seconds: float | None = None,
     drain_seconds: float = DRAIN_SECONDS,
@@ -129,6 +132,7 @@ def running_server(
     :param log_folder: where workers write the inference log; without it the environment's ``MASD_INFERENCE_LOG``.
     :param log_url: where that log is shipped to, as Parquet.
     :param registry: instead of bundles: what is in production there is served, and looked at every ``poll_seconds``.
+    :param machines: those of the registry that are served; None means all.
     :param startup_seconds: how long it may take until the first is served; None means two minutes and half a minute
         for each machine, at most nine minutes. What is not loaded by then is loaded later.
     :param drain_seconds: at the end, for what is being answered.
@@ -163,15 +167,20 @@ def running_server(
             running.callback(opened.close)
         if registry is not None:
             plant = Plant(registry, management, first, folder / "models")
-            agent = ModelAgent(plant, health.loops, poll_seconds)
+            agent = ModelAgent(plant, health.loops, poll_seconds, machines)
             running.callback(agent.stop)
             running.enter_context(in_background(agent.pointers, health.loops, LOOP_SECONDS))
             _wait_for_pointers(agent, registry.url, stop)
         access = Access(model_api=registry is not None)
         if auth == "token":
             access = replace(access, key_minutes=TOKEN_MINUTES)
-        torchserve = health.torchserve = TorchServe(folder, addresses, list(models), max_bytes, log_folder, access)
+        workers = SharedWorkers(folder, cores(), folder / METRICS_FILE, environment(log_folder))
+        running.callback(workers.stop)
+        torchserve = health.torchserve = TorchServe(
+            folder, addresses, list(models), max_bytes, log_folder, access, workers.launcher
+        )
         running.callback(torchserve.stop)
+        running.enter_context(in_background(workers.loop(), health.loops, LOOP_SECONDS))
 
         key = None if auth == "token" else keys.inference
         if key is not None:
@@ -188,14 +197,19 @@ def running_server(
         fleet: Fleet
         if registry is not None:
             plant.worker_log, plant.load_seconds = torchserve, max(LOAD_SECONDS, seconds)
-            plant.share = lambda: share_of_workers(len(agent.machines))
+            plant.share = lambda shared: share_of_workers(len(agent.machines), shared=shared)
             health.agent = fleet = agent
             agent.begin()
         else:
             fleet = Bundles(models, torchserve, management, first)
             running.enter_context(in_background(Loop("bundles", fleet.step, POLL_SECONDS), health.loops, LOOP_SECONDS))
         _wait_until_served(fleet, torchserve, begin + seconds, seconds, stop)
-        health.watch = Watch(management, client, lambda: fleet.serving, health.loops, torchserve.end_worker)
+
+        def end_worker(pid: int) -> None:
+            if not workers.end(pid):
+                torchserve.end_worker(pid)
+
+        health.watch = Watch(management, client, lambda: fleet.serving, health.loops, end_worker)
         running.enter_context(in_background(health.watch.loop(), health.loops, LOOP_SECONDS))
         health.started = True
         running.callback(health.stop)
@@ -257,7 +271,11 @@ def _wait_until_served(
     if not fleet.serving:
         raise MasdError(f"no model can be served: {reasons}" if reasons else f"no model is served after {seconds:g} s")
     if not fleet.settled:
-        print(f"masd: after {seconds:g} s not all models are loaded: the rest follows", file=sys.stderr, flush=True)
+        print(
+            f"masd: after {seconds:g} s not all models are loaded: the others are served as soon as they are",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _collect(bundles: Sequence[Path], store: Path) -> tuple[dict[str, str], int]:
@@ -270,11 +288,7 @@ def _collect(bundles: Sequence[Path], store: Path) -> tuple[dict[str, str], int]
         machine = manifest.machine_type
         if machine in models:
             raise MasdError(f"two bundles are for machine '{machine}': serve one version at a time")
-        ready = folder / f"{machine}.mar"
-        if is_archive_of(ready, folder):
-            (store / ready.name).symlink_to(ready.resolve())
-        else:
-            archive(folder, store / ready.name)
+        deploy(folder, store / f"{machine}.mar", shared=True)
         models[machine] = manifest.version
         config = folder / "config.yaml"
         settings = Settings.from_yaml(config.read_text(encoding="utf-8"), str(config))

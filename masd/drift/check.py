@@ -23,7 +23,7 @@ from masd.drift.verdict import DriftVerdict, conclusion
 from masd.files import json_text, write_text
 
 MOST_CLIPS = 5000
-"""A longer time is thinned evenly to this many clips: a change that needs more to be seen does not matter."""
+"""More clips are thinned evenly to this number: a change that only more clips would show does not matter."""
 
 PAGES = ("drift.html", "evidently.html", "drift.json")
 
@@ -42,10 +42,11 @@ def check_drift(
 
     ``log`` is an inference log: a ``.jsonl`` or ``.parquet`` file, a folder or ``s3://bucket/prefix`` of them. The
     newest ``drift.window`` clips of this model count or, with ``since`` (ISO 8601, UTC), all from then on. ``settings``
-    default to the bundle's own. ``workspace`` is a folder of Evidently's to which the check is added; ``labels`` a file
-    of late labels (:func:`masd.drift.labels.read_labels`), which may be of clips that are older than the window.
+    default to the bundle's own. ``workspace`` is a folder of Evidently to which the check is added. ``labels`` is a
+    file of late labels (:func:`masd.drift.labels.read_labels`), also of clips that are older than the window.
 
-    :raises MasdError: a broken bundle, a log or labels that cannot be used (see :func:`read_log`), or no Evidently.
+    :raises MasdError: the bundle is broken, the log or the labels cannot be used (see :func:`read_log`), or Evidently
+        is not installed.
     """
     manifest = load_manifest(bundle)
     settings = settings or _own_settings(bundle)
@@ -122,7 +123,7 @@ def _newest(settings: DriftSettings) -> int:
 
 
 def _first_day(manifest: Manifest) -> str:
-    """No server can have shipped rows of a registered version before it was made, give or take a clock."""
+    """The day before a registered version was made: no server wrote rows of it earlier, even if a clock is wrong."""
     try:
         made = date.fromisoformat(manifest.created[:10])
     except ValueError:

@@ -5,26 +5,29 @@ default; the one before stays loaded with one worker, so that a rollback is a ma
 what serves goes on serving. A pointer that moves while a version loads ends that wait at once.
 """
 
-import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from masd.errors import MasdError, described
-from masd.files import replacing_file
 from masd.registry.registry import Registry
-from serving.archive import archive, is_archive_of
+from serving.archive import deploy
 from serving.client import ScoringClient
 from serving.torchserve.management import Loaded, Management, default_of
 from serving.torchserve.readiness import probe_clip
 from serving.worker.inference_log import PROBE_PREFIX
 
 LOAD_SECONDS = 180.0
-POLL_SECONDS = 0.5
+POLL_SECONDS, LONGEST_POLL_SECONDS = 0.25, 2.0
+"""Between two looks at whether a version has a worker: ever longer, as fifty machines may be loading."""
+
+REGISTERING = 4
+"""Versions that TorchServe is asked to take at a time: it unpacks each before it answers anybody else."""
+
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 3600.0
 
 
@@ -46,8 +49,9 @@ class MovedOnError(MasdError):
 class Plant:
     """What every machine's follower uses: the registry, one TorchServe and its model store, the folder ``store``.
 
-    ``share`` says how many workers a machine may have; None leaves that to TorchServe. ``worker_log`` ends the wait for
-    a model that does not load before ``load_seconds`` are over.
+    ``share`` says how many workers a machine may have, shared ones or not; None leaves that to TorchServe, and then
+    there are no shared ones. ``worker_log`` ends the wait for a model that does not load before ``load_seconds`` are
+    over.
     """
 
     registry: Registry
@@ -55,8 +59,9 @@ class Plant:
     inference: ScoringClient
     store: Path
     worker_log: WorkerLog | None = None
-    share: Callable[[], int] | None = None
+    share: Callable[[bool], int] | None = None
     load_seconds: float = LOAD_SECONDS
+    registering: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(REGISTERING))
 
 
 class Follower:
@@ -77,6 +82,8 @@ class Follower:
         self._retry_at = 0.0
         self._scored: set[str] = set()
         self._spare: set[str] = set()
+        self._alone: set[str] = set()
+        """Versions whose workers are processes of their own."""
         self._late = False
 
     def move(self, wanted: str) -> bool:
@@ -138,7 +145,7 @@ class Follower:
             self._tries += 1
             self.settled = True
             return
-        self._say(f"version {wanted} serves" + (f", after {self.serving}" if self.serving else ""))
+        self._say(f"version {wanted} is served" + (f", in place of {self.serving}" if self.serving else ""))
         self.served = True
         self.serving, self.problem, self._tries, self.settled = wanted, None, 0, True
 
@@ -146,7 +153,7 @@ class Follower:
         """Say a problem, unless it is the one that was said last or only part of being stopped."""
         problem = described(error)
         if problem != self.problem and not self._stop.is_set():
-            now = f"version {self.serving} goes on serving" if self.serving else "nothing serves it"
+            now = f"version {self.serving} is still served" if self.serving else "no version is served"
             self._say(f"version {wanted} is not served: {problem}; {now}")
         self.problem = problem
 
@@ -161,8 +168,9 @@ class Follower:
     def _deploy(self, version: str, loaded: dict[str, Loaded]) -> None:
         try:
             if version not in loaded:
-                share = self._plant.share
-                self._plant.management.register(self._archive(version), share() if share else None)
+                archive = self._archive(version)
+                with self._plant.registering:
+                    self._plant.management.register(archive, self._workers(version))
             self._spare.discard(version)
             self._wait_for_worker(version)
             self._probe(version)
@@ -173,23 +181,25 @@ class Follower:
         self._spare |= loaded.keys() - {version, self.serving}
 
     def _archive(self, version: str) -> str:
-        """Put the verified archive into the model store; its name there."""
+        """Put what TorchServe shall load of a verified version into the model store; its name there."""
         bundle = self._plant.registry.fetch(self.machine, version)
         name = f"{self.machine}-{version}.mar"
-        ready = bundle / f"{self.machine}.mar"
-        if is_archive_of(ready, bundle):
-            with replacing_file(self._plant.store / name) as staged:
-                shutil.copyfile(ready, staged)
+        if deploy(bundle, self._plant.store / name, shared=self._plant.share is not None):
+            self._alone.discard(version)
         else:
-            archive(bundle, self._plant.store / name)
+            self._alone.add(version)
         return name
+
+    def _workers(self, version: str) -> int | None:
+        share = self._plant.share
+        return share(version not in self._alone) if share else None
 
     def _wait_for_worker(self, version: str) -> None:
         log = self._plant.worker_log
         if log is not None:
             log.forget_failures(self.machine, version)
         seconds = self._plant.load_seconds
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, POLL_SECONDS
         while True:
             entry = self._plant.management.loaded(self.machine).get(version)
             if entry is not None and entry.ready:
@@ -197,9 +207,10 @@ class Follower:
             if log is not None and (reason := log.load_failure(self.machine, version)):
                 raise MasdError(f"it does not load: {reason}")
             if time.monotonic() > deadline:
-                raise MasdError(f"it has no worker after {seconds:g} s")
-            if self._stop.wait(POLL_SECONDS) or self.wanted != version:
-                raise MovedOnError("another version is wanted")
+                raise MasdError(f"no worker has started after {seconds:g} s")
+            if self._stop.wait(pause) or self.wanted != version:
+                raise MovedOnError("production names another version")
+            pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
 
     def _probe(self, version: str) -> None:
         """Have the version score a clip, once."""
@@ -215,8 +226,8 @@ class Follower:
         if self._plant.share is None:
             return
         for entry in loaded.values():
-            workers = self._plant.share() if entry.default else 1
-            if entry.workers != workers:
+            workers = self._workers(entry.version) if entry.default else 1
+            if workers is not None and entry.workers != workers:
                 self._plant.management.scale(self.machine, entry.version, workers)
 
     def _unload(self, version: str) -> None:

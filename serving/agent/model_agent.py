@@ -6,6 +6,7 @@ machine has a loop of its own (:mod:`serving.agent.follower`), so what hangs or 
 
 import sys
 import threading
+from collections.abc import Collection
 from typing import Any
 
 from masd.errors import MasdError, one_line
@@ -19,15 +20,17 @@ STEP_SECONDS = 2.0
 class ModelAgent:
     """Follows the registry of ``plant``, looked at every ``seconds``; every loop that it starts is one of ``loops``."""
 
-    def __init__(self, plant: Plant, loops: Loops, seconds: float = 10.0) -> None:
+    def __init__(self, plant: Plant, loops: Loops, seconds: float = 10.0, only: Collection[str] | None = None) -> None:
+        """``only`` names the machines of the registry that are followed; None means all."""
         self.pointers = Loop("registry", self.look, seconds)
         """Reads the pointers, and wakes the machines whose pointer has moved."""
         self._plant = plant
+        self._only = only
         self._loops = loops
         self._machines: dict[str, Follower] = {}
         self._running: dict[str, Loop] = {}
         self._unreadable: dict[str, str] = {}
-        self._registry_problem = "not asked yet"
+        self._registry_problem = "the registry was not read yet"
         self._begun = False
         self._starting = threading.Lock()
 
@@ -78,7 +81,7 @@ class ModelAgent:
     def look(self) -> None:
         """Read the pointers, once.
 
-        :raises MasdError: the registry cannot be read; what is loaded goes on serving.
+        :raises MasdError: the registry cannot be read; the loaded versions are still served.
         """
         moved = self._read()
         if self._begun:
@@ -110,14 +113,18 @@ class ModelAgent:
             look = self._plant.registry.look()
         except Exception as error:
             self._registry_problem = one_line(error) or type(error).__name__
-            loaded = "; what is loaded goes on serving" if self._machines else ""
+            loaded = "; the loaded versions are still served" if self._machines else ""
             raise MasdError(f"{self._registry_problem}{loaded}") from error
         self._registry_problem = ""
-        for name in sorted(look.problems.keys() - self._unreadable.keys()):
-            print(f"masd agent: {name}: {look.problems[name]}", file=sys.stderr, flush=True)
-        self._unreadable = look.problems
+        problems = {name: problem for name, problem in look.problems.items() if self._follows(name)}
+        for name in sorted(problems.keys() - self._unreadable.keys()):
+            print(f"masd agent: {name}: {problems[name]}", file=sys.stderr, flush=True)
+        self._unreadable = problems
         return [
             name
             for name, version in look.production.items()
-            if self._machines.setdefault(name, Follower(name, self._plant)).move(version)
+            if self._follows(name) and self._machines.setdefault(name, Follower(name, self._plant)).move(version)
         ]
+
+    def _follows(self, name: str) -> bool:
+        return self._only is None or name in self._only

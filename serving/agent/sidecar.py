@@ -1,6 +1,7 @@
 """``masd agent``: the model agent, and the shipping of the inference log, beside a TorchServe somebody else started."""
 
 import threading
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def run_agent(
     key_file: Path | None = None,
     probe_host: str = "127.0.0.1",
     probe_port: int = 0,
+    machines: Collection[str] | None = None,
     poll_seconds: float = 10.0,
     log_folder: Path | None = None,
     log_url: str | None = None,
@@ -40,7 +42,7 @@ def run_agent(
     """Follow the production pointers until SIGTERM, SIGINT or ``stop``.
 
     ``model_store`` is a folder that TorchServe reads too; its model API has to be enabled. ``GET /ready`` at the probe
-    address answers 200 while every machine that is served answers. ``key_file`` has TorchServe's keys, where it asks.
+    address answers 200 while every machine that is served answers. ``machines`` names those of the registry that are, None means all. ``key_file`` has TorchServe's keys, where it asks.
 
     :raises MasdError: a port or an address that cannot be used, or a folder of the log that cannot be written.
     """
@@ -55,7 +57,7 @@ def run_agent(
         probing = ScoringClient(inference_url, PROBE_SECONDS, token=key, retries=0)
         for opened in (management, client, probing):
             running.callback(opened.close)
-        agent = ModelAgent(Plant(registry, management, client, model_store), health.loops, poll_seconds)
+        agent = ModelAgent(Plant(registry, management, client, model_store), health.loops, poll_seconds, machines)
         health.agent = agent
         health.watch = Watch(management, probing, lambda: agent.serving, health.loops)
         running.enter_context(listening(Front(health.status), probe_host, probe_port, "--probe-port"))

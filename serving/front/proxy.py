@@ -95,15 +95,20 @@ class Front:
             ready = bool(self._status()["ready"])
             await _reply(send, 200 if ready else 503, {"ready": ready})
         elif self._token is None or not self._token.matches(headers.get(b"authorization", b"")):
-            await _error(send, 401, "unauthorized", "this needs the token: Authorization: Bearer ...")
+            await _error(send, 401, "unauthorized", "a token is needed: Authorization: Bearer ...")
         elif method not in METHODS:
-            await _error(send, 405, "method_not_allowed", f"use {', '.join(METHODS)}")
+            await _error(send, 405, "method_not_allowed", f"use one of the methods {', '.join(METHODS)}")
         elif (method, path) == ("GET", "/status"):
             await _reply(send, 200, self._status())
         elif (method, path) == ("GET", "/metrics"):
             await self._metrics(send)
         elif not path.startswith(PASSED_ON) or ".." in path:
-            await _error(send, 404, "not_found", "there are /predictions/, /explanations/, /v2/, /metrics and /status")
+            await _error(
+                send,
+                404,
+                "not_found",
+                "no such path: there are /predictions/, /explanations/, /v2/, /metrics and /status",
+            )
         elif int(headers.get(b"content-length", b"0") or 0) > self._max_bytes:
             await _error(send, 413, "too_large", f"the body is larger than {self._max_bytes} bytes")
         elif refusal := self.traffic.refusal(machine := machine_of(path)):
@@ -178,7 +183,7 @@ class Front:
         while True:
             message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
             if message["type"] == "http.disconnect":
-                raise httpx.ReadError("the caller went away")
+                raise httpx.ReadError("the caller closed the connection")
             size += len(message.get("body", b""))
             if size > self._max_bytes:
                 raise TooLargeError

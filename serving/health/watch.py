@@ -2,19 +2,18 @@
 
 TorchServe does not notice a worker that is stopped or stuck: its callers wait for the limit of ten minutes. A probe
 that is not answered in its own time says that no worker was free. Those that used the processor meanwhile are busy, and
-left alone; the others hang, and are ended, upon which TorchServe starts new ones.
+left alone; the others hang, and are ended, upon which TorchServe starts new ones. Of a worker that is a thread of a
+shared process, the machine's workers are replaced: the process goes on with its other machines.
 """
 
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
-
-import psutil
 
 from serving.background import Loop, Loops
 from serving.client import ScoringClient, ScoringError
+from serving.health.workers import Worker, is_stopped, workers_of
 from serving.torchserve.management import Loaded, Management, default_of
 from serving.torchserve.readiness import probe_clip
 from serving.worker.inference_log import PROBE_PREFIX
@@ -34,6 +33,9 @@ IDLE_CPU_SECONDS = 0.02
 
 UNANSWERED_FAILURES = 2
 """Probes in a row without an answer before those who do nothing are ended: once may be a busy machine's."""
+
+SHARED_FAILURES = 4
+"""The same of threads of a shared process: they may only wait for their turn."""
 
 WRONG_FAILURES = 3
 """Probes in a row that are answered by an error before the workers are ended."""
@@ -78,7 +80,7 @@ class Probe:
         if self._fresh_at is None:  # it has scored a clip just now, or it would not be served
             self._fresh_at = self._answered_at = time.monotonic()
         loaded = watch.management.loaded(self.machine)
-        watch.end([pid for entry in loaded.values() for pid in entry.pids if _stopped(pid)])
+        watch.end([pid for entry in loaded.values() for pid in entry.pids if is_stopped(pid)])
         used = _used(loaded)
         try:
             watch.client.score(self.machine, probe_clip(), request_id=PROBE_PREFIX)
@@ -91,14 +93,15 @@ class Probe:
         self._answered_at = self._fresh_at = time.monotonic()
         self.last_answer = time.time()
 
-    def _at_work(self, loaded: dict[str, Loaded], used: dict[int, float]) -> bool:
+    def _at_work(self, loaded: dict[str, Loaded], used: dict[Worker, float]) -> bool:
         """Whether every worker has used the processor since ``used``: then they are busy, and it may be said again."""
         if not used or _idle(loaded, used) or time.monotonic() - self._answered_at >= BUSY_SECONDS:
             return False
         self._fresh_at = time.monotonic()
+        self._failures = 0
         return True
 
-    def _act(self, error: ScoringError, loaded: dict[str, Loaded], used: dict[int, float]) -> None:
+    def _act(self, error: ScoringError, loaded: dict[str, Loaded], used: dict[Worker, float]) -> None:
         watch, default = self._watch, default_of(loaded)
         if default is None:
             return
@@ -108,13 +111,22 @@ class Probe:
                 self._answered_at = time.monotonic()
                 watch.replace(self.machine, default)
         elif error.status is None:
-            if self._failures >= UNANSWERED_FAILURES:
-                watch.end(_idle(loaded, used) or list(default.pids))
+            idle = _idle(loaded, used)
+            shared = any(worker.shared for worker in idle)
+            if self._failures >= (SHARED_FAILURES if shared else UNANSWERED_FAILURES):
+                self._mend(default, idle or workers_of(default))
         elif error.status == UNAVAILABLE:  # TorchServe starts another worker, but gives up after some minutes
             if not default.pids and self._failures % STARTING_FAILURES == 0:
                 watch.replace(self.machine, default)
         elif self._failures % WRONG_FAILURES == 0:
-            watch.end(list(default.pids))
+            self._mend(default, workers_of(default))
+
+    def _mend(self, default: Loaded, workers: list[Worker]) -> None:
+        if any(worker.shared for worker in workers):
+            self._failures = 0
+            self._watch.replace(self.machine, default)
+        else:
+            self._watch.end([worker.pid for worker in workers])
 
 
 class Watch:
@@ -161,7 +173,7 @@ class Watch:
         """End workers that hang: TorchServe starts others."""
         for pid in pids:
             if self._end_worker is not None:
-                print(f"masd: worker {pid} hangs: it is ended", file=sys.stderr, flush=True)
+                print(f"masd: worker {pid} does not answer: it is killed", file=sys.stderr, flush=True)
                 self._end_worker(pid)
 
     def replace(self, machine: str, entry: Loaded) -> None:
@@ -184,24 +196,14 @@ class Watch:
             self._loops.start(self._probes[machine].loop)
 
 
-def _used(loaded: dict[str, Loaded]) -> dict[int, float]:
+def _used(loaded: dict[str, Loaded]) -> dict[Worker, float]:
     """Processor seconds that the workers of the default version have used, of those that can be seen."""
-    used, default = {}, default_of(loaded)
-    for pid in default.pids if default else ():
-        with suppress(psutil.Error):
-            times = psutil.Process(pid).cpu_times()
-            used[pid] = times.user + times.system
-    return used
+    default = default_of(loaded)
+    measured = {worker: worker.seconds() for worker in workers_of(default)} if default else {}
+    return {worker: seconds for worker, seconds in measured.items() if seconds is not None}
 
 
-def _idle(loaded: dict[str, Loaded], before: dict[int, float]) -> list[int]:
+def _idle(loaded: dict[str, Loaded], before: dict[Worker, float]) -> list[Worker]:
     """Those workers that are still there and have done nothing since ``before``."""
     now = _used(loaded)
-    return [pid for pid, seconds in before.items() if pid in now and now[pid] - seconds < IDLE_CPU_SECONDS]
-
-
-def _stopped(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.Error:
-        return False
+    return [worker for worker, seconds in before.items() if worker in now and now[worker] - seconds < IDLE_CPU_SECONDS]

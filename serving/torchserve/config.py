@@ -3,7 +3,6 @@
 import os
 import re
 import socket
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -148,8 +147,12 @@ KEY_FILE = "key_file.json"
 """In the working directory, which nobody else may enter: TorchServe writes its keys there."""
 
 
-def command(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int, access: Access) -> list[str]:
+def command(
+    folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int, access: Access, python: Path
+) -> list[str]:
     """Write the configuration into ``folder`` and return the command line that starts TorchServe with it.
+
+    ``python`` is what TorchServe starts its workers with.
 
     That is the command line of ``ts.model_server``, without its pid file, which is one for the whole machine: java
     becomes our own child, so that signals reach it.
@@ -179,7 +182,7 @@ def command(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes
         f"-Djava.io.tmpdir={folder / 'tmp'}",  # unpacked models, and the workers' sockets: two servers must not share
         *("-cp", str(home / "ts" / "frontend" / "*")),
         "org.pytorch.serve.ModelServer",
-        *("--python", sys.executable),
+        *("--python", str(python)),
         *("-f", str(config)),
         *("-s", str(folder / "models")),
         "-ncs",
@@ -213,9 +216,13 @@ def cores() -> int:
     return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
 
 
-def share_of_workers(machines: int) -> int:
-    """Workers for each of so many machines: together as many as there are cores, and at least one each."""
-    return max(1, cores() // max(machines, 1))
+def share_of_workers(machines: int, *, shared: bool = True) -> int:
+    """Workers for each of so many machines: together as many as there are cores, and at least one each.
+
+    Workers that are ``shared`` are threads of as many processes as there are cores: then it is at least two, in two
+    processes, so that a machine is served while one of them starts again, and may use a second core.
+    """
+    return max(min(2, cores()) if shared else 1, cores() // max(machines, 1))
 
 
 def _properties(folder: Path, addresses: Addresses, models: Sequence[str], max_bytes: int, access: Access) -> str:

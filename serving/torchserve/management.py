@@ -19,7 +19,7 @@ REREAD_SECONDS = 1.0
 """A key is asked for with every request; the file is looked at so often."""
 
 UNLOAD_SECONDS = 60.0
-"""TorchServe answers only when the workers of the version have ended."""
+"""TorchServe answers only when the archive is unpacked, or when the workers of the version have ended."""
 
 
 class ManagementError(MasdError):
@@ -30,7 +30,8 @@ class ManagementError(MasdError):
 class Loaded:
     """One version that TorchServe holds: whether requests without a version go to it, and whether a worker is up.
 
-    ``workers`` is how many it shall have, ``pids`` are the processes of those that are up.
+    ``workers`` is how many it shall have, ``pids`` are the processes of those that are up, and ``names`` what a shared
+    process calls their threads.
     """
 
     version: str
@@ -38,6 +39,7 @@ class Loaded:
     ready: bool
     workers: int = 1
     pids: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def default_of(loaded: Mapping[str, Loaded]) -> Loaded | None:
@@ -101,16 +103,8 @@ class Management:
         default = self._call("GET", path, accept=(404,))  # which describes the default version, and no other
         if default.status_code == 404:
             return {}
-        return {
-            entry["modelVersion"]: Loaded(
-                entry["modelVersion"],
-                entry["modelVersion"] == default.json()[0]["modelVersion"],
-                any(worker["status"] == "READY" for worker in entry["workers"]),
-                entry["minWorkers"],
-                tuple(worker["pid"] for worker in entry["workers"] if worker["status"] == "READY"),
-            )
-            for entry in self._call("GET", f"{path}/all").json()
-        }
+        described = self._call("GET", f"{path}/all").json()
+        return {entry["modelVersion"]: _loaded(entry, default.json()[0]["modelVersion"]) for entry in described}
 
     def register(self, file: str, workers: int | None = None) -> None:
         """Take the archive ``file`` of the model store and start its workers, without waiting for them.
@@ -118,7 +112,8 @@ class Management:
         None leaves their number to the server's ``default_workers_per_model``.
         """
         number = {} if workers is None else {"initial_workers": str(workers)}
-        self._call("POST", "/models", params={"url": file, "synchronous": "false", **number})
+        params = {"url": file, "synchronous": "false", **number}
+        self._call("POST", "/models", params=params, timeout=UNLOAD_SECONDS)
 
     def scale(self, machine: str, version: str, workers: int) -> None:
         """Have a version keep so many workers from now on; does not wait for them."""
@@ -156,3 +151,15 @@ class Management:
         except (ValueError, KeyError, TypeError):
             message = response.reason_phrase
         raise ManagementError(f"TorchServe at {self.url} answered {response.status_code} to {method} {path}: {message}")
+
+
+def _loaded(entry: Mapping[str, Any], default: str) -> Loaded:
+    up = [worker for worker in entry["workers"] if worker["status"] == "READY"]
+    return Loaded(
+        entry["modelVersion"],
+        entry["modelVersion"] == default,
+        bool(up),
+        entry["minWorkers"],
+        tuple(worker["pid"] for worker in up),
+        tuple(f"W-{worker['id']}" for worker in up),
+    )

@@ -37,15 +37,17 @@ class TorchServe:
         max_bytes: int,
         log: Path | None,
         access: Access,
+        python: Path = Path(sys.executable),
     ) -> None:
         """Start it with ``folder / "models" / <name>.mar`` for each of ``models``.
 
-        ``max_bytes`` limits a request; ``log`` is the folder the workers write the inference log to.
+        ``max_bytes`` limits a request; ``log`` is the folder the workers write the inference log to; workers are
+        started with ``python``.
         """
         self._folder = folder
         self._known_lines: dict[tuple[str, str], int] = {}
         self._java = subprocess.Popen(
-            command(folder, addresses, models, max_bytes, access),
+            command(folder, addresses, models, max_bytes, access, python),
             cwd=folder,
             env=environment(log),
             stdin=subprocess.DEVNULL,
@@ -125,7 +127,7 @@ def _last_error(log: list[str]) -> str:
     """The last line that looks like the end of a traceback, else the last line."""
     messages = [line.split(" - ", 1)[-1].strip() for line in log]
     errors = [message for message in messages if re.match(r"[\w.]+(Error|Exception)\b", message)]
-    return (errors or messages or ["the worker said nothing"])[-1]
+    return (errors or messages or ["the worker printed nothing"])[-1]
 
 
 def _members(group: int) -> list[int]:

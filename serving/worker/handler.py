@@ -10,7 +10,10 @@ import sys
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from masd.bundle.bundle import Bundle
 
 LOAD_FAILED = "masd cannot load model "
 """Begins the line of the worker's log that says in one line why a model does not load."""
@@ -19,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScoringHandler:
-    """Scores batches of clips with the bundle of the archive it was unpacked from."""
+    """Scores batches of clips with one bundle: that of the archive it was unpacked from, or one that it is given."""
 
     def initialize(self, context: Any) -> None:
         """Load ``<model_dir>/bundle`` with the masd of the archive, even where another one is installed."""
@@ -41,13 +44,17 @@ class ScoringHandler:
         from threadpoolctl import threadpool_limits
 
         from masd.bundle.bundle import load_bundle
-        from serving.worker.explain import Explainer
-        from serving.worker.inference_log import LOG_VARIABLE, InferenceLog
 
         threads = int(settings.get("threads", 1))
         torch.set_num_threads(threads)
         threadpool_limits(threads)  # NumPy's and SciPy's, which know nothing of PyTorch's
-        bundle = load_bundle(folder / "bundle")
+        self.use(load_bundle(folder / "bundle"))
+
+    def use(self, bundle: "Bundle") -> None:
+        """Score with this bundle from now on."""
+        from serving.worker.explain import Explainer
+        from serving.worker.inference_log import LOG_VARIABLE, InferenceLog
+
         self._scorer = bundle.scorer
         self._explainer = None if bundle.usual is None else Explainer(bundle.scorer, bundle.usual)
         log_folder = os.environ.get(LOG_VARIABLE)

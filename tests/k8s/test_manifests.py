@@ -26,7 +26,10 @@ from manifests import (
 from masd.cli.main import parser
 
 WHOLE = ("base", "overlays/dev", "overlays/prod")
-COMPONENTS = ("board", "gpu", "kserve", "prometheus", "zones")
+COMPONENTS = ("board", "gpu", "kserve", "machines", "prometheus", "zones")
+SECOND = "overlays/second-group"
+"""Beside overlays/prod, and not whole without it."""
+
 SECRETS = list(yaml.safe_load_all((K8S / "secrets.template.yaml").read_text(encoding="utf-8")))
 
 
@@ -40,7 +43,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Object]
 
 def test_the_folders_are_those_tested_here() -> None:
     folders = {str(path.parent.relative_to(K8S)) for path in K8S.rglob("kustomization.yaml")}
-    assert folders == {*WHOLE, *(f"components/{name}" for name in COMPONENTS)}
+    assert folders == {*WHOLE, SECOND, *(f"components/{name}" for name in COMPONENTS)}
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *COMPONENTS])
@@ -51,12 +54,35 @@ def test_no_rule_is_broken(rendered: dict[str, list[Object]], name: str) -> None
     assert reference_problems(objects, SECRETS) == []
 
 
+def test_a_second_group_of_machines_has_a_deployment_of_its_own_beside_the_first(
+    rendered: dict[str, list[Object]],
+) -> None:
+    first, second = rendered["overlays/prod"], render(K8S / SECOND)
+    assert not {name_of(item) for item in first} & {name_of(item) for item in second}
+    together = [*first, *second]
+    assert schema_problems(second) == []
+    assert policy_problems(second) == []
+    assert reference_problems(together, SECRETS) == []
+    deployments = {name_of(item): item["spec"] for item in together if item["kind"] == "Deployment"}
+    services = {name_of(item): item["spec"]["selector"] for item in together if item["kind"] == "Service"}
+    labels = {name: spec["template"]["metadata"]["labels"] for name, spec in deployments.items()}
+    for name in ("masd-serve", "masd-serve-2"):
+        selected = [pod for pod, own in labels.items() if services[f"Service/{name}"].items() <= own.items()]
+        assert selected == [f"Deployment/{name}"], "requests go to the group that has the machine"
+    (server,) = deployments["Deployment/masd-serve-2"]["template"]["spec"]["containers"]
+    assert "--machines=$(MASD_MACHINES)" in server["args"]
+    (listed,) = [item["data"]["MASD_MACHINES"] for item in second if item["kind"] == "ConfigMap"]
+    mine = listed.split(",")
+    theirs = next(item["data"]["MASD_MACHINES"] for item in first if name_of(item).startswith("ConfigMap/masd-"))
+    assert not set(mine) & set(theirs.split(","))
+
+
 def test_every_kind_that_was_asked_for_is_there(rendered: dict[str, list[Object]]) -> None:
     kinds = {item["kind"] for objects in rendered.values() for item in objects}
     assert kinds == {
         *("Namespace", "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "Service", "NetworkPolicy"),
         *("Deployment", "StatefulSet", "CronJob", "HorizontalPodAutoscaler", "PodDisruptionBudget"),
-        *("ServiceMonitor", "ServingRuntime", "InferenceService", "TrainingRuntime"),
+        *("PodMonitor", "PrometheusRule", "ServiceMonitor", "ServingRuntime", "InferenceService", "TrainingRuntime"),
     }
 
 
@@ -132,7 +158,9 @@ def test_commands_and_options_are_those_of_masd(rendered: dict[str, list[Object]
             arguments = [re.sub(r"\$\((\w+)\)", r"\1", argument) for argument in box["args"]]
             options = parser().parse_args(arguments)
             commands.add((options.command, getattr(options, "action", None)))
-    assert commands == {("serve", None), ("pipeline", "run"), ("pipeline", "monitor"), ("board", None)}
+    assert commands == {
+        *(("serve", None), ("pipeline", "run"), ("pipeline", "monitor"), ("board", None), ("alarms", None)),
+    }
 
 
 def test_nodes_of_a_training_share_the_machine_types(rendered: dict[str, list[Object]], tmp_path: Path) -> None:
@@ -315,6 +343,12 @@ BROKEN_NAMES = {
         "prometheus",
         _replace('"path": "/metrics", "port": "http"', '"path": "/metrics", "port": "web"'),
         "port web",
+    ),
+    "pods of a pod monitor": ("prometheus", _drop("Deployment/masd-alarms"), "PodMonitor/masd-alarms: selects no pod"),
+    "port of a pod monitor": (
+        "prometheus",
+        _replace('"path": "/metrics", "port": "metrics", "scrape', '"path": "/metrics", "port": "web", "scrape'),
+        "PodMonitor/masd-alarms: Deployment/masd-alarms has no port web",
     ),
     "key of a secret": ("prometheus", _replace('"key": "token"', '"key": "secret"'), "has no key secret"),
 }

@@ -63,7 +63,7 @@ def test_an_old_version_is_served_by_its_archive_and_rolled_back(old: Path) -> N
     assert registry.history("fan") == ["2", "1"]
     assert verify(registry) == []
     (folder / "network.safetensors").write_bytes(b"damaged")
-    assert "network.safetensors: is not what the manifest vouches for" in verify(registry)[0]
+    assert "network.safetensors: differs from the manifest" in verify(registry)[0]
 
 
 def test_an_old_registry_that_was_copied_to_a_bucket_is_as_good(old: Path, s3_url: str, tiny_bundle: Path) -> None:

@@ -30,7 +30,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def agent(registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelAgent:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     return _agent(registry, played, tmp_path)
 
 
@@ -87,7 +87,7 @@ def test_a_broken_version_is_tried_again_later_and_later_and_said_once(
     assert tried == [0.0, 60.0, 180.0, 420.0, 900.0]
     assert played.versions["fan"] == {"1": True}
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "is not served" in line]
-    assert said.endswith("fan: version 2 is not served: answered 503; version 1 goes on serving")
+    assert said.endswith("fan: version 2 is not served: answered 503; version 1 is still served")
     _promoted(registry, tmp_path)
     agent.step()
     assert _serving(agent) == {"fan": "3"}, "a pointer that moves is followed at once"
@@ -126,7 +126,7 @@ def test_a_registry_that_is_away_or_a_pointer_that_vanishes_changes_nothing(
         for _ in range(3):
             agent.step()
         assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)
-    assert capsys.readouterr().err.count("the bucket cannot be reached; what is loaded goes on serving") == 1
+    assert capsys.readouterr().err.count("the bucket cannot be reached; the loaded versions are still served") == 1
     (tmp_path / "registry" / "models" / "fan" / "channels" / "production.json").unlink()
     agent.step()
     assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)
@@ -189,7 +189,7 @@ def test_whatever_one_machine_raises_is_its_own(
 def test_a_version_that_hangs_keeps_no_other_machine_and_no_way_back_waiting(
     registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     loops = Loops()
     agent = ModelAgent(Plant(registry, played, played, tmp_path / "store"), loops, seconds=0.1)
     for machine in ("fan", "pump"):
@@ -219,10 +219,10 @@ def test_a_version_that_hangs_keeps_no_other_machine_and_no_way_back_waiting(
 def test_workers_are_divided_again_when_a_machine_comes_and_what_only_waits_has_one(
     registry: Registry, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     plant = Plant(registry, played, played, tmp_path / "store")
     agent = ModelAgent(plant, Loops())
-    plant.share = lambda: max(1, 6 // len(agent.machines))
+    plant.share = lambda shared: max(1, 6 // len(agent.machines))
     _promoted(registry, tmp_path)
     agent.step()
     assert played.workers == {("fan", "1"): 6}
@@ -245,7 +245,7 @@ def _wait(what: Callable[[], bool], seconds: float = 30.0) -> None:
 def test_follows_a_registry_in_a_bucket_which_may_be_away(
     s3_url: str, s3_gateway: S3Gateway, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     monkeypatch.setattr("masd.storage.s3.RETRIES", 0)
     registry = Registry.open(s3_url)
     agent = _agent(registry, played, tmp_path)

@@ -154,9 +154,10 @@ def test_metrics_of_the_server_itself_are_prometheus_text() -> None:
     loops = {"registry": {"last_success": 12.5}, "inference log": {"last_success": None}}
     refusing = Traffic()
     refusing.refuse(Refusal(503, "busy", ""))
-    status = {"models": models, "loops": loops, "probes": {"fan": {"last_answer": 11.0}}}
+    status = {"ready": True, "models": models, "loops": loops, "probes": {"fan": {"last_answer": 11.0}}}
     samples = [line for line in status_metrics(status, refusing).splitlines() if not line.startswith("#")]
     assert samples == [
+        "masd_ready{} 1",
         'masd_model_behind{ModelName="fan",ModelVersion="1"} 1',
         'masd_model_behind{ModelName="pump",ModelVersion=""} 1',
         'masd_model_behind{ModelName="saw",ModelVersion="4"} 0',

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from masd.cli.common import names
 from masd.cli.numbers import seconds
 from masd.errors import MasdError
 from masd.storage.opening import folder_of
@@ -16,11 +17,17 @@ from masd.storage.opening import folder_of
 
 def add_following(command: argparse.ArgumentParser) -> None:
     command.add_argument(
+        "--machines", type=names, metavar="A,B", help="only these machines of the registry (default: all in production)"
+    )
+    command.add_argument(
         "--poll", type=seconds, default=10.0, metavar="SECONDS", help="time between checks of the registry"
     )
     command.add_argument("--log", metavar="URL", help="write the inference log there: a folder or s3://bucket/prefix")
     command.add_argument(
-        "--log-spool", type=Path, metavar="DIR", help="where records wait on this computer (default: spool in --log)"
+        "--log-spool",
+        type=Path,
+        metavar="DIR",
+        help="folder on this computer for records that were not sent yet (default: spool in --log)",
     )
 
 
@@ -39,7 +46,12 @@ def ended_by_sigterm() -> Iterator[None]:
 
 def following(options: argparse.Namespace) -> dict[str, Any]:
     """The values of the options of `add_following`, for the server and the agent."""
-    return {"poll_seconds": options.poll, "log_url": options.log, "log_folder": _spool(options)}
+    return {
+        "machines": options.machines,
+        "poll_seconds": options.poll,
+        "log_url": options.log,
+        "log_folder": _spool(options),
+    }
 
 
 def _spool(options: argparse.Namespace) -> Path | None:
@@ -52,7 +64,7 @@ def _spool(options: argparse.Namespace) -> Path | None:
         return Path(options.log_spool)
     if options.log.startswith("s3://"):
         raise MasdError(
-            f"--log {options.log} needs --log-spool DIR: a folder where records wait until the bucket has them"
+            f"--log {options.log} needs --log-spool DIR: a folder for records that are not in the bucket yet"
         )
     from masd.drift.log_files import SPOOL
 

@@ -33,6 +33,8 @@ class NetworkRuntime:
         options.intra_op_num_threads = torch.get_num_threads()
         # threads that spin while they wait would take the cores from the other workers of a server
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # an arena that the process has registered for all of its sessions, where it has; else each has its own
+        options.add_session_config_entry("session.use_env_allocators", "1")
         self._session = onnxruntime.InferenceSession(_onnx(network), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, windows: Array) -> tuple[Array, Array, Array]:

@@ -1,0 +1,162 @@
+"""Fifty machines in one server: memory of its workers, time until ready, a promotion, and throughput.
+
+``python -m bench.fleet``. The machines are one model under many names, each loaded for itself.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from safetensors.torch import load_file, save_file
+
+from bench.load import drive
+from bench.model import make_model
+from bench.scoring import processes
+from masd.bundle.manifest import load_manifest
+from masd.config import Settings
+from masd.files import sha256
+from masd.registry.registry import Registry
+from serving.server import RunningServer, running_server
+
+SECONDS, ROUNDS, CLIENTS = 6.0, 3, 8
+
+
+def renamed(bundle: Path, machine: str, out: Path, shift: float = 0.0) -> Path:
+    """A copy of a bundle for another machine; it scores otherwise where ``shift`` is added to its usual spectrum."""
+    before = load_manifest(bundle).machine_type
+    shutil.copytree(bundle, out)
+    tensors = {
+        name.replace(f"normalisation.{before}.", f"normalisation.{machine}."): tensor
+        for name, tensor in load_file(out / "network.safetensors").items()
+    }
+    tensors[f"normalisation.{machine}.mean"] = tensors[f"normalisation.{machine}.mean"] + shift
+    save_file(tensors, out / "network.safetensors")
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    manifest["machine_type"] = machine
+    manifest["files"]["network.safetensors"] = sha256(out / "network.safetensors")
+    (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return out
+
+
+def registry_of(bundle: Path, machines: list[str], folder: Path) -> Registry:
+    """A registry with one version of each machine in production."""
+    registry = Registry.open(folder / "registry")
+    for machine in machines:
+        register(registry, bundle, machine)
+    return registry
+
+
+def register(registry: Registry, bundle: Path, machine: str) -> None:
+    """Another version of a machine, in production."""
+    with tempfile.TemporaryDirectory() as folder:
+        version = registry.register(renamed(bundle, machine, Path(folder) / machine), metrics={})
+    registry.promote(machine, version, reason="bench")
+
+
+def pss(pids: set[int]) -> int:
+    """Proportional set size of processes, in bytes: pages that several share count once in all."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def workers_of(server: RunningServer) -> set[int]:
+    """Every process that TorchServe started, and those that work for them."""
+    waiting = {child.pid for child in psutil.Process().children(recursive=True) if child.name() in ("sh", "dash")}
+    engines = {
+        pid
+        for machine in server.health.status()["models"]
+        for entry in server.management.loaded(machine).values()
+        for pid in entry.pids
+    }
+    return waiting | engines
+
+
+@contextmanager
+def serving(registry: Registry) -> Iterator[tuple[RunningServer, float]]:
+    begin = time.monotonic()
+    with running_server(registry=registry, poll_seconds=0.5) as server:
+        yield server, time.monotonic() - begin
+
+
+def measure(bundle: Path, clip: Path, count: int) -> None:
+    """Print the table."""
+    machines = [f"machine-{number:04}" for number in range(count)]
+    audio = clip.read_bytes()
+    rows: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory() as name:
+        with serving(registry_of(bundle, machines[:1], Path(name) / "one")) as (server, ready):
+            for _ in range(2):
+                drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, CLIENTS, requests=8 * CLIENTS)
+            one = pss(workers_of(server))
+            rows += [("1 machine: seconds until ready", f"{ready:.1f}"), ("1 machine: PSS of workers", _mb(one))]
+        registry = registry_of(bundle, machines, Path(name) / "many")
+        with serving(registry) as (server, ready), processes(bundle, clip, 1) as alone:
+            rows.append((f"{count} machines: seconds until ready", f"{ready:.1f}"))
+            rows.append((f"{count} machines: PSS of workers, nothing scored but probes", _mb(pss(workers_of(server)))))
+            for machine in machines:
+                drive(server.url, f"/predictions/{machine}", lambda _: audio, CLIENTS, requests=2 * CLIENTS)
+            many = pss(workers_of(server))
+            rows.append((f"{count} machines: PSS of workers, after load on each", _mb(many)))
+            rows.append(("each further machine", _mb((many - one) / (count - 1))))
+            in_process, p50, single, spread = [], [], [], []
+            for _ in range(ROUNDS):
+                in_process.append(1.0 / alone.clips_per_second(SECONDS / 2))
+                load = drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, 1, seconds=SECONDS)
+                p50.append(load.percentile(0.5))
+                load = drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, CLIENTS * 4, seconds=SECONDS)
+                single.append(load.per_second)
+                load = drive(
+                    server.url,
+                    lambda n: f"/predictions/{machines[n % count]}",
+                    lambda _: audio,
+                    CLIENTS * 4,
+                    seconds=SECONDS,
+                )
+                spread.append(load.per_second)
+            share = statistics.median(spread) / statistics.median(single)
+            over = statistics.median(p50) - statistics.median(in_process)
+            rows.append(("clips/s, one machine", f"{statistics.median(single):.1f}"))
+            rows.append((f"clips/s, spread over {count}", f"{statistics.median(spread):.1f} ({share:.0%})"))
+            rows.append(("p50 at one client", f"{statistics.median(p50) * 1e3:.1f} ms, in process + {over * 1e3:.1f}"))
+            before = pss(workers_of(server))
+            register(registry, bundle, machines[0])
+            registered = time.monotonic()
+            while server.health.status()["models"][machines[0]]["serving"] != "2":
+                time.sleep(0.05)
+            rows.append(("promotion: seconds after it was made", f"{time.monotonic() - registered:.1f}"))
+            drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, CLIENTS, requests=2 * CLIENTS)
+            rows.append(("promotion: PSS of two versions, more than of one", _mb(pss(workers_of(server)) - before)))
+    for what, value in rows:
+        print(f"{what:60} {value}")
+
+
+def _mb(value: float) -> str:
+    return f"{value / 1e6:.1f} MB"
+
+
+def main() -> None:
+    """Make the model and measure."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
+    parser.add_argument("--machines", type=int, default=50)
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    settings = Settings.load(None, ["training.stage1_epochs=1", "training.stage2_epochs=1"])
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_model(Path(folder), settings)
+        measure(model.bundle, model.clips[0], options.machines)
+
+
+if __name__ == "__main__":
+    main()
