@@ -58,7 +58,7 @@ def main() -> int:
         os.environ.update(gateway.environment, MASD_CACHE=str(root / "cache"), OMP_NUM_THREADS="1")
         url = gateway.make_bucket(BUCKET)
         registry = Registry.open(f"{url}/registry")
-        print("chaos: training four small models, registering them for nine machines; one is of 0.1.0", flush=True)
+        print("chaos: registering two versions of nine machines; the tenth is of masd 0.1.0", flush=True)
         fleet = make_fleet(root, registry)
         proxy = running.enter_context(faulty_proxy(gateway.endpoint, SLOW_SECONDS))
         (spool := root / "spool").mkdir()
