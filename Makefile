@@ -51,7 +51,7 @@ soak: $(STAMP) ## serve 20,000 clips, some broken, with an upgrade, a rollback a
 	$(BIN)/python -m bench soak
 
 chaos: $(STAMP) ## serve ten machines while workers, bucket, disk and server fail, for some ten minutes
-	PYTHONPATH=tests/support $(BIN)/python -m bench.chaos
+	PYTHONPATH=tests/support $(BIN)/python -m bench.server.chaos
 
 golden: $(STAMP) ## compile the pipelines again, for the test that compares them
 	$(BIN)/python -m pipelines.compile

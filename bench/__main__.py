@@ -42,11 +42,11 @@ def main() -> int:
 
             measure_serving(model)
         if "fairness" in options.topics:
-            from bench.fairness import measure_fairness
+            from bench.server.fairness import measure_fairness
 
             measure_fairness(model)
         if "soak" in options.topics:
-            from bench.soak import soak
+            from bench.server.soak import soak
 
             held = soak(model, options.clips)
     return 0 if held else 1

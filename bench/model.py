@@ -1,16 +1,11 @@
 """The model for the measurements: a simulated machine, and a model of the size of the challenge's data sets."""
 
-import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
-from masd.bundle.manifest import load_manifest, write_manifest
 from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.data.store import FeatureStore
-from masd.files import sha256
 from masd.lifecycle import steps
 
 MACHINE = "fan"
@@ -57,14 +52,3 @@ def make_model(root: Path, settings: Settings) -> BenchModel:
     steps.fit_detectors(root / "many-features", MACHINE, root / "no-network", settings, root / "bundle")
     steps.fit_detectors(root / "many-features", MACHINE, root / "network", latent, root / "with-network")
     return BenchModel(root)
-
-
-def renamed(bundle: Path, machine: str, out: Path) -> Path:
-    """A copy of a bundle, for another machine."""
-    manifest, network = load_manifest(bundle), out / "network.safetensors"
-    shutil.copytree(bundle, out)
-    own, new = (f"normalisation.{name}." for name in (manifest.machine_type, machine))
-    save_file({name.replace(own, new): tensor for name, tensor in load_file(network).items()}, network)
-    files = {**manifest.files, network.name: sha256(network)}
-    write_manifest(out, replace(manifest, machine_type=machine, files=files))
-    return out

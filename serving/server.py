@@ -202,7 +202,7 @@ def running_server(
             url = running.enter_context(listening(front, host, port, drain_seconds=drain_seconds))
 
         count = len(models) or len(agent.machines)
-        seconds = startup_seconds or min(FIRST_SECONDS + MORE_SECONDS * (count - 1), MOST_SECONDS)
+        seconds = startup_seconds or seconds_to_start(count)
         wait_until_listening(torchserve, management, seconds, stop)
         fleet: Fleet
         if registry is not None:
@@ -306,3 +306,8 @@ def _collect(bundles: Sequence[Path], store: Path) -> tuple[dict[str, str], int]
     if not bundles:  # what a registry will have is not known yet
         return {}, MAX_REQUEST_BYTES
     return models, int(min(max_seconds * BYTES_PER_SECOND, MAX_REQUEST_BYTES))
+
+
+def seconds_to_start(machines: int) -> float:
+    """How long a server of so many machines may take until it is ready, where nobody says."""
+    return min(FIRST_SECONDS + MORE_SECONDS * (machines - 1), MOST_SECONDS)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clip_score import SCORE
 
-from bench.chaos.records import recorded, seal
+from bench.server.chaos.records import recorded, seal
 from masd.storage.opening import open_store
 from serving.log_shipper import LogShipper
 from serving.worker.inference_log import InferenceLog

@@ -65,6 +65,8 @@ def test_its_records_are_shipped(old: Old, wav: Callable[..., bytes]) -> None:
     """The worker of 0.1.0 writes them, and the shipper of this version takes them away."""
     served = old.registry.channel("fan", "production")
     old.client.score("fan", wav(), request_id="of-an-old-worker")
-    old.server.health.shipping.stop(20.0)  # type: ignore[union-attr]  # ships everything at its end
+    shipping = old.server.health.shipping
+    assert shipping is not None
+    shipping.stop(20.0)  # ships everything at its end
     rows = pd.concat([pd.read_parquet(file) for file in old.log.rglob("*.parquet")])
     assert rows.set_index("request_id").loc["of-an-old-worker", "model_version"] == served

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from faulty_proxy import FaultyProxy, Mode
 
-from bench.chaos.rollbacks import Rollbacks
-from bench.chaos.server import Server
-from bench.chaos.traffic import Traffic
+from bench.server.chaos.rollbacks import Rollbacks
+from bench.server.chaos.server import Server
+from bench.server.chaos.traffic import Traffic
 from masd.registry.layout import place_of
 from masd.registry.registry import Registry
 from masd.registry.verify import verify

@@ -1,4 +1,4 @@
-"""``python -m bench.chaos``: promote and roll back while one thing after the other fails, and print what callers saw.
+"""``python -m bench.server.chaos``: promote and roll back while one thing after the other fails; print what was seen.
 
 The faults of a bad hour, in some minutes: worker stopped, worker killed, a bucket that answers HTML, 503, slowly or not
 at all, a damaged pointer, a full disk, a killed server; one machine's versions are those of masd 0.1.0. Ends with 1
@@ -17,12 +17,12 @@ from pathlib import Path
 from faulty_proxy import faulty_proxy
 from s3_gateway import running_gateway
 
-from bench.chaos.faults import Faults, happens_every
-from bench.chaos.fleet import OLD, make_fleet
-from bench.chaos.records import recorded, seal
-from bench.chaos.rollbacks import Rollbacks
-from bench.chaos.server import Server
-from bench.chaos.traffic import Traffic
+from bench.server.chaos.faults import Faults, happens_every
+from bench.server.chaos.fleet import OLD, make_fleet
+from bench.server.chaos.records import recorded, seal
+from bench.server.chaos.rollbacks import Rollbacks
+from bench.server.chaos.server import Server
+from bench.server.chaos.traffic import Traffic
 from masd.registry.registry import Registry
 
 BUCKET = "chaos"
@@ -58,7 +58,7 @@ def main() -> int:
         os.environ.update(gateway.environment, MASD_CACHE=str(root / "cache"), OMP_NUM_THREADS="1")
         url = gateway.make_bucket(BUCKET)
         registry = Registry.open(f"{url}/registry")
-        print("chaos: training four small models, registering them for nine machines; one is of 0.1.0", flush=True)
+        print("chaos: registering two versions of nine machines; the tenth is of masd 0.1.0", flush=True)
         fleet = make_fleet(root, registry)
         proxy = running.enter_context(faulty_proxy(gateway.endpoint, SLOW_SECONDS))
         (spool := root / "spool").mkdir()
@@ -130,7 +130,7 @@ def _verdict(
         print("  disk full: left out, as no small file system can be mounted here (it needs root)")
     else:
         print(f"    {len(no_room)} not written while the disk was full, as documented; counted: {faults.dropped}")
-    print(f"  promotions followed: {rollbacks.promoted}; rollbacks: {len(rollbacks.followed)}")
+    print(f"  promotions followed: {len(rollbacks.promoted)}; rollbacks: {len(rollbacks.followed)}")
     print(f"  longest until a rollback was followed: {slowest:.1f} s, {machine} (at most {FOLLOWED_SECONDS:g})")
     print(f"  longest that a caller waited: {waited:.1f} s, {who} (at most {WAITED_SECONDS:g})")
     print(f"  at the end: {'; '.join(unwell) or 'ready, every loop alive'}; ended {ended_after:.1f} s after SIGTERM")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.chaos.fleet import Fleet
-from bench.chaos.server import TOKEN
+from bench.server.chaos.fleet import Fleet
+from bench.server.chaos.server import TOKEN
 
 CALLERS = 4
 PAUSE_SECONDS = 0.1

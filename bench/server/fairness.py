@@ -5,8 +5,9 @@ import threading
 from pathlib import Path
 from unittest.mock import patch
 
+from bench.fleet import renamed
 from bench.load import Load, drive
-from bench.model import MACHINE, BenchModel, renamed
+from bench.model import MACHINE, BenchModel
 from serving.front.traffic import RETRY_SECONDS
 from serving.server import running_server
 

@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 
-from bench.chaos.traffic import Traffic
+from bench.server.chaos.traffic import Traffic
 from masd.registry.registry import Registry
 
 AT_ONCE = 2
@@ -17,13 +17,14 @@ PAUSE_SECONDS = 0.2
 
 
 class Rollbacks:
-    """``followed`` has seconds and machine of each. Faults set and clear the events, and keep the machine's ``turn``
-    while it is damaged: it is not moved meanwhile.
+    """``followed`` has seconds and machine of each rollback, ``promoted`` the machines that were promoted in time.
+
+    Faults set and clear the events, and keep the ``turn`` of a machine that they damage: it is not moved meanwhile.
     """
 
     def __init__(self, registry: Registry, traffic: Traffic) -> None:
         self.followed: list[tuple[float, str]] = []
-        self.promoted = 0
+        self.promoted: list[str] = []
         self.turn = {name: threading.Lock() for name in traffic.fleet.machines}
         self.bucket_is_away = threading.Event()
         self.workers_are_away = threading.Event()
@@ -51,7 +52,8 @@ class Rollbacks:
             with self.turn[name]:
                 machine = self._traffic.fleet.machines[name]
                 self._registry.promote(name, machine.other, reason="chaos")
-                self.promoted += self._seen(name, machine.other) is not None
+                if self._seen(name, machine.other) is not None:
+                    self.promoted.append(name)
                 self._registry.rollback(name, reason="chaos")
                 seconds = self._seen(name, machine.usual)
                 self.followed.append((UNSEEN_SECONDS if seconds is None else seconds, name))
