@@ -70,8 +70,8 @@ def sums_sha256_of(store: ObjectStore, prefix: str) -> str:
 def cached_version(store: ObjectStore, prefix: str, machine: str, version: str, sums_sha256: str = "") -> Path:
     """A verified copy of the version below ``prefix`` of a store, in the cache.
 
-    The copy is named after the digest of ``SHA256SUMS``, or after the listing of a version of masd 0.1.0 that has none, so
-    a changed version gets another copy. Several processes may fetch the same version at the same time.
+    The copy is named after the digest of ``SHA256SUMS``, or after the listing of a version of masd 0.1.0 that has none,
+    so a changed version gets another copy. Several processes may fetch the same version at the same time.
 
     :raises MasdError: a file is missing or was changed.
     """

@@ -37,7 +37,7 @@ def test_alerts_name_only_metrics_that_masd_has(tmp_path: Path) -> None:
 
 def test_the_dashboard_names_only_metrics_that_masd_has_and_all_of_the_alarms(tmp_path: Path) -> None:
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
-    shown = set().union(*(named(target["expr"]) for panel in panels for target in panel["targets"]))
+    shown = {name for panel in panels for target in panel["targets"] for name in named(target["expr"])}
     alarms = alarm_metrics(tmp_path)
     assert alarms <= shown
     assert {name for name in shown if name.startswith("masd_")} <= server_metrics() | alarms
