@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test test-fast test-oldest lint bench soak golden images sbom test-containers clean
+.PHONY: help setup demo test test-fast test-oldest lint bench soak chaos golden images sbom test-containers clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
@@ -49,6 +49,9 @@ bench: $(STAMP) ## measure training, scoring, serving, drift checks and alarms h
 
 soak: $(STAMP) ## serve 20,000 clips, some broken, with an upgrade, a rollback and a killed worker
 	$(BIN)/python -m bench soak
+
+chaos: $(STAMP) ## serve ten machines while workers, bucket, disk and server fail, for some ten minutes
+	PYTHONPATH=tests/support $(BIN)/python -m bench.server.chaos
 
 golden: $(STAMP) ## compile the pipelines again, for the test that compares them
 	$(BIN)/python -m pipelines.compile

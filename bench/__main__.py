@@ -1,4 +1,5 @@
-"""``python -m bench [topic ...]``: training, scoring and serving, or those that are named; ``soak`` only by name.
+"""``python -m bench [topic ...]``: training, scoring and serving, or those that are named; ``soak`` and ``fairness``
+only by name.
 
 Everything is measured in one run and by turns, so ratios hold even where the machine is shared. Each figure is the
 median of several rounds.
@@ -19,7 +20,7 @@ TOPICS = ("training", "scoring", "serving")
 def main() -> int:
     """Print one line per figure; 1 where the soak did not hold."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("topics", nargs="*", choices=[*TOPICS, "soak"], default=TOPICS, metavar="topic")
+    parser.add_argument("topics", nargs="*", choices=[*TOPICS, "fairness", "soak"], default=TOPICS, metavar="topic")
     parser.add_argument("--clips", type=int, default=20_000, help="of the soak (default 20000)")
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
@@ -40,8 +41,12 @@ def main() -> int:
             from bench.serving import measure_serving
 
             measure_serving(model)
+        if "fairness" in options.topics:
+            from bench.server.fairness import measure_fairness
+
+            measure_fairness(model)
         if "soak" in options.topics:
-            from bench.soak import soak
+            from bench.server.soak import soak
 
             held = soak(model, options.clips)
     return 0 if held else 1

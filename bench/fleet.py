@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -12,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from bench.load import drive
 from bench.model import make_model
 from bench.scoring import processes
-from masd.bundle.manifest import load_manifest
+from masd.bundle.manifest import NETWORK, load_manifest, write_manifest
 from masd.config import Settings
 from masd.files import sha256
 from masd.registry.registry import Registry
@@ -31,18 +31,15 @@ SECONDS, ROUNDS, CLIENTS = 6.0, 3, 8
 
 def renamed(bundle: Path, machine: str, out: Path, shift: float = 0.0) -> Path:
     """A copy of a bundle for another machine; it scores otherwise where ``shift`` is added to its usual spectrum."""
-    before = load_manifest(bundle).machine_type
+    before = load_manifest(bundle)
     shutil.copytree(bundle, out)
-    tensors = {
-        name.replace(f"normalisation.{before}.", f"normalisation.{machine}."): tensor
-        for name, tensor in load_file(out / "network.safetensors").items()
-    }
-    tensors[f"normalisation.{machine}.mean"] = tensors[f"normalisation.{machine}.mean"] + shift
-    save_file(tensors, out / "network.safetensors")
-    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    manifest["machine_type"] = machine
-    manifest["files"]["network.safetensors"] = sha256(out / "network.safetensors")
-    (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    file = out / (NETWORK if NETWORK in before.files else "detectors.safetensors")
+    old, new = (f"normalisation.{name}." for name in (before.machine_type, machine))
+    tensors = {name.replace(old, new): tensor for name, tensor in load_file(file).items()}
+    tensors[f"{new}mean"] = tensors[f"{new}mean"] + shift
+    save_file(tensors, file)
+    files = {**before.files, file.name: sha256(file)}
+    write_manifest(out, replace(before, machine_type=machine, files=files))
     return out
 
 

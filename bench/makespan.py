@@ -1,7 +1,7 @@
 """Simulate how long the training of a fleet takes on a cluster, from the times per step of a local run.
 
 ``python -m bench.makespan RUN/pipeline.log --machines 1000 --gpus 8`` prints the makespan and what it costs in
-GPU and CPU hours; ``docs/scaling.md`` says how to read it.
+GPU and CPU hours; ``docs/measured/scaling.md`` says how to read it.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from statistics import fmean
 
 from components.step import StepLine
 from masd.errors import MasdError
+from masd.progress import MARK
 
 CHAIN = ("fingerprint", "featurize", "train", "fit_detectors", "controls", "evaluate", "gate", "package")
 """The steps of one machine type, in order, with ``training.scope`` machine; train is the one that uses a GPU."""
@@ -58,9 +59,9 @@ def step_seconds(log: Path) -> dict[str, float]:
     except OSError as error:
         raise MasdError(f"{log}: {error.strerror}; give the pipeline.log of a run") from error
     for raw in text.splitlines():
-        line = StepLine.find(raw)
-        if line is not None and line.state == "done":
-            found[line.step].append(float(line.text.removesuffix(" s")))
+        line = StepLine.read(raw.partition(MARK)[2])
+        if line is not None and line.seconds is not None:
+            found[line.step].append(line.seconds)
     if missing := [name for name in CHAIN if name not in found]:
         raise MasdError(f"{log}: no step {', '.join(missing)} has ended there; give the log of a run that ended well")
     return {name: fmean(found[name]) for name in CHAIN}

@@ -16,13 +16,17 @@ detectors cost."""
 
 @dataclass(frozen=True)
 class BenchModel:
-    """A data set of 10 s clips, its log-mels and a bundle."""
+    """A data set of 10 s clips, its log-mels, a bundle as by default and one with a network."""
 
     root: Path
 
     @property
     def bundle(self) -> Path:
         return self.root / "bundle"
+
+    @property
+    def with_network(self) -> Path:
+        return self.root / "with-network"
 
     @property
     def store(self) -> FeatureStore:
@@ -35,11 +39,16 @@ class BenchModel:
 
 
 def make_model(root: Path, settings: Settings) -> BenchModel:
-    """Simulate, train for as long as ``settings`` say, and fit the detectors to as many clips as the challenge has."""
+    """Simulate, train a network for as long as ``settings`` say, and fit the detectors to as many clips as the
+    challenge has.
+    """
+    latent = settings.model_copy(update={"detection": settings.detection.model_copy(update={"latent": True})})
     simulate(root / "data", [MACHINE], train=60, test=8, seconds=10.0)
     steps.featurize(root / "data", [MACHINE], settings, root / "features")
-    steps.train(root / "features", [MACHINE], settings, root / "network")
+    steps.train(root / "features", [MACHINE], latent, root / "network")
     simulate(root / "many", [MACHINE], train=CLIPS, test=4, seconds=10.0)
     steps.featurize(root / "many", [MACHINE], settings, root / "many-features")
-    steps.fit_detectors(root / "many-features", MACHINE, root / "network", settings, root / "bundle")
+    steps.train(root / "many-features", [MACHINE], settings, root / "no-network")
+    steps.fit_detectors(root / "many-features", MACHINE, root / "no-network", settings, root / "bundle")
+    steps.fit_detectors(root / "many-features", MACHINE, root / "network", latent, root / "with-network")
     return BenchModel(root)

@@ -1,56 +1,64 @@
 """One line when a step starts, ends or fails: for a pod's log, and for the local runner's progress."""
 
-import re
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from masd.errors import MasdError, one_line
-
-_LINE = re.compile(
-    r"\[masd\] (?P<step>[\w-]+)(?: of (?P<machine>.+?))? (?P<state>started|done|failed)(?:: (?P<text>.*))?$"
-)
+from masd.progress import MARK, marked_lines
 
 
 @dataclass(frozen=True)
 class StepLine:
-    """What a line of :func:`step` says; ``text`` is the duration (``done``) or the error (``failed``)."""
+    """A line of :func:`step`: a JSON object behind :data:`masd.progress.MARK`.
+
+    :param machine: empty for a step of no single machine.
+    :param state: ``started``, ``done`` or ``failed``.
+    :param seconds: how long the step took, once it is done.
+    :param error: why it failed, in one line.
+    """
 
     step: str
     machine: str
     state: str
-    text: str
+    seconds: float | None = None
+    error: str = ""
 
     @property
     def subject(self) -> str:
         return f"{self.step} of {self.machine}" if self.machine else self.step
 
     def __str__(self) -> str:
-        return f"{self.subject} {self.state}{f': {self.text}' if self.text else ''}"
+        """The same as a sentence."""
+        more = self.error if self.seconds is None else f"{self.seconds:.1f} s"
+        return f"{self.subject} {self.state}{f': {more}' if more else ''}"
 
     @classmethod
-    def find(cls, line: str) -> "StepLine | None":
-        """Find such a line in a line of a log, whatever a runner put in front of it."""
-        found = _LINE.search(line.rstrip())
-        if found is None:
+    def read(cls, text: str) -> "StepLine | None":
+        """Read what follows the mark in a line of a log; None if it is another message."""
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError):
             return None
-        return cls(found["step"], found["machine"] or "", found["state"], found["text"] or "")
 
 
 @contextmanager
 def step(name: str, machine: str = "") -> Iterator[None]:
     """Announce a component's work on standard output; an error is announced in one line and raised on."""
     start = time.monotonic()
-    _say(StepLine(name, machine, "started", ""))
+    _print(StepLine(name, machine, "started"))
     try:
-        yield
+        with marked_lines():
+            yield
     except Exception as error:
         text = str(error) if isinstance(error, MasdError) else f"{type(error).__name__}: {error}"
-        _say(StepLine(name, machine, "failed", one_line(text)))
+        _print(StepLine(name, machine, "failed", error=one_line(text)))
         raise
-    _say(StepLine(name, machine, "done", f"{time.monotonic() - start:.1f} s"))
+    _print(StepLine(name, machine, "done", round(time.monotonic() - start, 1)))
 
 
-def _say(line: StepLine) -> None:
-    print(f"[masd] {line}", flush=True)
+def _print(line: StepLine) -> None:
+    fields = {name: value for name, value in asdict(line).items() if name in ("step", "machine", "state") or value}
+    print(f"{MARK}{json.dumps(fields, ensure_ascii=False)}", flush=True)

@@ -1,9 +1,10 @@
 """Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
-import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -14,8 +15,25 @@ Progress = Callable[[int, int, str], None]
 
 SECONDS_BETWEEN_LINES = 10.0
 
-PLAIN_LINE = re.compile(r"[\w-]+ [^:]+: \d+/\d+ .*")
-"""A plain line, for programs that pass on the output of another process."""
+MARK = "[masd] "
+"""Starts the lines of a pipeline's step that a runner passes on to people."""
+
+_mark = ContextVar("mark", default="")
+
+
+@contextmanager
+def marked_lines() -> Iterator[None]:
+    """Lines that :func:`print_line` prints inside the block begin with :data:`MARK`."""
+    before = _mark.set(MARK)
+    try:
+        yield
+    finally:
+        _mark.reset(before)
+
+
+def print_line(line: str) -> None:
+    """Print a line on standard error."""
+    print(f"{_mark.get()}{line}", file=sys.stderr, flush=True)
 
 
 class ConsoleProgress:
@@ -37,7 +55,7 @@ class ConsoleProgress:
             self._bar.update(done - self._bar.n)
         elif done == total or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            print(f"{self._label}: {done}/{total} {text}", file=sys.stderr, flush=True)
+            print_line(f"{self._label}: {done}/{total} {text}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

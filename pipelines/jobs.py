@@ -11,6 +11,7 @@ from typing import Any, Literal
 from masd.config import Settings
 from masd.data.data_sets import fingerprint, glance, training_bytes
 from masd.errors import one_line
+from masd.lifecycle.monitoring import ALARMS, windows
 from masd.lifecycle.retraining import HeldBack
 from masd.lifecycle.triggers import Outcome, once
 from masd.registry.registry import Registry
@@ -56,6 +57,7 @@ class PipelineJob:
         ran = run_monitoring(*where, self.log, self.settings, self.out, **how)
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
         lines = [f"{ran.drift}: {len(found)} machines checked"] + [verdict["sentence"] for verdict in found]
+        lines += _alarm_lines(json.loads((ran.alarms / ALARMS).read_text(encoding="utf-8")))
         return _result(ran.training, self.registry, lines, ran.held_back)
 
     def once(self, say: Say = say_on_stderr) -> Outcome:
@@ -71,10 +73,10 @@ class PipelineJob:
         }
         if self.log is None:
             return self._once("recordings", about, say)
-        in_production = Registry.open(self.registry).in_production(chosen)
-        production = {machine: in_production.get(machine) for machine in chosen}
-        window = fingerprint(absolute_url(self.log))
-        return self._once("window of the log", about | {"production": production, "log": window}, say)
+        in_production = Registry.open(self.registry).look().production  # past machines whose pointer is damaged
+        production = {machine: in_production[machine] for machine in chosen if machine in in_production}
+        heard = windows(production, absolute_url(self.log), self.registry)
+        return self._once("window of the log", about | {"production": production, "windows": heard}, say)
 
     def once_for(self, timetable: str, slot: datetime, say: Say = say_on_stderr) -> Outcome:
         """:meth:`run`, unless it has been done for this time of a schedule."""
@@ -108,6 +110,12 @@ def describe(outcome: Outcome) -> str:
     if record.state == "running":
         return f"nothing started: a run for the same {record.kind} is in progress, {by}"
     return f"nothing started: a run for the same {record.kind} has been done, {by}; its result was:\n{record.outcome}"
+
+
+def _alarm_lines(step: dict[str, Any]) -> list[str]:
+    on = [f"{one['machine_type']} since {one['since']}" for one in step["machines"] if one["state"] == "alarm"]
+    failed = [f"{machine}: no alarm step: {reason}" for machine, reason in step["failed"].items()]
+    return [f"in alarm: {', '.join(on) or 'none'}", *failed]
 
 
 def _result(

@@ -35,11 +35,12 @@ _SIZES = {
     "gate": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
     "package": _Size(cpu=1, memory="4Gi", hours=1, reads_volume=True, uses_bucket=True),
     "report": _Size(cpu=1, memory="4Gi", hours=1),
+    "alarms": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
     "drift": _Size(cpu=1, memory="4Gi", hours=2, reads_volume=True, uses_bucket=True),
 }
 """``hours`` is the time limit of a task, many times its usual duration. ``cached`` is for steps whose outputs depend
 only on the image and the step's parameters, including the recordings' fingerprint, and that have no other effects:
-docs/scaling.md has the reason for each.
+docs/measured/scaling.md has the reason for each.
 """
 
 TRIES = 3
@@ -53,6 +54,10 @@ BUCKET_SECRET = "masd-s3"  # noqa: S105 - its name
 BUCKET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "MASD_S3_ENDPOINT")
 """Keys of the secret, each the environment variable of the same name."""
 
+ALARMS_SECRET = "masd-alarms"  # noqa: S105 - its name
+ALARMS_VARIABLES = ("MASD_WEBHOOK_URL", "MASD_WEBHOOK_SECRET", "MASD_ALERTMANAGER_URL")
+"""Keys of the secret that names the recipients of alarms."""
+
 
 def by_digest(image: str) -> bool:
     """Whether the name of an image identifies its content in a cache key: a tag can be moved to another image."""
@@ -64,7 +69,8 @@ def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = Tr
 
     Only the cached steps of :data:`_SIZES`, and only of an image that is named by digest, use Kubeflow's cache.
 
-    The secret :data:`BUCKET_SECRET` of the runs' namespace, if there, gives the tasks that use a bucket their access.
+    The secret :data:`BUCKET_SECRET` of the runs' namespace, if there, gives the tasks that use a bucket their access;
+    :data:`ALARMS_SECRET`, if there, names the recipients of alarms.
 
     :param image: image of all tasks; default: what the components were declared with.
     :param volume: the PersistentVolumeClaim mounted at :data:`MOUNT` in the tasks that take paths.
@@ -100,6 +106,8 @@ def on_cluster(*, image: str | None = None, volume: str = "masd", gpu: bool = Tr
         if size.uses_bucket:  # not there where registry, log and recordings are on the volume
             keys = {name: name for name in BUCKET_VARIABLES}
             kubernetes.use_secret_as_env(task, BUCKET_SECRET, keys, optional=True)
+        if task_name == "alarms":  # not there where the events log is enough
+            kubernetes.use_secret_as_env(task, ALARMS_SECRET, {name: name for name in ALARMS_VARIABLES}, optional=True)
         if size.reads_volume:
             kubernetes.mount_pvc(task, volume, MOUNT)
         if task_name == "train":

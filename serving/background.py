@@ -84,7 +84,7 @@ class Loop:
         before, self.problem = self.problem, problem
         if problem == before or self._ended.is_set():
             return
-        said = f"{self.name}: {problem}" if problem else f"{self.name}: goes on as usual"
+        said = f"{self.name}: {problem}" if problem else f"{self.name}: works again"
         print(f"masd: {said}", file=sys.stderr, flush=True)
 
 

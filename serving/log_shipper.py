@@ -107,7 +107,9 @@ class LogShipper:
         records = records_of(file.path)
         if records.bad:
             kept = set_aside(file.path, records.bad)
-            lines = "line is no record and is" if len(records.bad) == 1 else "lines are no records and are"
+            lines = (
+                "line is not a valid record and is" if len(records.bad) == 1 else "lines are not valid records and are"
+            )
             print(f"masd: inference log: {len(records.bad)} {lines} kept in {kept}", file=sys.stderr, flush=True)
         if records.parquet is not None:
             self._write(file.key, records.parquet)
@@ -117,4 +119,4 @@ class LogShipper:
         """:raises StoreError: what the store holds then is not ``content``, whatever it has said."""
         self._store.write(key, content)
         if self._store.read(key) != content:
-            raise StoreError(f"{self._store.url}: {key} is not what was written there")
+            raise StoreError(f"{self._store.url}: {key} is stored with other content than was written")

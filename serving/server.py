@@ -105,7 +105,7 @@ def serve(bundles: Sequence[Path], *, stop: threading.Event | None = None, **opt
                 print(json.dumps({**line, "key_file": str(server.key_file)}), flush=True)
                 while not stop.wait(POLL_SECONDS):
                     if not server.torchserve.running:
-                        raise MasdError("TorchServe ended by itself: its last words are on standard error")
+                        raise MasdError("TorchServe ended by itself: see its last lines on standard error")
         except StoppedError:
             pass  # as it was asked to
 
@@ -202,7 +202,7 @@ def running_server(
             url = running.enter_context(listening(front, host, port, drain_seconds=drain_seconds))
 
         count = len(models) or len(agent.machines)
-        seconds = startup_seconds or min(FIRST_SECONDS + MORE_SECONDS * (count - 1), MOST_SECONDS)
+        seconds = startup_seconds or seconds_to_start(count)
         wait_until_listening(torchserve, management, seconds, stop)
         fleet: Fleet
         if registry is not None:
@@ -281,7 +281,11 @@ def _wait_until_served(
     if not fleet.serving:
         raise MasdError(f"no model can be served: {reasons}" if reasons else f"no model is served after {seconds:g} s")
     if not fleet.settled:
-        print(f"masd: after {seconds:g} s not all models are loaded: the rest follows", file=sys.stderr, flush=True)
+        print(
+            f"masd: after {seconds:g} s not all models are loaded: the others are served as soon as they are",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _collect(bundles: Sequence[Path], store: Path) -> tuple[dict[str, str], int]:
@@ -302,3 +306,8 @@ def _collect(bundles: Sequence[Path], store: Path) -> tuple[dict[str, str], int]
     if not bundles:  # what a registry will have is not known yet
         return {}, MAX_REQUEST_BYTES
     return models, int(min(max_seconds * BYTES_PER_SECOND, MAX_REQUEST_BYTES))
+
+
+def seconds_to_start(machines: int) -> float:
+    """How long a server of so many machines may take until it is ready, where nobody says."""
+    return min(FIRST_SECONDS + MORE_SECONDS * (machines - 1), MOST_SECONDS)

@@ -167,13 +167,12 @@ def _calibrated(shape: str, size: int, asked: int, rng: np.random.Generator) -> 
             draw, stacked.mean(axis=1), stacked.std(axis=1), n, gaussian
         ),
         f"masd, {size:,} calibration scores, kept": lambda draw, n: masd_rule(draw, calibrations, n, asked),
-        f"masd, {size:,} calibration scores, learning": lambda draw, n: masd_rule(
-            draw, calibrations, n, asked, most=LEARNED
-        ),
     }
+    if size < LEARNED:
+        rules[f"masd, {size:,} calibration scores, learning"] = lambda draw, n: masd_rule(
+            draw, calibrations, n, asked, most=LEARNED
+        )
     for name, rule in rules.items():
-        if size >= LEARNED and name.endswith("learning"):
-            continue
         _line(name, rule(_drawing(shape, rng), CLIPS[asked]), _delays(shape, rng, rule))
 
 

@@ -26,7 +26,7 @@ class Calibration:
         if len(self._all) < LEAST:
             raise MasdError(
                 f"{len(self._all)} normal scores are too few: alarms need at least {LEAST}; calibrate the version "
-                "by what was heard (masd registry calibrate)"
+                "with clips from the inference log (masd registry calibrate)"
             )
         if not np.isfinite(self._all).all():
             raise MasdError("a normal score to compare with is not a finite number")

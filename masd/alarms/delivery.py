@@ -41,7 +41,7 @@ def deliver(waiting: Sequence[Waiting], recipients: Sequence[Recipient], store: 
             problem = _tell(recipient, one.event)
             if problem is not None:
                 if not isinstance(problem, RefusedError) and one.steps + 1 < MOST_STEPS:
-                    log.warning("%s; event %s is sent later", problem, one.event.id)
+                    log.warning("%s; event %s is sent again in the next step", problem, one.event.id)
                     away.add(name)
                     continue
                 log.warning("%s; event %s is moved to %s/dead/%s", problem, one.event.id, store.url, name)

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -112,6 +113,20 @@ class Alertmanager:
         labels = {"alertname": alert, "machine_type": machine}
         body = [{"labels": labels, "annotations": annotations, "startsAt": since, "endsAt": max(ends, since)}]
         _post(self._url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+
+def recipients(webhook: str | None = None, alertmanager: str | None = None) -> list[Recipient]:
+    """Those that are named, or else those of the environment: ``MASD_WEBHOOK_URL`` with ``MASD_WEBHOOK_SECRET``,
+    ``MASD_ALERTMANAGER_URL``.
+
+    :raises MasdError: an address that is no URL.
+    """
+    found: list[Recipient] = []
+    if url := webhook or os.environ.get("MASD_WEBHOOK_URL"):
+        found.append(Webhook(url, os.environ.get("MASD_WEBHOOK_SECRET", "")))
+    if url := alertmanager or os.environ.get("MASD_ALERTMANAGER_URL"):
+        found.append(Alertmanager(url))
+    return found
 
 
 def cloud_event(event: Event) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from masd.alarms.events import Event
 from masd.alarms.monitor import Monitor, Rule, ScoredClip
 from masd.alarms.recipients import Alertmanager, EventLog, Recipient
 from masd.alarms.state import MachineState, Waiting, load_state, save_state
+from masd.alarms.summary import Summary, summary_of
 from masd.drift.history import beside
 from masd.drift.new_records import new_records
 from masd.errors import MasdError
@@ -42,11 +43,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Events of a step, machines in alarm after it, and what went wrong, by machine."""
+    """Events of a step, what is known of each machine after it, and what went wrong, by machine."""
 
     events: list[Event]
-    in_alarm: list[str]
+    machines: list[Summary]
     failed: dict[str, str]
+
+    @property
+    def in_alarm(self) -> list[str]:
+        return [one.machine_type for one in self.machines if one.state == "alarm"]
 
 
 class AlarmStep:
@@ -82,9 +87,10 @@ class AlarmStep:
             except MasdError as error:
                 log.warning("%s: %s", machine, error)
                 outcome.failed[machine] = str(error)
-                continue
-            if self._on_and_repeated(machine):
-                outcome.in_alarm.append(machine)
+            try:
+                outcome.machines.extend(self._known_and_repeated(machine))  # an alarm stays on while a step fails
+            except MasdError as error:
+                outcome.failed.setdefault(machine, str(error))
         return outcome
 
     def acknowledge(self, machine: str, actor: str, reason: str, *, normal: bool, now: datetime | None = None) -> Event:
@@ -170,21 +176,21 @@ class AlarmStep:
         with self._alone(machine) as state:
             settle(state, done, {one.event.id for one in waiting})
 
-    def _on_and_repeated(self, machine: str) -> bool:
-        """Whether there is an alarm; alerts that are on are repeated to Alertmanager."""
-        state = load_state(self._store, machine)
-        on = state.monitor is not None and state.monitor.state == "alarm"
+    def _known_and_repeated(self, machine: str) -> Iterator[Summary]:
+        """What is known of the machine, if anything; alerts that are on are repeated to Alertmanager."""
+        if (known := summary_of(load_state(self._store, machine))) is None:
+            return
         for recipient in self._recipients:
             if not isinstance(recipient, Alertmanager):
                 continue
             try:
-                if on and state.monitor is not None:
-                    recipient.repeat("MasdAlarm", machine, state.monitor.since)
-                if state.hearing.silent:
-                    recipient.repeat("MasdNotHeard", machine, state.hearing.last)
+                if known.state == "alarm":
+                    recipient.repeat("MasdAlarm", machine, known.since)
+                if known.silent:
+                    recipient.repeat("MasdNotHeard", machine, known.last_heard)
             except MasdError as error:
                 log.warning("%s; the next step tries again", error)
-        return on
+        yield known
 
 
 class _Alone:

@@ -45,12 +45,12 @@ class Clipping:
 
         An extreme nearer to the mean than the standard deviation is where the channel rests between its impulses.
         """
-        runs = 0
+        clipped = 0
         for side, middle in zip(self._sides, (mean, -mean), strict=True):
             below_full_scale = self._full_scale is None or side.extreme < self._full_scale
             if below_full_scale and side.extreme - middle > 0.99 * spread > 0.0:
-                runs += side.count()
-        return runs + self._at_full_scale * (spread > 0.0)
+                clipped += side.count()
+        return clipped + self._at_full_scale * (spread > 0.0)
 
 
 class _Side:

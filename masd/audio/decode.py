@@ -33,11 +33,12 @@ Reason = Literal["undecodable", "empty", "not_finite", "sample_rate", "channel",
 
 
 class AudioError(MasdError):
-    """Audio that cannot be scored; ``reason`` is the machine-readable kind."""
+    """Audio that cannot be scored: ``reason`` is a code for programs, ``what`` the message without the clip's name."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, reason: Reason, name: str, what: str) -> None:
+        super().__init__(f"{name}: {what}")
         self.reason = reason
+        self.what = what
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +101,11 @@ def decode_or_stream(
     long_from: float | None = None,
 ) -> Recording | LongRecording:
     """:func:`decode`, except that a recording of more than ``long_from`` seconds comes as a :class:`LongRecording`."""
-    name = _name(source)
+    name = name_of(source)
     try:
         source = in_memory_unless_regular(source)
     except OSError as error:
-        raise AudioError("undecodable", f"{name}: cannot be read ({error.strerror or error})") from error
+        raise AudioError("undecodable", name, f"cannot be read ({error.strerror or error})") from error
     kept: list[Array] | None = []
     with _opened(source, channel) as stream:
         rate = stream.rate
@@ -112,17 +113,17 @@ def decode_or_stream(
         repaired = stream.layout.repaired
         for block, mono in stream.blocks():
             if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
-                raise AudioError("not_finite", f"{name}: holds NaN, infinite or impossibly large samples")
+                raise AudioError("not_finite", name, "holds NaN, infinite or impossibly large samples")
             meter.add(block, mono)
             n = meter.samples
             if max_seconds is not None and n > max_seconds * rate:
-                raise AudioError("too_long", f"{name}: longer than {max_seconds:g} s")
+                raise AudioError("too_long", name, f"longer than {max_seconds:g} s")
             if long_from is not None and n > long_from * rate:
                 kept = None
             if kept is not None:
                 kept.append(mono)
     if meter.samples == 0:
-        raise AudioError("empty", f"{name}: holds no samples")
+        raise AudioError("empty", name, "holds no samples")
     measured = {**vars(meter.properties()), "repaired": repaired}
     if kept is None:
         loudness = meter.loudness()
@@ -130,7 +131,7 @@ def decode_or_stream(
     whole = np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
-        raise AudioError("empty", f"{name}: is too short to hold a sample at {sample_rate} Hz")
+        raise AudioError("empty", name, f"is too short to hold a sample at {sample_rate} Hz")
     return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **measured)
 
 
@@ -181,11 +182,11 @@ class _Stream:
 @contextmanager
 def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
     """Open a recording; whatever goes wrong with it until the block ends becomes an :class:`AudioError`."""
-    name, hint = _name(source), None
+    name, hint = name_of(source), None
     try:
         with opened(source) as content:
             if content.size == 0:
-                raise AudioError("empty", f"{name}: holds no bytes")
+                raise AudioError("empty", name, "holds no bytes")
             layout = layout_of(content)
             laid_out = LaidOut(content, layout)
             try:
@@ -198,23 +199,21 @@ def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
             if laid_out.failure is not None:
                 raise laid_out.failure
     except OSError as error:
-        raise AudioError("undecodable", f"{name}: cannot be read ({error.strerror or error})") from error
+        raise AudioError("undecodable", name, f"cannot be read ({error.strerror or error})") from error
     except (soundfile.SoundFileError, ValueError, TypeError) as error:
         reason = getattr(error, "error_string", None) or str(error)  # str() of libsndfile's errors has an address in it
-        raise AudioError("undecodable", f"{name}: cannot be decoded ({hint or one_line(reason, 160)})") from error
+        raise AudioError("undecodable", name, f"cannot be decoded ({hint or one_line(reason, 160)})") from error
 
 
 def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None:
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise AudioError(
-            "sample_rate", f"{name}: sample rate {rate} Hz is outside {MIN_SAMPLE_RATE}..{MAX_SAMPLE_RATE} Hz"
+            "sample_rate", name, f"sample rate {rate} Hz is outside {MIN_SAMPLE_RATE}..{MAX_SAMPLE_RATE} Hz"
         )
     if not 1 <= channels <= MAX_CHANNELS:
-        raise AudioError("channel", f"{name}: has {channels} channels, more than {MAX_CHANNELS}")
+        raise AudioError("channel", name, f"has {channels} channels, more than {MAX_CHANNELS}")
     if channels > 1 and channel != "mean" and channel >= channels:
-        raise AudioError(
-            "channel", f"{name}: has {channels} channels, so there is no channel {channel} (audio.channel)"
-        )
+        raise AudioError("channel", name, f"has {channels} channels, so there is no channel {channel} (audio.channel)")
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships no types
@@ -226,5 +225,6 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships 
         return False
 
 
-def _name(source: Path | Encoded) -> str:
+def name_of(source: Path | Encoded) -> str:
+    """What messages call a recording: its path, if it has one."""
     return str(source) if isinstance(source, Path) else "the audio"

@@ -64,8 +64,10 @@ class LogMel:
             samples = sosfilt(self._sos, samples).astype(np.float32)
         centred = torch.from_numpy(np.pad(samples, n_fft // 2, mode="reflect"))
         frames = centred.unfold(0, n_fft, self._settings.hop_length) * self._window
-        squares = np.square(torch.fft.rfft(frames).numpy().view(np.float32))  # real and imaginary part by turns
-        power = torch.from_numpy(squares[:, ::2] + squares[:, 1::2])
+        parts = np.square(
+            torch.fft.rfft(frames).numpy().view(np.float32)
+        )  # squares of real and imaginary part, in turn
+        power = torch.from_numpy(parts[:, ::2] + parts[:, 1::2])
         mel = torch.cat([power[:, bins] @ filters for bins, filters in self._groups], dim=1)
         log_mel: Array = mel.clamp_(min=FLOOR).log10_().mul_(10.0).numpy()
         return log_mel

@@ -15,7 +15,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from masd.arrays import named, owned
-from masd.bundle.manifest import FILES, Manifest, code_version, load_manifest, write_manifest
+from masd.bundle.manifest import FILES, NETWORK, Manifest, code_version, load_manifest, write_manifest
 from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.detection.detectors import Detectors
@@ -68,12 +68,17 @@ def save_bundle(
     check_machine_name(machine_type)
     with replacing_folder(out) as staged:
         (staged / "config.yaml").write_text(settings.to_yaml(), encoding="utf-8")
-        save_tensors(network_tensors(trained, [machine_type]), staged / "network.safetensors")
+        weights = network_tensors(trained, [machine_type])
+        files = [name for name in FILES if name != NETWORK or trained.network is not None]
         arrays = {name: array.copy(order="C") for name, array in detectors.tensors().items()}
         arrays[CLIP_SECONDS] = np.array(float(reference["duration_s"].median()))
         if usual is not None:
             arrays |= named(USUAL, {"mean": usual.mean, "spread": usual.spread})
         arrays |= named(EXPECTED, expected.tensors())
+        if NETWORK in files:
+            save_tensors(weights, staged / NETWORK)
+        else:  # there are no weights, only the normalisation
+            arrays |= {name: tensor.numpy() for name, tensor in weights.items()}
         save_arrays(arrays, staged / "detectors.safetensors")
         reference.to_parquet(staged / "reference.parquet", index=False)
         (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
@@ -87,7 +92,7 @@ def save_bundle(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             code_version=code_version(),
             libraries={name: version(name) for name in LIBRARIES},
-            files={name: sha256(staged / name) for name in FILES},
+            files={name: sha256(staged / name) for name in files},
         )
         write_manifest(staged, manifest)
     return manifest
@@ -107,11 +112,17 @@ def load_bundle(folder: Path) -> Bundle:
     settings = Settings.from_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder / "config.yaml"))
     try:
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        has_network = NETWORK in manifest.files
         trained = restore_network(
-            load_tensors(folder / "network.safetensors"), settings.network, manifest.classes, history
+            load_tensors(folder / (NETWORK if has_network else "detectors.safetensors")),
+            settings.network if has_network else None,
+            manifest.classes,
+            history,
         )
         arrays = load_arrays(folder / "detectors.safetensors")
-        detectors = Detectors.from_tensors(arrays)
+        detectors = Detectors.from_tensors(arrays, has_network=has_network)
+        if settings.detection.system not in detectors.systems:
+            raise KeyError(settings.detection.system)
         clip_seconds = float(arrays.get(CLIP_SECONDS, DCASE_CLIP_SECONDS))
         own = owned(EXPECTED, arrays)
         expected = ExpectedBands.from_tensors(own) if own else None

@@ -14,15 +14,18 @@ from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError, one_line
 from masd.files import json_text, sha256, write_text
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
+"""Since 6, a model may have no network; since 5, a bundle has a ``calibration``."""
 OLDEST_SCHEMA = 4
-"""The schema of version 0.1.0: without ``calibration``."""
+"""The schema of version 0.1.0."""
 
 UNREGISTERED = "0"
 REVISION = "MASD_REVISION"
 """Environment variable with the git commit that an image was built from; the Dockerfile sets it."""
 COMMIT = re.compile(r"[0-9a-f]{12,64}")
-FILES = ("config.yaml", "network.safetensors", "detectors.safetensors", "reference.parquet", "history.json")
+NETWORK = "network.safetensors"
+FILES = ("config.yaml", NETWORK, "detectors.safetensors", "reference.parquet", "history.json")
+"""All files of a bundle but its manifest; a model without a network has no :data:`NETWORK`."""
 
 
 class OtherSchemaError(MasdError):
@@ -93,8 +96,10 @@ def parse_manifest(text: str | bytes, where: str, *, any_schema: bool = False) -
         check_machine_name(manifest.machine_type)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MasdError(f"{where}: not a bundle ({one_line(error, 160)})") from error
-    if not manifest.needs and set(manifest.files) != set(FILES):
-        raise MasdError(f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}")
+    if not manifest.needs and {*manifest.files, NETWORK} != set(FILES):
+        raise MasdError(
+            f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}; only {NETWORK} may be left out"
+        )
     return manifest
 
 
@@ -113,9 +118,7 @@ def load_manifest(folder: Path, *, any_schema: bool = False) -> Manifest:
         if not (folder / name).is_file():
             raise MasdError(f"{folder / name}: missing from the bundle; fetch or train it again")
         if sha256(folder / name) != digest:
-            raise MasdError(
-                f"{folder / name}: is not what the manifest vouches for (SHA-256 differs); fetch or train it again"
-            )
+            raise MasdError(f"{folder / name}: differs from the manifest (SHA-256); fetch or train it again")
     return manifest
 
 

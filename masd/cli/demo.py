@@ -1,4 +1,4 @@
-"""``masd demo``: the whole chain once on simulated machines, from recordings to a served model and a drift check."""
+"""``masd demo``: the whole chain once on simulated machines, from recordings to a served model, drift and an alarm."""
 
 import json
 import sys
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from masd.alarms.step import AlarmStep
+from masd.cli.alarms.options import sentence_of
 from masd.config import Settings
 from masd.data.simulation import simulate
 from masd.drift.check import check_drift
@@ -21,12 +23,10 @@ from serving.server import running_server
 
 MACHINES = ("gearbox", "fan")
 TRAIN_CLIPS, TEST_CLIPS, SECONDS, SEED = 90, 80, 4.0, 0
-SCHEDULE = ("training.stage1_epochs=30", "training.stage2_epochs=50")
-"""Minutes on two cores instead of the paper's 100 + 250 epochs."""
 
 
 def demo(out: Path) -> None:
-    """Simulate, run the training pipeline, serve, score over HTTP, check drift; everything below ``out``.
+    """Simulate, run the training pipeline, serve, score over HTTP, check drift, raise alarms; all below ``out``.
 
     A second run keeps the recordings and the registry and adds new model versions to it.
 
@@ -35,37 +35,42 @@ def demo(out: Path) -> None:
     start = time.monotonic()
     data = _recordings(out)
 
-    _say("2/5 training pipeline (Kubeflow, run on this machine), with a short schedule")
-    run = run_training(data, MACHINES, Settings.load(None, SCHEDULE), out / "run")
+    _say("2/6 training pipeline (Kubeflow, run on this machine)")
+    run = run_training(data, MACHINES, Settings(), out / "run")
     for verdict in run.verdicts:
         _say(f"    {verdict.sentence}")
 
-    _say("3/5 serving with TorchServe")
+    _say("3/6 serving with TorchServe")
     bundles = _bundles(Registry.open(run.registry))
     with running_server(bundles, log_folder=out / "log") as server:
         _say(f"    ready at {server.url}: {server.models}")
         client = ScoringClient(server.url)
         machine = next(iter(server.models))
-        _say(f"4/5 scoring {machine} over HTTP: its most normal and its most anomalous clip, then all of its test set")
-        clips = sorted((data / machine / "test").glob("*.wav"))
+        _say(f"4/6 scoring {machine} over HTTP: its most normal and its most anomalous clip, then all of its test set:")
+        _say("    normal clips first, then faulty ones, as if it broke")
+        clips = sorted((data / machine / "test").glob("*.wav"), key=lambda clip: ("_anomaly_" in clip.name, clip.name))
         for name in _extremes(out / "run" / machine):
             answer = client.score(machine, data / machine / "test" / name)
             print(json_text({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
         for clip in clips:
-            client.score(machine, clip)
+            client.score(machine, clip, request_id=clip.stem)
     _say("    server stopped")
 
-    _say("5/5 drift: the clips that were served, compared with the training clips")
+    _say("5/6 drift: the clips that were served, compared with the training clips")
     bundle = bundles[0]
     drift = check_drift(bundle, out / "log", out / "drift")
     _say(f"    {drift.sentence}")
+
+    _say("6/6 alarms: the same clips, one after the other")
+    for line in alarm_lines(run.registry, out / "log", machine):
+        _say(f"    {line}")
     print(_closing(out, data, bundle, machine, clips, time.monotonic() - start))
 
 
 def _recordings(out: Path) -> Path:
     data = out / "data"
     missing = [machine for machine in MACHINES if not (data / machine).exists()]
-    _say(f"1/5 simulated recordings of {' and '.join(MACHINES)}" + ("" if missing else ": kept from the last run"))
+    _say(f"1/6 simulated recordings of {' and '.join(MACHINES)}" + ("" if missing else ": kept from the last run"))
     if missing:
         with ConsoleProgress("simulate") as progress:
             simulate(
@@ -103,21 +108,32 @@ def _bundles(registry: Registry) -> list[Path]:
     return candidates
 
 
+def alarm_lines(registry: str, log: Path, machine: str) -> list[str]:
+    """What one alarm step finds in the log."""
+    outcome = AlarmStep(registry, str(log)).run([machine])
+    if machine in outcome.failed:
+        return [f"no alarm step: {outcome.failed[machine]}"]
+    events = [sentence_of(one) for one in outcome.events if one.kind == "alarm" or one.reason == "alarm-over"]
+    return events or [f"no alarm: nothing of {machine} is in production, or its faults are too faint"]
+
+
 def _closing(out: Path, data: Path, bundle: Path, machine: str, clips: Sequence[Path], seconds: float) -> str:
     registry = out / "run" / "registry"
     in_production = machine in Registry.open(registry).in_production()
     return f"""
-Done in {seconds:.0f} s. Everything lies below {out}:
+Done in {seconds:.0f} s. All files are in {out}:
   {out / "run" / "report.html"}   all machines: verdicts, our systems beside the controls
   {out / "run" / machine / "report.html"}   one machine: scores, ROC, clips to listen to
   {out / "drift" / "drift.html"}   drift report
   {registry}   model versions, pointers, audit trail
+  {out / "log-alarms"}   states and events of alarms
   {data}   the recordings
 
 Try next (with .venv/bin on the PATH):
   masd score {bundle} {clips[0]}
   masd serve {f"--registry {registry}" if in_production else f"--bundle {bundle}"}
   curl -H 'Content-Type: audio/wav' --data-binary @{clips[0]} http://127.0.0.1:8080/predictions/{machine}
+  masd board --registry {registry} --log {out / "log"}     # the shift's page, at http://127.0.0.1:8090
   masd registry show {machine} --registry {registry}
   masd pipeline run --data {data} --out {out / "run"}     # the next version"""
 

@@ -25,7 +25,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--since",
         type=time_since,
         metavar="WHEN",
-        help="clips from a time on (ISO 8601, UTC) or of the last 90m, 24h, 7d; else the newest drift.window",
+        help="only clips since a time (ISO 8601, UTC) or of the last 90m, 24h, 7d (default: the newest drift.window)",
     )
     drift.add_argument("--out", type=Path, metavar="DIR")
     drift.add_argument("--workspace", type=Path, metavar="DIR", help="also add the check to the history in this folder")
@@ -82,7 +82,7 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
     for name, clips in verdict.unusual.items():
         print(f"  {name}: {'; '.join(map(str, clips[:3]))}")
     if verdict.not_compared:
-        print(f"not compared, missing in the log or the reference: {', '.join(verdict.not_compared)}")
+        print(f"not compared, because the log or the reference does not have them: {', '.join(verdict.not_compared)}")
     if verdict.live is not None:
         print(verdict.live.describe())
     print(f"verdict: {options.out / 'verdict.json'}")

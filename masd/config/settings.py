@@ -56,7 +56,9 @@ class AudioSettings(_Section):
             raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
         for cutoff in (self.high_pass_hz, *self.high_pass_hz_by_machine.values()):
             if cutoff >= self.upper_edge_hz:
-                raise ValueError(f"high_pass_hz is {cutoff:g}: must be below {self.upper_edge_hz:g}, where bands end")
+                raise ValueError(
+                    f"high_pass_hz is {cutoff:g}: must be below {self.upper_edge_hz:g}, the upper edge of the bands"
+                )
         return self
 
     @property
@@ -149,16 +151,17 @@ class TrainingSettings(_Section):
     @model_validator(mode="after")
     def _reconstruction_is_always_there(self) -> Self:
         if "reconstruction" not in self.losses:
-            raise ValueError("losses must contain 'reconstruction': eq. (5) weighs the other two against it")
+            raise ValueError("losses must contain 'reconstruction': eq. (5) weights the other two relative to it")
         if self.stage1_epochs + self.stage2_epochs == 0:
             raise ValueError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
         return self
 
 
 class DetectionSettings(_Section):
-    """The detectors behind the network (paper, section 2.4)."""
+    """The detectors (those of the paper, behind its network: section 2.4)."""
 
     system: SystemName = "fused"
+    latent: bool = False  # fused also compares the encoder's latent; it needs the network and is no better with it
     error_weight: float = Field(1.0, ge=0.0)
     knn: Literal["centres", "plain"] = "centres"
     knn_centres: PositiveInt = 16
@@ -171,14 +174,19 @@ class DetectionSettings(_Section):
     threshold_percentile: float = Field(90.0, gt=0.0, lt=100.0)
     held_out_folds: PositiveInt = Field(5, ge=2)
 
+    @property
+    def needs_network(self) -> bool:
+        """Whether the system looks at what a trained network makes of a clip."""
+        return self.latent or self.system != "fused"
+
 
 class GateSettings(_Section):
     """When a candidate may go into production. Margins are differences of the harmonic mean of AUC source, AUC target
     and pAUC.
     """
 
-    confidence: float = Field(0.9, gt=0.0, lt=1.0)  # one-sided lower bound at (1 - confidence) / 2
-    bootstrap_samples: PositiveInt = 1000
+    confidence: float = Field(0.9, gt=0.0, lt=1.0)  # of an interval: its lower end is the quantile (1 - confidence) / 2
+    bootstrap_samples: PositiveInt = 1000  # resamples of the test clips
     control_margin: float = Field(0.05, ge=0.0)
     production_margin: float = Field(0.02, ge=0.0)
     approval: Literal["automatic", "manual"] = "automatic"  # manual: what passes waits for masd registry promote
@@ -197,7 +205,7 @@ class DriftSettings(_Section):
     false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
     min_clips: PositiveInt = 30
     window: PositiveInt = 1000
-    """So many of the newest clips are looked at: in all that was ever heard, a change of today does not show."""
+    """The number of newest clips that are compared: among all clips of a log, a recent change would not show."""
 
 
 class Settings(_Section):

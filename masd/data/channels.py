@@ -1,4 +1,4 @@
-"""Choose the channel of a machine's recordings if the settings do not."""
+"""Choose the channel of a machine's recordings if the settings leave it open."""
 
 import soundfile
 
@@ -6,14 +6,14 @@ from masd.config import AudioSettings
 from masd.data.folders.machine import MachineData
 
 LOOKED_AT = 20
-"""Training clips whose headers are read."""
+"""The number of training clips whose headers are read."""
 
 
 def settled(audio: AudioSettings, data: MachineData) -> AudioSettings:
     """``audio`` with a number or ``mean`` in place of ``channel: auto``.
 
-    Two channels under the challenge's file names are the near and the far microphone of DCASE 2026, as no other year
-    has two: the near one, channel 0, is taken. Of all other recordings the mean of their channels is.
+    Two channels under the challenge's file names are the near and the far microphone of DCASE 2026, the only year with
+    two: the near one, channel 0, is used. For all other recordings it is the mean of the channels.
     """
     if audio.channel != "auto":
         return audio
@@ -22,7 +22,7 @@ def settled(audio: AudioSettings, data: MachineData) -> AudioSettings:
 
 
 def _channels(data: MachineData) -> int:
-    """Most channels of some training clips; 0 where none of them can be read."""
+    """The largest number of channels in some training clips; 0 if none of them can be read."""
     train = data.split("train")
     found = [0]
     for clip in train[:: max(1, len(train) // LOOKED_AT)]:

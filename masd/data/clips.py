@@ -1,4 +1,4 @@
-"""What is known of a clip before it is decoded."""
+"""A clip before it is decoded."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,11 @@ SPLIT_FOLDERS = ("train", *TEST_FOLDERS, "supplemental")
 class Clip:
     """One row of the clip table.
 
-    ``domain`` is "none" where the data set knows no domains (DCASE 2020, plain folders, blind test clips): such
-    clips are treated as source. ``attributes`` is a canonical text such as ``motor=M1,rpm=1400``, or ``noAttribute``;
-    it is empty for test clips, whose attributes nothing may look at. ``kind`` tells an ordinary recording in the
-    plant's noise from a supplemental clean or noise-only one. ``name`` is what result files and reports call it: the
-    file's name, or the path below the split's folder where file names repeat.
+    ``domain`` is "none" if the data set has no domains (DCASE 2020, plain folders, blind test clips): such clips are
+    treated as source. ``attributes`` is a canonical text such as ``motor=M1,rpm=1400``, or ``noAttribute``;
+    it is empty for test clips, whose attributes must not be used. ``kind`` is "noisy" for an ordinary recording in the
+    plant's noise, else the kind of a supplemental clip. ``name`` is its name in result files and reports: the file's
+    name, or the path below the split's folder if file names repeat.
     """
 
     path: Path

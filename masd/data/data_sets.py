@@ -3,10 +3,10 @@
 ::
 
     objects/<identity>                     one downloaded object; its identity: store, key, ETag and size
-    data/<identities>/<machine>/train/...  what was listed at one moment, as hard links to those
+    data/<identities>/<machine>/train/...  the recordings of one listing, as hard links to the objects
 
-Nothing below either name ever changes, so several processes can share them, a recording that is replaced in the
-bucket is downloaded again, and all others are not.
+The files below these names never change, so several processes can share them. If a recording is replaced in the
+bucket, only this one is downloaded again.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ from masd.storage.opening import folder_of, open_store
 from masd.storage.protocol import ObjectStore, StoredObject, StoreError, check_key
 
 DOWNLOADS = 8
-"""At a time: as many as the store's client has connections."""
+"""Downloads at a time: as many as the store's client has connections."""
 
 
 def local_data(url: str | Path, machines: Sequence[str]) -> Path:
-    """A folder with one folder per machine, for what reads recordings from files.
+    """A folder with one folder per machine, from a folder or a bucket.
 
-    :raises MasdError: a store that cannot be used, or a machine of which it holds no recording.
+    :raises MasdError: the store cannot be used, or has no recording of a machine.
     """
     if not str(url).startswith("s3://"):
         return folder_of(str(url))
@@ -57,7 +57,7 @@ def local_data(url: str | Path, machines: Sequence[str]) -> Path:
 
 
 def local_machine(url: str | Path) -> Path:
-    """One machine's folder, of ``DATA/MACHINE``.
+    """The folder of one machine, from ``DATA/MACHINE``.
 
     :raises MasdError: as :func:`local_data`.
     """
@@ -68,7 +68,7 @@ def local_machine(url: str | Path) -> Path:
 def training_bytes(url: str | Path) -> dict[str, int]:
     """Machines below ``url``, in the order of their names, with the size of their training recordings.
 
-    :raises MasdError: a store that cannot be used or holds no machine.
+    :raises MasdError: the store cannot be used or has no machine.
     """
     if not str(url).startswith("s3://"):
         data = folder_of(str(url))
@@ -84,13 +84,11 @@ def training_bytes(url: str | Path) -> dict[str, int]:
 
 
 def fingerprint(url: str | Path, machines: Sequence[str] = ()) -> str:
-    """Changes when a file below ``url``, or below the folders of ``machines`` there, comes, goes or changes its bytes.
+    """A digest of the files below ``url``, or below the folders of ``machines`` there: their names and bytes.
 
-    :raises MasdError: a store that cannot be used, or nothing is there.
+    :raises MasdError: the store cannot be used, or there are no files.
     """
     path = None if str(url).startswith("s3://") else folder_of(str(url))
-    if path is not None and path.is_file():
-        return _digest(_content(path))
     store = open_store(str(url))
     prefixes = [f"{machine}/" for machine in machines] or [""]
     if path is not None:  # a listing does not follow links, and recordings often lie on another disk
@@ -106,7 +104,7 @@ def fingerprint(url: str | Path, machines: Sequence[str] = ()) -> str:
 
 
 def glance(url: str | Path) -> str:
-    """A cheap look at what is below ``url``: names, sizes and times. Empty where nothing is there yet."""
+    """A digest of names, sizes and times below ``url``, without reading files. Empty if there are no files yet."""
     found = list(open_store(str(url)).list())
     return _digest([[item.key, item.size, item.etag or item.modified.isoformat()] for item in found]) if found else ""
 

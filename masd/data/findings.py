@@ -1,16 +1,13 @@
 """A finding of a check of recordings: one line for people, a code for programs."""
 
-import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from masd.progress import print_line
+
 Level = Literal["problem", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("problem", "warning", "note")
-
-LINE = re.compile(r"(?:problem|warning|note): [\w.-]+: .+")
-"""A line of :func:`say`, for whoever passes the output of another process on."""
 
 NAMED = 3
 """Names given in one line; the others are counted."""
@@ -18,8 +15,8 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """``level`` is "problem" where nothing can be trained, "warning" where a result may mislead, and "note" where masd
-    only says what it did. ``clips`` are the names of the clips or files meant, all of them.
+    """``level`` is "problem" if the machine cannot be trained, "warning" if a result may mislead, and "note" for
+    information. ``clips`` are the names of all clips or files concerned.
     """
 
     level: Level
@@ -29,13 +26,13 @@ class Finding:
 
 
 def say(machine: str, findings: Iterable[Finding]) -> None:
-    """One line each on standard error, warnings first; :data:`LINE` knows them."""
+    """Print a line for each on standard error, problems first."""
     for finding in sorted(findings, key=lambda one: LEVELS.index(one.level)):
-        print(f"{finding.level}: {machine}: {finding.text}", file=sys.stderr, flush=True)
+        print_line(f"{finding.level}: {machine}: {finding.text}")
 
 
 def some(names: Sequence[str], total: int | None = None) -> str:
-    """``a.wav, b.wav, c.wav and 7 more``; ``total`` where ``names`` are not all there are."""
+    """``a.wav, b.wav, c.wav and 7 more``; ``total`` is their number if ``names`` has only some."""
     more = (len(names) if total is None else total) - len(names[:NAMED])
     named = ", ".join(names[:NAMED])
     return f"{named} and {more} more" if more else named

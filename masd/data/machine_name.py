@@ -8,7 +8,7 @@ MACHINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def check_machine_name(name: str) -> str:
-    """:raises MasdError: a name that could not be a folder, a URL part and a model name alike."""
+    """:raises MasdError: the name cannot be a folder name, a part of a URL and a model name."""
     if not MACHINE_NAME.fullmatch(name):
         raise MasdError(
             f"machine type {name!r}: use letters, digits, '-', '_' and '.', at most 64, first a letter or digit"

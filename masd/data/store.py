@@ -43,11 +43,11 @@ class FeatureStore:
 
     ``clips`` has one row per readable clip: name, path, split, section, domain, condition, kind, attributes,
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
-    channels, codec, level, clipping, spectral centroid and octave levels, and what
-    :func:`~masd.data.recordings.table.add_recordings` says of it. The frames are those behind the machine's high-pass;
-    :meth:`without_high_pass` has them all again without it. ``fingerprint`` is of its training data; ``recordings`` is
-    the ``recordings`` given to :func:`build_store`: the fingerprint of all recordings, including tests, of the machines
-    that are trained together. ``findings`` are of the training clips' contents.
+    channels, codec, level, clipping, spectral centroid and octave levels, and the columns of
+    :func:`~masd.data.recordings.table.add_recordings`. The frames are those after the machine's high-pass;
+    :meth:`without_high_pass` has the unfiltered ones. ``fingerprint`` is that of the training data. ``recordings``, as
+    given to :func:`build_store`, is that of all recordings, including test clips, of the machines that are trained
+    together. ``findings`` are on the content of the training clips.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class FeatureStore:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """:raises MasdError: the folder holds no store of this format."""
+        """:raises MasdError: the folder has no store of this format."""
         try:
             about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
             if about["format"] != FORMAT:
@@ -87,7 +87,7 @@ class FeatureStore:
             raise MasdError(f"{folder}: not a log-mel store ({one_line(error, 160)})") from error
 
     def without_high_pass(self) -> Self:
-        """The same clips with frames that were not filtered, which is what the controls are defined on."""
+        """The same clips with unfiltered frames, which the controls use."""
         if self.high_pass_hz == 0.0:
             return self
         frames = np.load(self.folder / UNFILTERED, mmap_mode="r", allow_pickle=False)
@@ -99,12 +99,12 @@ class FeatureStore:
         return np.asarray(self.frames[offset : offset + count])
 
     def normal_rows(self) -> Integers:
-        """Rows of the machine's own (noisy) training clips; those that are there more than once, once."""
+        """Rows of the machine's own (noisy) training clips; copies count once."""
         return self.rows(split="train", kind="noisy", copy_of="")
 
     def release(self) -> None:
-        """Let go of the pages that reading has mapped: they stay in the system's file cache, but whoever reads a large
-        store through does not end up holding all of it.
+        """Release the memory pages that were read; they stay in the system's file cache. So reading a large
+        store does not need memory for all of it.
         """
         mapped = getattr(self.frames, "_mmap", None)
         if mapped is not None and hasattr(mapped, "madvise"):
@@ -131,8 +131,8 @@ def build_store(
 
     Frames are appended to the file as they are computed, so memory stays flat as recordings grow.
 
-    :raises MasdError: more unreadable clips than ``data.max_unreadable_share`` allows, naming the first, or training
-        clips that nothing can be learnt from.
+    :raises MasdError: more clips are unreadable than ``data.max_unreadable_share`` allows (names the first), or the
+        training clips cannot be used.
     """
     audio = settled(settings.audio, data)
     cutoff = audio.high_pass_for(data.machine_type)
@@ -153,7 +153,7 @@ def build_store(
                     content = clip.path.read_bytes()
                     recording = decode(content, sample_rate=audio.sample_rate, channel=audio.channel_used)
                 except (AudioError, OSError) as error:
-                    reason = str(error).removeprefix("the audio: ")
+                    reason = error.what if isinstance(error, AudioError) else f"cannot be read ({error.strerror})"
                     skipped.append(f"{clip.path}: {reason}")
                     log.warning("skipped unreadable clip %s: %s", clip.path, reason)
                     if len(skipped) > allowed:
@@ -198,7 +198,7 @@ def build_store(
 
 
 class _FrameFile:
-    """A ``.npy`` file of rows ``[n, columns]`` that grows; what it holds is counted in its header when it is closed."""
+    """A growing ``.npy`` file of rows ``[n, columns]``; closing it writes the number of rows to its header."""
 
     def __init__(self, path: Path, columns: int) -> None:
         self._file, self._columns, self.rows = path.open("wb"), columns, 0

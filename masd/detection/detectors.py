@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 
 from masd.arrays import Floats, Integers, Mask, Tensors, named, owned
-from masd.config import ALL_SYSTEMS, DetectionSettings, SystemName
+from masd.config import DetectionSettings, SystemName
 from masd.detection.features.clip import ClipFeatures
 from masd.detection.fused.detector import FusedDetector
 from masd.detection.fused.whitened import WhitenedNeighbours
@@ -24,8 +24,8 @@ SystemKind = Literal["own", "paper"]
 
 @dataclass(frozen=True)
 class SystemRow:
-    """A system of our own or of the paper; ``windows_of`` is another system, whose window scores are shown with this
-    one.
+    """A system of our own or of the paper, whose systems need a network; ``windows_of`` is another system, whose window
+    scores are shown with this one.
     """
 
     kind: SystemKind
@@ -50,9 +50,9 @@ EMBEDDINGS = "embeddings"
 
 @dataclass(frozen=True)
 class Detectors:
-    """All systems of one machine, a threshold for each, and its calibration if the bundle has it.
+    """The systems of one machine, a threshold for each, and its calibration if the bundle has it.
 
-    ``embeddings`` are used for the drift check only.
+    Without a network these are our own systems alone. ``embeddings`` are used for the drift check only.
     """
 
     systems: dict[SystemName, System]
@@ -60,12 +60,12 @@ class Detectors:
     embeddings: WhitenedNeighbours | None = None
     calibrations: dict[SystemName, Calibration] = field(default_factory=dict)
 
-    def score(self, clip: ClipFeatures, systems: Sequence[SystemName] = ALL_SYSTEMS) -> dict[SystemName, SystemScores]:
-        """One clip under each of ``systems``."""
-        return self.score_clips([clip], systems)[0]
+    def score(self, clip: ClipFeatures) -> dict[SystemName, SystemScores]:
+        """One clip under each system."""
+        return self.score_clips([clip], list(self.systems))[0]
 
     def embedding_distance(self, clip: ClipFeatures) -> float | None:
-        """How far the clip's mean embedding is from the nearest of training; None for a bundle without those."""
+        """How far the clip's mean embedding is from the nearest of training; None for a model without those."""
         if self.embeddings is None:
             return None
         mean, _ = clip.mean()
@@ -96,19 +96,24 @@ class Detectors:
         return out
 
     @classmethod
-    def from_tensors(cls, tensors: Tensors) -> Self:
+    def from_tensors(cls, tensors: Tensors, *, has_network: bool) -> Self:
         """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
         embeddings = owned(EMBEDDINGS, tensors)
+        rows = _rows(has_network)
         return cls(
-            systems={name: row.system.from_tensors(name, tensors) for name, row in SYSTEMS.items()},
-            thresholds={name: float(tensors[f"{name}.threshold"]) for name in SYSTEMS},
+            systems={name: row.system.from_tensors(name, tensors) for name, row in rows.items()},
+            thresholds={name: float(tensors[f"{name}.threshold"]) for name in rows},
             embeddings=WhitenedNeighbours.from_tensors(embeddings) if embeddings else None,
             calibrations={
                 name: Calibration.from_array(tensors[f"{name}.calibration"])
-                for name in SYSTEMS
+                for name in rows
                 if f"{name}.calibration" in tensors  # not in bundles of schema 4
             },
         )
+
+
+def _rows(has_network: bool) -> dict[SystemName, SystemRow]:
+    return {name: row for name, row in SYSTEMS.items() if row.kind == "own" or has_network}
 
 
 def fit_detectors(
@@ -119,7 +124,7 @@ def fit_detectors(
     unseen: Mask | None = None,
     recordings: Integers | None = None,
 ) -> tuple[Detectors, dict[SystemName, Floats]]:
-    """Fit all systems on the normal training clips of one machine.
+    """Fit the systems on the normal training clips of one machine: all, or our own where clips have no embeddings.
 
     ``is_target`` ``[clips]``. Returns the detectors and, per system, the held-out score of every training clip
     ``[clips]``, made without any clip of its recording (``recordings`` ``[clips]``, each its own where not given). Each
@@ -137,7 +142,8 @@ def fit_detectors(
         log.info("no target training clips: only the source detector is fitted")
     recordings = np.arange(len(clips)) if recordings is None else recordings
     training = TrainingClips(clips, is_target, recordings, unseen)
-    fitted = {name: row.system.fit(training, settings, seed) for name, row in SYSTEMS.items()}
+    rows = _rows(has_network=clips[0].embeddings.shape[1] > 0)
+    fitted = {name: row.system.fit(training, settings, seed) for name, row in rows.items()}
     calibrations = {
         name: calibrate(
             of.held_out[of.calibrates],

@@ -50,7 +50,8 @@ class Blocks:
 class ClipScore:
     """The score of one clip, its decision and the reason (the fields of ``masd score --json`` and of the endpoint).
 
-    ``embedding_distance`` goes to the inference log only; None where the bundle is too old to measure it. ``blocks`` is
+    ``reconstruction_error`` is None for a model without a network, and so is ``embedding_distance``, which goes to the
+    inference log only; the latter also where the bundle is too old to measure it. ``blocks`` is
     there for long recordings only (:mod:`masd.detection.long_recordings.blocks`), whose ``segments`` are the peaks.
     ``warnings`` are of :data:`masd.detection.trained_on.warning_codes.WARNINGS`. ``calibration`` is what the model's
     own threshold rests on; None for another one, and where the bundle is too old to know. ``own_threshold`` is the
@@ -65,7 +66,7 @@ class ClipScore:
     domain: str
     duration_s: float
     segments: tuple[Segment, ...]
-    reconstruction_error: float
+    reconstruction_error: float | None
     systems: dict[SystemName, float]
     signals: Signals
     embedding_distance: float | None = None

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from masd.arrays import Array
 from masd.audio import AudioError, Encoded, LongRecording, Recording, SoundProperties, decode_or_stream
+from masd.audio.decode import name_of
 from masd.audio.log_mel import LogMel
 from masd.audio.signals import Signals
-from masd.config import ALL_SYSTEMS, Settings, SystemName
+from masd.config import Settings, SystemName
 from masd.detection.detectors import Detectors
 from masd.detection.features.clip import ClipFeatures
 from masd.detection.features.extractor import FeatureExtractor
@@ -68,7 +69,7 @@ class Scorer:
         floor = serving.refuse_silence_below_dbfs
         if floor is not None and recording.level_dbfs < floor:
             level = f"{recording.level_dbfs:.1f} dBFS is below {floor:g} (serving.refuse_silence_below_dbfs)"
-            raise AudioError("silent", f"{source if isinstance(source, Path) else 'the audio'}: silent, {level}")
+            raise AudioError("silent", name_of(source), f"silent, {level}")
         return recording
 
     def known_bands(self, sample_rate_in: int) -> int:
@@ -95,11 +96,12 @@ class Scorer:
     ) -> list[ClipScore]:
         """Score clips of any lengths together; ``thresholds`` replaces the model's own where not None.
 
-        ``systems`` of a result has the model's own system, or with ``all_systems`` every one, which takes longer. Long
+        ``systems`` of a result has the model's own system, or with ``all_systems`` every one that the model has, which
+        takes longer. Long
         recordings are scored one after the other, block by block.
         """
         overrides = thresholds or [None] * len(recordings)
-        systems = ALL_SYSTEMS if all_systems else (self.system,)
+        systems = list(self.detectors.systems) if all_systems else [self.system]
         pairs = list(zip(recordings, overrides, strict=True))
         together = [(clip, override) for clip, override in pairs if isinstance(clip, Recording)]
         clips = iter(self._clips([clip for clip, _ in together], [override for _, override in together], systems))
@@ -159,7 +161,7 @@ class Scorer:
             domain="target" if system.from_target else "source",
             duration_s=recording.duration_s,
             segments=self._segments(features, system, recording.duration_s),
-            reconstruction_error=float(features.errors.mean()),
+            reconstruction_error=features.mean_error,
             systems={name: of_system.score for name, of_system in scores.items()},
             signals=Signals.measure(recording, features.log_mel, self.log_mel),
             embedding_distance=self.detectors.embedding_distance(features),

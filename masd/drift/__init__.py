@@ -1,1 +1,1 @@
-"""Drift: an inference log compared with what a model was trained on."""
+"""Drift: compare an inference log with the training clips of a model."""

@@ -3,6 +3,7 @@
 The reference has the normal training clips with their held-out scores. The tests are in :mod:`masd.drift.statistics`.
 """
 
+import hashlib
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from masd.drift.verdict import DriftVerdict, conclusion
 from masd.files import json_text, write_text
 
 MOST_CLIPS = 5000
-"""A longer time is thinned evenly to this many clips: a change that needs more to be seen does not matter."""
+"""More clips are thinned evenly to this number: a change that only more clips would show does not matter."""
 
 PAGES = ("drift.html", "evidently.html", "drift.json")
 
@@ -41,18 +42,17 @@ def check_drift(
 
     ``log`` is an inference log: a ``.jsonl`` or ``.parquet`` file, a folder or ``s3://bucket/prefix`` of them. The
     newest ``drift.window`` clips of this model count or, with ``since`` (ISO 8601, UTC), all from then on. ``settings``
-    default to the bundle's own. ``workspace`` is a folder of Evidently's to which the check is added; ``labels`` a file
-    of late labels (:func:`masd.drift.labels.read_labels`), which may be of clips that are older than the window.
+    default to the bundle's own. ``workspace`` is a folder of Evidently to which the check is added. ``labels`` is a
+    file of late labels (:func:`masd.drift.labels.read_labels`), also of clips that are older than the window.
 
-    :raises MasdError: a broken bundle, a log or labels that cannot be used (see :func:`read_log`), or no Evidently.
+    :raises MasdError: the bundle is broken, the log or the labels cannot be used (see :func:`read_log`), or Evidently
+        is not installed.
     """
     manifest = load_manifest(bundle)
-    if settings is None:
-        config = bundle / "config.yaml"
-        settings = Settings.from_yaml(config.read_text(encoding="utf-8"), str(config)).drift
+    settings = settings or _own_settings(bundle)
     known_labels = None if labels is None else read_labels(labels)
     reference = read_reference(bundle / "reference.parquet")
-    newest = None if since else max(settings.window, settings.min_clips)
+    newest = None if since else _newest(settings)
     logged = read_log(
         log,
         manifest.machine_type,
@@ -101,8 +101,29 @@ def check_drift(
     return verdict
 
 
+def window_digest(bundle: Path, log: str | Path) -> str:
+    """Changes when the clips do that :func:`check_drift` would compare; reads no more of the log than that does.
+
+    :raises MasdError: as :func:`check_drift`.
+    """
+    manifest = load_manifest(bundle)
+    newest = _newest(_own_settings(bundle))
+    whose = (manifest.machine_type, manifest.version)
+    logged = read_log(log, *whose, COLUMNS, most=newest, from_day=_first_day(manifest))
+    return hashlib.sha256(logged.rows.to_csv(index=False).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _own_settings(bundle: Path) -> DriftSettings:
+    config = bundle / "config.yaml"
+    return Settings.from_yaml(config.read_text(encoding="utf-8"), str(config)).drift
+
+
+def _newest(settings: DriftSettings) -> int:
+    return max(settings.window, settings.min_clips)
+
+
 def _first_day(manifest: Manifest) -> str:
-    """No server can have shipped rows of a registered version before it was made, give or take a clock."""
+    """The day before a registered version was made: no server wrote rows of it earlier, even if a clock is wrong."""
     try:
         made = date.fromisoformat(manifest.created[:10])
     except ValueError:

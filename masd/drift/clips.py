@@ -12,7 +12,7 @@ MOST_CLIPS = 5
 
 @dataclass(frozen=True)
 class UnusualClip:
-    """One logged clip: its place in the window (0 is the oldest), what the log calls it, and its value."""
+    """One logged clip: its position in the window (0 is the oldest), its time and request id, and its value."""
 
     index: int
     time: str | None
@@ -27,9 +27,9 @@ class UnusualClip:
 def unusual_clips(
     reference: pd.DataFrame, rows: pd.DataFrame, columns: Mapping[str, ColumnDrift]
 ) -> dict[str, list[UnusualClip]]:
-    """Per drifted column, the clips of ``rows`` farthest from the reference's median, most unusual first.
+    """For each drifted column, the clips of ``rows`` farthest from the reference's median, most unusual first.
 
-    Of a column that is compared by its usual value, the latest clips with another one.
+    For a column that is compared by its most frequent value, the latest clips with another value.
     """
     found = {}
     for name, column in columns.items():

@@ -1,6 +1,6 @@
 """Evidently's report on a drift check, and its workspace with the history of checks.
 
-The report runs the tests of ``drift_statistics`` again with the thresholds of the verdict, so it says the same.
+The report runs the tests of :mod:`masd.drift.statistics` with the thresholds of the verdict, so the results agree.
 """
 
 import os
@@ -73,7 +73,7 @@ def write_report(snapshot: Any, out: Path) -> None:
 
 
 def add_to_workspace(snapshot: Any, machine: str, folder: Path) -> None:
-    """Add a check to the history of its machine: a project of Evidently's workspace in ``folder``."""
+    """Add a check to the history of its machine, which is a project in Evidently's workspace ``folder``."""
     from evidently.ui.workspace import Workspace
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,11 +87,11 @@ def add_to_workspace(snapshot: Any, machine: str, folder: Path) -> None:
 
 
 def serve_workspace(folder: Path, port: int) -> None:
-    """Evidently's own pages on a workspace, on loopback only, in the foreground until interrupted.
+    """Serve Evidently's pages of a workspace, on loopback only, in the foreground until interrupted.
 
-    Nothing can be changed there: writing would need a secret that nobody knows.
+    The pages are read-only: changes need a secret, which is random and not stored.
 
-    :raises MasdError: ``folder`` is no workspace, the port is taken, or no Evidently.
+    :raises MasdError: ``folder`` is not a workspace, the port is taken, or Evidently is not installed.
     """
     import secrets
     import socket
@@ -137,8 +137,8 @@ def _ks(before: pd.Series, after: pd.Series, _type: object, threshold: float) ->
 
 
 def _share(before: pd.Series, after: pd.Series, _type: object, threshold: float) -> tuple[float, bool]:
-    at_usual = np.concatenate([before, after]) != _OTHER
-    p_value = float(fisher_p_values(at_usual, _truth(before, after))[0])
+    has_value = np.concatenate([before, after]) != _OTHER
+    p_value = float(fisher_p_values(has_value, _truth(before, after))[0])
     return p_value, p_value < threshold
 
 
@@ -147,7 +147,7 @@ def _truth(before: pd.Series, after: pd.Series) -> np.ndarray[tuple[int, int], n
 
 
 def _labelled(clips: pd.DataFrame, columns: Mapping[str, ColumnDrift]) -> pd.DataFrame:
-    """The tested columns, those with a usual value as the label of that value or ``other``."""
+    """The tested columns; if a column has a most frequent value, the others in it become ``other``."""
     return pd.DataFrame(
         {
             name: clips[name]

@@ -1,16 +1,16 @@
-"""What was found of a machine at every check so far: one small object a machine beside the inference log."""
+"""The drift checks of each machine so far: one small object per machine, beside the inference log."""
 
 import json
 from pathlib import Path
 from typing import NamedTuple
 
-from masd.drift.verdict import DriftVerdict, Word
+from masd.drift.verdict import Decision, DriftVerdict
 from masd.errors import MasdError, one_line
 from masd.storage.locks import exclusive
 from masd.storage.protocol import MissingObjectError, ObjectStore
 
 MOST = 100
-"""Checks that are kept of a machine: three months of nights."""
+"""The most checks that are kept of a machine: nightly checks of three months."""
 
 
 class DriftCheck(NamedTuple):
@@ -18,7 +18,7 @@ class DriftCheck(NamedTuple):
 
     time: str
     model_version: str
-    verdict: Word
+    verdict: Decision
     clips: int
     drifted: tuple[str, ...]
     sentence: str
@@ -39,7 +39,7 @@ def remember(store: ObjectStore, verdict: DriftVerdict, time: str) -> None:
 
 
 def load_history(store: ObjectStore, machine: str) -> list[DriftCheck]:
-    """All checks that are kept of a machine, oldest first; none where it was never checked.
+    """All stored checks of a machine, oldest first; none if it was never checked.
 
     :raises MasdError: the store cannot be used, or the history there is damaged.
     """
@@ -59,6 +59,6 @@ def history_key(machine: str) -> str:
 
 
 def beside(log_url: str, what: str) -> str:
-    """Where something is kept that is made of a log, unless another place is named: ``<log>-<what>``."""
+    """The default place of data that is made from a log: ``<log>-<what>``."""
     url = log_url.rstrip("/")
     return f"{url.removesuffix(Path(url).suffix) if Path(url).suffix in ('.jsonl', '.parquet') else url}-{what}"

@@ -1,4 +1,4 @@
-"""Labels that come after an inspection: how well the model did on the clips that were served."""
+"""Labels from later inspections: how well the model did on the clips that were served."""
 
 import json
 from dataclasses import dataclass
@@ -21,11 +21,12 @@ SAMPLES = 1000
 
 @dataclass(frozen=True)
 class LivePerformance:
-    """The model on the labelled clips of a window.
+    """The performance of the model on the labelled clips of a window.
 
     ``auc`` is over all of them, from ``auc_low`` to ``auc_high`` in 95 % of bootstrap resamples; ``precision`` and
-    ``recall`` are of the decisions as they were served. None where a value cannot exist: no anomaly, no normal clip,
-    nothing flagged. ``unmatched`` counts labels of no clip in the window; ``unmatched_ids`` are the first ten of them.
+    ``recall`` are of the decisions as they were served. A value is None if it is not defined: without anomalies,
+    normal clips or flagged clips. ``unmatched`` counts labels without a clip in the window; ``unmatched_ids`` are the
+    first ten of them.
     """
 
     clips: int
@@ -59,10 +60,10 @@ class LivePerformance:
 def read_labels(file: Path) -> dict[str, str]:
     """``request_id`` -> ``normal`` or ``anomaly``, from CSV, JSON lines or Parquet with these columns and ``label``.
 
-    A blank label is none yet: its row is passed over. A request named twice has its last label. Any word of
-    :mod:`masd.data.folders.words` will do, such as ``ok`` and ``NG``, and ``.CSV`` is ``.csv``.
+    Rows with a blank label are skipped. If a request occurs twice, its last label counts. Labels are the words of
+    :mod:`masd.data.folders.words`, such as ``ok`` and ``NG``. The suffix may be in upper case.
 
-    :raises MasdError: no such file, another format, a missing column or an unknown label.
+    :raises MasdError: no such file, an unknown format, a missing column or an unknown label.
     """
     suffix = file.suffix.lower()
     try:

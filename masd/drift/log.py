@@ -13,7 +13,7 @@ from masd.drift.log_files import log_files, rows_of
 from masd.errors import MasdError
 
 CONTEXT = ("time", "request_id", "anomalous", "domain", "warnings")
-"""Read beside the compared columns, where it is there: which clip a row is, and what was decided."""
+"""Columns that are read too, if they exist: they identify the clip and have the decision."""
 
 LEAST_SHARE = 0.5
 """A column that fewer rows than this have is not compared."""
@@ -22,17 +22,17 @@ _WHOSE = ("machine_type", "model_version")
 
 
 class NothingLoggedError(MasdError):
-    """The log is in order but holds no clip of the machine: an idle machine, or a log of others."""
+    """The log is in order but has no clip of the machine: it is idle, or the log is of other machines."""
 
 
 @dataclass(frozen=True)
 class LogRows:
-    """The rows of one model in a log, oldest first, and how many others were passed over.
+    """The rows of one model in a log, oldest first, and how many others were skipped.
 
     ``rows`` has the compared columns, every value finite, and :data:`CONTEXT`. ``missing`` names the columns that
-    most rows do not have: those of a server older than the column. ``unreadable`` counts torn or otherwise broken
-    lines (a server that was killed leaves one) and rows in which a compared value is missing or not a finite number.
-    The counts are of what was read: other machines' folders, and what is older than the newest rows asked for, is not.
+    most rows do not have, because the server was older. ``unreadable`` counts broken lines (a killed server leaves one)
+    and rows in which a compared value is missing or not a finite number. Only rows that were read are counted: folders
+    of other machines, and rows older than the newest ones asked for, are not read.
     """
 
     rows: pd.DataFrame
@@ -44,7 +44,7 @@ class LogRows:
 
 @dataclass
 class _Found:
-    """What was read so far; ``parts`` are the comparable rows, of which no more than needed are held."""
+    """The rows that were read so far; ``parts`` are the comparable ones, no more than needed."""
 
     columns: list[str]
     most: int | None
@@ -91,10 +91,10 @@ def read_log(
 
     :param log: a file, a folder or ``s3://bucket/prefix``.
     :param since: only clips of this time (ISO 8601, UTC) and later.
-    :param most: only so many of the newest clips. Older days are not opened then; what a server ships late counts by
-        the day on which it was shipped.
-    :param from_day: nothing that was shipped on an earlier day is opened.
-    :raises MasdError: no log, an empty one, none of this machine, or one with none of the columns.
+    :param most: the largest number of clips, the newest ones. Older days are not opened then; a record that was sent
+        late counts for the day on which it was sent.
+    :param from_day: files that were sent on an earlier day are not opened.
+    :raises MasdError: there is no log, it is empty, or it has no row of this machine or none of the columns.
     """
     files = log_files(log, machine_type, max(since[:10], from_day))
     found = _Found([*columns, *CONTEXT], most)

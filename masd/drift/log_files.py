@@ -1,12 +1,12 @@
-"""The files of an inference log that may hold rows of one machine, and their rows, a file at a time.
+"""The files of an inference log that may have rows of one machine, and their rows, a file at a time.
 
 ::
 
-    <log>/<machine>/<day>/<machine>-<time>-<random>.parquet   what servers ship; the day and time at which it was sealed
-    <log>/spool/<machine>-<process>.jsonl                     what waits to be shipped, where the spool is not elsewhere
-    <log>/*.jsonl, *.parquet                                  rows of any machines, as workers and people write them
+    <log>/<machine>/<day>/<machine>-<time>-<random>.parquet   sent by servers; day and time of closing the file
+    <log>/spool/<machine>-<process>.jsonl                     records to be sent, if the spool is in the log
+    <log>/*.jsonl, *.parquet                                  rows of any machines, written by workers or people
 
-Nothing of another machine's folder is opened. A log without either is read whole.
+Folders of other machines are not opened. A log without such folders is read completely.
 """
 
 import json
@@ -34,9 +34,9 @@ DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 @dataclass(frozen=True)
 class LogFiles:
-    """``anyones`` may hold rows of any machine and time; ``shipped`` are the machine's own, newest first, which are
-    listed a day at a time. ``others`` are the machines of which nothing was listed; ``older`` whether there are
-    days before the first wanted.
+    """``anyones`` may have rows of any machine and time; ``shipped`` are the machine's own, newest first, listed a day
+    at a time. ``others`` are the machines that were not listed; ``older`` says whether there are days before the first
+    one asked for.
     """
 
     store: ObjectStore
@@ -49,7 +49,7 @@ class LogFiles:
 def log_files(log: str | Path, machine: str, from_day: str = "") -> LogFiles:
     """The files of a log, which is a file, a folder or ``s3://bucket/prefix``.
 
-    :param from_day: nothing that was shipped on an earlier day, ``2026-01-31``.
+    :param from_day: leave out files that were sent on an earlier day, such as ``2026-01-31``.
     :raises MasdError: there is no such log, or it has no ``.jsonl`` and ``.parquet`` files.
     """
     if not str(log).startswith("s3://"):
@@ -77,7 +77,7 @@ def log_files(log: str | Path, machine: str, from_day: str = "") -> LogFiles:
 
 
 def _are_machines(store: ObjectStore, folders: list[str]) -> bool:
-    """Whether they are what servers ship to, by the first: an idle machine costs no look at all others."""
+    """Whether these are folders of machines, judged by the first, so that not all of them have to be listed."""
     return any(DAY.fullmatch(name) for name in store.children(f"{folders[0]}/").folders) if folders else False
 
 
@@ -88,9 +88,9 @@ def _shipped(store: ObjectStore, machine: str, days: list[str]) -> Iterator[str]
 
 
 def rows_of(store: ObjectStore, key: str, columns: Sequence[str]) -> Iterator[tuple[pd.DataFrame, int]]:
-    """Rows of one file in chunks, with those of ``columns`` that it has, and how many lines are no JSON object.
+    """Rows of one file in chunks, with the ``columns`` that it has, and the number of lines that are not a JSON object.
 
-    :raises MasdError: the store cannot be used, or the file is no Parquet.
+    :raises MasdError: the store cannot be used, or the file is not Parquet.
     """
     if key.endswith(".parquet"):
         yield _parquet(store, key, columns), 0

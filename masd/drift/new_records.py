@@ -14,14 +14,14 @@ from masd.errors import one_line
 from masd.storage.protocol import MissingObjectError, ObjectStore, StoredObject
 
 DAYS = 8
-"""Objects of days that are older than the newest day by more than this are not looked at any more."""
+"""Objects of days that are older than the newest day by more than this are not read."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class NewRecords:
-    """Rows as the log has them, and ``read``: what is read now, for the next call; ``more`` where objects are left."""
+    """New rows of the log. ``read`` is what has been read, for the next call; ``more`` is true if objects are left."""
 
     rows: list[dict[str, Any]]
     read: dict[str, list[int]]
@@ -34,12 +34,11 @@ def new_records(
 ) -> NewRecords:
     """The records of a machine since ``read``, which has size and number of rows of every object by its key.
 
-    Objects below ``<machine>/<day>/`` are what servers ship: written once. Others may hold any machine's rows and may
-    grow; a last line without its end is left for later. An object that cannot be read is named in a warning and passed
-    over, for it will not get better.
+    Objects below ``<machine>/<day>/`` are sent by servers and written once. Others may have rows of any machine and may
+    grow; an incomplete last line is left for later. An object that cannot be read is named in a warning and skipped.
 
     :param listing: all objects of the log, in the order of their keys.
-    :param most: no further object is read once there are so many rows.
+    :param most: stop reading objects after so many rows.
     :raises StoreError: the store cannot be used.
     """
     own = [item for item in listing if item.key.endswith(SUFFIXES) and item.key.split("/")[0] in (machine, item.key)]

@@ -15,7 +15,7 @@ from masd.files import write_text
 
 
 def write_page(reference: pd.DataFrame, rows: pd.DataFrame, verdict: DriftVerdict, file: Path) -> None:
-    """``rows`` are the logged clips, ``reference`` what they were compared with; Evidently's page lies beside."""
+    """``rows`` are the logged clips, ``reference`` the clips of the reference. Evidently's page is beside it."""
     order = sorted(verdict.columns, key=lambda name: verdict.columns[name].p_value / verdict.columns[name].threshold)
     charts = {
         name: svg_uri(column_chart(reference[name].dropna(), rows[name]))
@@ -37,7 +37,7 @@ def write_page(reference: pd.DataFrame, rows: pd.DataFrame, verdict: DriftVerdic
 
 
 def column_chart(reference: "pd.Series[float]", window: "pd.Series[float]") -> str:
-    """Two histograms of one column, each as shares of its own clips; far values stand in the outermost bins."""
+    """Two histograms of one column, in shares of the clips of each; extreme values are in the outermost bins."""
     both = np.concatenate([reference, window])
     low, high = np.quantile(both, [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1.0, 25)

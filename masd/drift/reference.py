@@ -1,7 +1,7 @@
 """Write and read ``reference.parquet`` of a bundle, the reference of the drift check.
 
-One row per normal training clip, with the columns of the inference log: what the clip is like, and what a model that
-has not seen it says of it.
+It has one row per normal training clip and the columns of the inference log: properties of the clip, and the values of
+a model that was not trained on it.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def make_reference(
     about: pd.DataFrame,
     clips: Sequence[ClipFeatures],
     scores: Floats,
-    distances: Floats,
+    distances: Floats | None,
     unseen: Mask,
     *,
     machine_type: str,
@@ -34,12 +34,13 @@ def make_reference(
 
     :param about: rows of the log-mel store's clip table, one per clip.
     :param scores: held-out scores ``[n]`` of ``system``, whose threshold is ``threshold``.
-    :param distances: held-out distances ``[n]`` of the embeddings.
-    :param unseen: ``[n]``, which source clips the network was not trained on. Where there are some, the others get no
-        model values: what the network remembers is no reference for what it has never heard.
+    :param distances: held-out distances ``[n]`` of the embeddings; None without a network.
+    :param unseen: ``[n]``, which source clips the network was not trained on. If there are some, the others get no
+        model values, because the network remembers them: their values are not comparable with those of new clips.
     """
     rows = []
-    for (_, clip), features, score, distance in zip(about.iterrows(), clips, scores, distances, strict=True):
+    known = [None] * len(clips) if distances is None else distances.tolist()
+    for (_, clip), features, score, distance in zip(about.iterrows(), clips, scores, known, strict=True):
         result = ClipScore(
             machine_type=machine_type,
             model_version="",
@@ -49,24 +50,26 @@ def make_reference(
             domain="target" if clip["domain"] == "target" else "source",
             duration_s=float(clip["duration_s"]),
             segments=(),
-            reconstruction_error=float(features.errors.mean()),
+            reconstruction_error=features.mean_error,
             systems={},
             signals=Signals.of_row({str(name): value for name, value in clip.items()}),
-            embedding_distance=float(distance),
+            embedding_distance=distance,
         )
         rows.append(result.to_record())
     reference = pd.DataFrame(rows)
+    if distances is None:
+        reference = reference.drop(columns=["reconstruction_error", "embedding_distance"])
     if unseen.any():
         is_target = about["domain"].to_numpy() == "target"
-        reference.loc[~unseen & ~is_target, list(MODEL_COLUMNS)] = np.nan
+        reference.loc[~unseen & ~is_target, [name for name in MODEL_COLUMNS if name in reference]] = np.nan
     return reference
 
 
 def read_reference(file: Path) -> pd.DataFrame:
-    """The compared columns of ``reference.parquet``, model values only of as many target clips as their share allows.
+    """The compared columns of ``reference.parquet``, with model values of both domains in their share of the clips.
 
-    Those of source clips are known where the network was not trained on them, those of target clips always: all of
-    them together would be a mixture that no stream has.
+    Source clips have model values only if the network was not trained on them, target clips always. So some target
+    clips are left out: otherwise their share would be larger than in any real log.
 
     :raises MasdError: not a table, or one with none of the columns.
     """

@@ -1,4 +1,4 @@
-"""How long an inference log is kept: whole days of shipped records are removed once they are old enough."""
+"""Remove old days of an inference log."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class PrunedLog:
 
 
 def prune_log(store: ObjectStore, days: int, *, now: datetime | None = None, dry_run: bool = False) -> PrunedLog:
-    """Remove what servers have shipped more than ``days`` days ago, a whole day at a time, of every machine.
+    """Remove the records of all machines that servers sent more than ``days`` days ago, a whole day at a time.
 
-    Only objects below ``<machine>/<day>/`` are removed: files that people or workers wrote elsewhere stay.
+    Only objects below ``<machine>/<day>/`` are removed; files that people or workers wrote elsewhere are kept.
 
-    :raises StoreError: the store cannot be used; what was removed before stays removed.
+    :raises StoreError: the store cannot be used; some days may have been removed already.
     """
     first = ((now or datetime.now(UTC)) - timedelta(days=days)).date().isoformat()
     removed, objects, size = [], 0, 0

@@ -1,11 +1,10 @@
-"""Is a window of clips distributed like the reference? One test per column, one false-alarm rate for all of them.
+"""Test whether a window of clips is distributed like the reference: one test per column, one false-alarm rate for all.
 
-Drift distances with fixed limits (Wasserstein >= 0.1, PSI > 0.1) raise false alarms on a third to all of
-small windows without any drift. Here every column gets a p-value, and the smallest one is judged by how small it
-gets when reference and window are shuffled together (Westfall and Young, 1993): that counts correlated columns for
-what they are worth, holds at every window size, and needs no assumption but that normal clips come in any order.
-Clips recorded back to back resemble each other, and a window of one afternoon can be unlike the reference with
-nothing wrong.
+Drift distances with fixed limits (Wasserstein >= 0.1, PSI > 0.1) raise false alarms on a third to all small windows
+without drift. Here every column gets a p-value, and the smallest is compared with the smallest p-values after shuffling
+reference and window together (Westfall and Young, 1993). This takes the correlation of columns into account, holds at
+every window size, and assumes only that normal clips come in any order. Clips that are recorded one after the other are
+alike, so a window of one afternoon can differ from the reference although nothing is wrong.
 """
 
 from dataclasses import dataclass
@@ -20,21 +19,21 @@ from masd.arrays import Floats, Mask
 from masd.audio.signals import SIGNAL_COLUMNS
 
 MODEL_COLUMNS = ("score", "margin", "reconstruction_error", "embedding_distance")
-"""What the model says of a clip. The reference knows it only of clips that the network was not trained on."""
+"""Values of the model. The reference has them only for clips that the network was not trained on."""
 
 COLUMNS = MODEL_COLUMNS + SIGNAL_COLUMNS
-"""What is compared of a logged clip."""
+"""The compared columns of a logged clip."""
 
-USUAL_SHARE = 0.9
-"""From this share of the reference on one value, a column is compared by how often that value comes."""
+FREQUENT_SHARE = 0.9
+"""If one value has at least this share of the reference, the share of this value is compared."""
 
 TAIL = 25
-"""Shuffles expected below the threshold: their number is what makes it a steady one."""
+"""The expected number of shuffles below the threshold; more make the threshold more precise."""
 
 _DECIMALS = {"duration_s": 2}  # resampling changes a clip by a sample: not a different duration
 
 PADDING_S = 0.1
-"""By so much, and a twentieth at most, a codec lengthens a clip: MP3 at 16 kHz makes 10.08 s of 10 s."""
+"""A codec lengthens a clip by at most this, and by at most a twentieth: MP3 at 16 kHz makes 10.08 s of 10 s."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ColumnDrift:
     """The test of one column: ``drifted`` if ``p_value < threshold``.
 
     ``reference`` and ``window`` are medians for ``test == "ks"``; for ``"match share"`` they are the shares
-    of clips at ``usual``, the reference's usual value.
+    of clips with the value ``usual``, the most frequent one of the reference.
     """
 
     p_value: float
@@ -73,7 +72,7 @@ def compare(
     """Test every column of ``window`` against ``reference`` (both as :func:`rounded` returns them).
 
     The rate is split evenly between :data:`MODEL_COLUMNS`, for which only some rows of the reference count, and
-    :data:`SIGNAL_COLUMNS`. A column with one and the same value throughout both carries nothing and is left out.
+    :data:`SIGNAL_COLUMNS`. A column with a single value in both is left out.
     Returns the tested columns in the order of :data:`COLUMNS`.
     """
     window = _without_padding(reference, window)
@@ -91,10 +90,10 @@ def compare(
 
 
 def _without_padding(reference: pd.DataFrame, window: pd.DataFrame) -> pd.DataFrame:
-    """Durations that differ from the reference's usual one by no more than a codec's padding are that one."""
+    """Replace durations that differ from the most frequent one by no more than a codec's padding by that one."""
     if "duration_s" not in reference or "duration_s" not in window:
         return window
-    usual = usual_value(reference["duration_s"])
+    usual = frequent_value(reference["duration_s"])
     if usual is None:
         return window
     padded = (window["duration_s"] - usual).abs() <= min(PADDING_S, usual / 20) + 1e-9
@@ -104,13 +103,13 @@ def _without_padding(reference: pd.DataFrame, window: pd.DataFrame) -> pd.DataFr
 def _compare_together(
     reference: pd.DataFrame, window: pd.DataFrame, rate: float, rng: np.random.Generator
 ) -> dict[str, ColumnDrift]:
-    """Columns whose smallest p-value crosses the threshold in a share ``rate`` of shuffles at most."""
+    """Test columns so that in at most a share ``rate`` of shuffles the smallest p-value is below the threshold."""
     rows = len(reference) + len(window)
     count = max(999, round(TAIL / rate) - 1)
     labels = np.zeros((rows, count + 1), dtype=np.bool_)  # which rows are the window; the first column is the truth
     labels[len(reference) :] = True
     labels[:, 1:] = rng.permuted(labels[:, 1:], axis=0)
-    usual = {name: usual_value(reference[name]) for name in reference}
+    usual = {name: frequent_value(reference[name]) for name in reference}
     p_values = {}
     for name in reference:
         values = np.concatenate([reference[name].to_numpy(), window[name].to_numpy()])
@@ -132,21 +131,21 @@ def _compare_together(
     }
 
 
-def usual_value(reference: "pd.Series[float]") -> float | None:
-    """The value that at least :data:`USUAL_SHARE` of the reference has, or None where values spread.
+def frequent_value(reference: "pd.Series[float]") -> float | None:
+    """The value of at least :data:`FREQUENT_SHARE` of the reference, or None.
 
     A rank test is nearly blind on such columns: with 990 reference clips at 16 kHz, two clips of fifty at
-    44.1 kHz give a Kolmogorov-Smirnov p-value of 1, though by chance both would come into the window once in
+    44.1 kHz give a Kolmogorov-Smirnov p-value of 1, although by chance both would be in the window only once in
     440 times.
     """
     counts = reference.value_counts()
-    return float(counts.index[0]) if counts.iloc[0] >= USUAL_SHARE * len(reference) else None
+    return float(counts.index[0]) if counts.iloc[0] >= FREQUENT_SHARE * len(reference) else None
 
 
 def ks_p_values(values: Floats, labels: Mask) -> Floats:
     """Two-sample Kolmogorov-Smirnov test of ``values`` ``[n]`` for each division ``labels`` ``[n, k]`` in two.
 
-    Asymptotic p-values ``[k]``: of two divisions of the same sizes, the one with the larger distance has the smaller.
+    Returns asymptotic p-values ``[k]``; with the same sizes, a larger distance has a smaller p-value.
     """
     order = np.argsort(values, kind="stable")
     inside, rows = int(labels[:, 0].sum()), len(values)
@@ -164,18 +163,18 @@ def ks_p_values(values: Floats, labels: Mask) -> Floats:
     return p_values
 
 
-def fisher_p_values(at_usual: Mask, labels: Mask) -> Floats:
-    """Fisher's exact test: is the share of ``at_usual`` ``[n]`` the same on both sides of ``labels`` ``[n, k]``?
+def fisher_p_values(has_value: Mask, labels: Mask) -> Floats:
+    """Fisher's exact test: is the share of ``has_value`` ``[n]`` the same on both sides of ``labels`` ``[n, k]``?
 
-    Two-sided: the probability of all tables that are no likelier than the one at hand.
+    Two-sided: the probability of all tables that are at most as likely as the observed one.
     """
-    inside, rows, hits = int(labels[:, 0].sum()), len(at_usual), int(at_usual.sum())
+    inside, rows, hits = int(labels[:, 0].sum()), len(has_value), int(has_value.sum())
     tables = np.arange(max(0, inside + hits - rows), min(inside, hits) + 1)
     probability = hypergeom.pmf(tables, rows, hits, inside)
     likelihood = np.sort(probability)
     total = np.cumsum(likelihood)
     p_of_table = total[np.searchsorted(likelihood, probability * (1 + 1e-7), side="right") - 1]
-    counts = labels[at_usual].sum(axis=0)
+    counts = labels[has_value].sum(axis=0)
     p_values: Floats = np.minimum(p_of_table[counts - tables[0]], 1.0)
     return p_values
 

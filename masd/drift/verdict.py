@@ -7,21 +7,21 @@ from masd.drift.clips import UnusualClip
 from masd.drift.labels import LivePerformance
 from masd.drift.statistics import ColumnDrift
 
-Word = Literal["drift", "no drift", "insufficient data"]
+Decision = Literal["drift", "no drift", "insufficient data"]
 
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """What ``verdict.json`` says.
+    """The content of ``verdict.json``.
 
-    ``since`` and ``until`` are the times of the first and the last clip that was looked at. ``unusual`` names the clips
+    ``since`` and ``until`` are the times of the first and the last clip of the window. ``unusual`` names the clips
     that drive each drifted column; ``not_compared`` the columns that the log or the reference does not have;
-    ``ignored`` counts log rows that did not take part, by reason; ``live`` is there where labels were given.
+    ``ignored`` counts log rows that were not used, by reason; ``live`` is set if labels were given.
     """
 
     machine_type: str
     model_version: str
-    verdict: Word
+    verdict: Decision
     clips: int
     since: str
     until: str
@@ -35,9 +35,11 @@ class DriftVerdict:
     sentence: str
 
 
-def conclusion(columns: dict[str, ColumnDrift], clips: int, reference_clips: int, min_clips: int) -> tuple[Word, str]:
-    """The verdict in one word and in one sentence; no ``columns`` where nothing could be compared."""
-    against = f"{clips} clips against {reference_clips} of the reference"
+def conclusion(
+    columns: dict[str, ColumnDrift], clips: int, reference_clips: int, min_clips: int
+) -> tuple[Decision, str]:
+    """The decision, and a sentence for people; ``columns`` is empty if nothing could be compared."""
+    against = f"{clips} clips were compared with {reference_clips} of the reference"
     drifted = [column.describe(name) for name, column in columns.items() if column.drifted]
     if drifted:
         return "drift", f"drift in {', '.join(drifted)}; {against}"
@@ -45,4 +47,7 @@ def conclusion(columns: dict[str, ColumnDrift], clips: int, reference_clips: int
         return "no drift", f"no drift in {len(columns)} columns; {against}"
     if clips < min_clips:
         return "insufficient data", f"{clips} clips are too few to decide; {min_clips} are needed"
-    return "insufficient data", f"all {clips} clips and the reference are one and the same clip"
+    return (
+        "insufficient data",
+        f"no column differs between any of the {clips} clips and the reference, so nothing can be compared",
+    )

@@ -1,4 +1,4 @@
-"""Map of the clips: the network's embedding in two dimensions."""
+"""Map of the clips: the network's embedding, or without a network the mean spectrum, in two dimensions."""
 
 from dataclasses import dataclass
 
@@ -24,11 +24,12 @@ MAX_PERPLEXITY = 30.0
 @dataclass(frozen=True)
 class EmbeddingMap:
     """``clips`` has one row a dot: x, y, split, domain, condition and, of training clips alone, attributes (empty for
-    a test clip). ``method`` is how the plane was found, ``available`` how many clips of a split there were to draw
-    from.
+    a test clip). ``of_network`` says whether embeddings were placed, or mean spectra; ``method`` how the plane was
+    found, ``available`` how many clips of a split there were to draw from.
     """
 
     clips: pd.DataFrame
+    of_network: bool
     method: str
     available: dict[str, int]
 
@@ -45,30 +46,32 @@ class EmbeddingMap:
 
 
 def map_embeddings(scorer: Scorer, store: FeatureStore, progress: Progress | None = None) -> EmbeddingMap:
-    """Place the clip-level embeddings of a store's training and test clips, of which there must be one, on a plane.
+    """Place a store's training and test clips, of which there must be one, on a plane: by their clip-level embeddings,
+    or by the mean level of each band if the model has no network.
 
     They are computed once more, for a drawn few: carrying those of all clips through scoring would cost every caller
     memory for the sake of one picture.
     """
     of_split = {"train": store.rows(split="train", kind="noisy"), "test": store.rows(split="test")}
     rows = np.concatenate([drawn(of_split[split], most) for split, most in MOST.items()])
-    embeddings: list[Array] = []
+    vectors: list[Array] = []
+    of_network = scorer.extract.has_network
     for start in range(0, len(rows), CLIPS_AT_ONCE):
         batch = scorer.extract.rows(store, rows[start : start + CLIPS_AT_ONCE])
-        embeddings += [features.mean()[0] for features in batch]
+        vectors += [features.mean()[0] if of_network else features.views["band-mean"][0] for features in batch]
         if progress:
-            progress(len(embeddings), len(rows), "clips")
-    places, method = place(np.stack(embeddings))
+            progress(len(vectors), len(rows), "clips")
+    places, method = place(np.stack(vectors))
     table = store.clips.iloc[rows][["split", "domain", "condition", "attributes"]].reset_index(drop=True)
     table.loc[table["split"] == "test", "attributes"] = ""
     table.insert(0, "x", places[:, 0])
     table.insert(1, "y", places[:, 1])
-    return EmbeddingMap(table, method, {split: len(own) for split, own in of_split.items()})
+    return EmbeddingMap(table, of_network, method, {split: len(own) for split, own in of_split.items()})
 
 
-def place(embeddings: Array) -> tuple[Floats, str]:
-    """Embeddings ``[n, d]`` -> their places ``[n, 2]``, and how these were found."""
-    points = embeddings.astype(np.float64)
+def place(vectors: Array) -> tuple[Floats, str]:
+    """Vectors ``[n, d]`` -> their places ``[n, 2]``, and how these were found."""
+    points = vectors.astype(np.float64)
     if len(points) < FEWEST_FOR_TSNE or not np.ptp(points, axis=0).any():
         return _principal_plane(points), "principal components"
     perplexity = min(MAX_PERPLEXITY, (len(points) - 1) / 3)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from masd.config import ALL_SYSTEMS
 from masd.data.clips import Clip
 from masd.data.recordings.table import shared_sound_note
 from masd.data.store import FeatureStore
@@ -59,25 +58,26 @@ def evaluate_scorer(
     if scored["name"].tolist() != controls.scores["name"].tolist():
         raise MasdError(f"{machine}: the controls' scores are of other clips than {store.folder}; run controls again")
     about = store.clips.iloc[rows][["section", "domain", "condition"]].reset_index(drop=True)
-    scores = pd.concat([scored[["name"]], about, scored[[*ALL_SYSTEMS]], controls.scores[[*CONTROLS]]], axis=1)
+    systems = list(scorer.detectors.systems)
+    scores = pd.concat([scored[["name"]], about, scored[systems], controls.scores[[*CONTROLS]]], axis=1)
     calibration = scorer.detectors.calibrations.get(scorer.system)
-    thresholds: dict[str, float] = {name: scorer.detectors.thresholds[name] for name in ALL_SYSTEMS}
+    thresholds: dict[str, float] = {name: scorer.detectors.thresholds[name] for name in systems}
     thresholds |= controls.thresholds
     metrics = {
         "machine_type": machine,
         "section": ",".join(sorted(scores["section"].unique())),
-        "systems": {name: official_metrics(scores, scores[name], thresholds[name]) for name in ALL_SYSTEMS},
+        "systems": {name: official_metrics(scores, scores[name], thresholds[name]) for name in systems},
         "controls": {name: official_metrics(scores, scores[name], thresholds[name]) for name in CONTROLS},
         "seed": scorer.settings.seed,
         "calibration": None if calibration is None else calibration.to_dict(),
         "clips_heard_in_training": store.clips.loc[store.clips["in_training"] != "", "name"].tolist(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    for name in (*ALL_SYSTEMS, *CONTROLS):
+    for name in (*systems, *CONTROLS):
         write_results(out / name, machine, scores, scores[name], thresholds[name])
     scores.to_parquet(out / "scores.parquet", index=False)
     (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
-    if broken := [name for name in ALL_SYSTEMS if not np.isfinite(scores[name]).all()]:
+    if broken := [name for name in systems if not np.isfinite(scores[name]).all()]:
         log.warning(
             "%s: no report was written, because %s gives scores that are not finite numbers", machine, ", ".join(broken)
         )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from masd.arrays import Integers
 from masd.audio import AudioError
-from masd.config import ALL_SYSTEMS, SystemName
+from masd.config import SystemName
 from masd.data.clips import Clip
 from masd.data.store import FeatureStore
 from masd.detection.features.extractor import CLIPS_AT_ONCE
@@ -34,9 +34,10 @@ def score_stored(
     rows: Integers,
     files: Mapping[str, Path],
     progress: Progress | None = None,
-    systems: Sequence[SystemName] = ALL_SYSTEMS,
+    systems: Sequence[SystemName] | None = None,
 ) -> pd.DataFrame:
-    """Scores of ``rows`` of a store that :func:`fits`: their ``name`` and a column per system of ``systems``.
+    """Scores of ``rows`` of a store that :func:`fits`: their ``name`` and a column per system of ``systems``, without
+    which these are all that the model has.
 
     Recordings that the scorer treats in their own way are decoded once more, from ``files`` (paths by clip name): those
     so long that they are scored in blocks, and those of a sample rate that it was not trained on.
@@ -44,6 +45,7 @@ def score_stored(
     :raises AudioError: such a file is no longer what it was.
     """
     about = store.clips.iloc[rows]
+    systems = systems or list(scorer.detectors.systems)
     is_long = (about["duration_s"] > long_from(scorer.clip_seconds)).to_numpy()
     bands = scorer.settings.audio.n_mels
     special = is_long | [scorer.known_bands(int(rate)) < bands for rate in about["sample_rate_in"]]

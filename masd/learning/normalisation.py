@@ -26,17 +26,17 @@ class Normalisation:
     def fit(cls, store: FeatureStore) -> Self:
         """From all frames of the machine's own (noisy) training clips, clip by clip to keep memory flat."""
         total = np.zeros(store.frames.shape[1])
-        squares = np.zeros_like(total)
+        squared_total = np.zeros_like(total)
         count = 0
         for number, row in enumerate(store.normal_rows()):
             frames = store.log_mel(int(row)).astype(np.float64)
             total += frames.sum(axis=0)
-            squares += np.square(frames).sum(axis=0)
+            squared_total += np.square(frames).sum(axis=0)
             count += len(frames)
             if number % CLIPS_BETWEEN_RELEASES == 0:
                 store.release()
         mean = total / count
-        variance = np.maximum(squares / count - np.square(mean), 0.0)
+        variance = np.maximum(squared_total / count - np.square(mean), 0.0)
         return cls(mean.astype(np.float32), max(float(np.sqrt(variance.mean())), 1e-3))
 
     def __call__(self, log_mel: Array) -> Array:

@@ -90,6 +90,13 @@ def train_network(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
+def without_network(stores: Sequence[FeatureStore], settings: Settings, out: Path) -> None:
+    """Write the network folder ``out`` of a system that needs no network: it has each machine's normalisation only."""
+    normalisations = {store.machine_type: Normalisation.fit(store) for store in stores}
+    set_aside: dict[str, list[str]] = {machine: [] for machine in normalisations}
+    save_network(TrainedNetwork(None, normalisations, [], [], set_aside), settings, out)
+
+
 def train_step(
     state: TrainState,
     sampler: BalancedSampler,

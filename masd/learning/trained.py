@@ -19,13 +19,13 @@ from masd.learning.normalisation import Normalisation
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The result of training; ``network`` is in evaluation mode.
+    """The result of training; ``network`` is in evaluation mode, and None where the system needs none.
 
     ``set_aside`` names, per machine, the training clips held out from the network's training
     (:mod:`masd.learning.calibration`); it is not stored in a bundle.
     """
 
-    network: ConvolutionalAutoEncoder
+    network: ConvolutionalAutoEncoder | None
     normalisations: dict[str, Normalisation]
     class_names: list[str]
     history: list[dict[str, float]]
@@ -35,7 +35,7 @@ class TrainedNetwork:
 def save_network(trained: TrainedNetwork, settings: Settings, out: Path) -> None:
     """Write the folder ``out``: ``network.safetensors``, ``network.json``, ``history.json``."""
     about = {
-        "network": settings.network.model_dump(mode="json"),
+        "network": None if trained.network is None else settings.network.model_dump(mode="json"),
         "classes": trained.class_names,
         "set_aside": trained.set_aside,
     }
@@ -50,20 +50,19 @@ def load_network(folder: Path) -> TrainedNetwork:
     try:
         about = json.loads((folder / "network.json").read_text(encoding="utf-8"))
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-        restored = restore_network(
-            load_file(folder / "network.safetensors"),
-            NetworkSettings(**about["network"]),
-            about["classes"],
-            history,
-        )
+        settings = None if about["network"] is None else NetworkSettings(**about["network"])
+        restored = restore_network(load_file(folder / "network.safetensors"), settings, about["classes"], history)
         return replace(restored, set_aside=about["set_aside"])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise MasdError(f"{folder}: not a trained network ({one_line(error, 160)})") from error
 
 
 def network_tensors(trained: TrainedNetwork, machines: list[str]) -> dict[str, torch.Tensor]:
-    """Weights under ``network.``, and ``normalisation.<machine>.mean`` / ``.scale`` of the given machines."""
-    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
+    """Weights under ``network.``, if there are any, and ``normalisation.<machine>.mean`` / ``.scale`` of the given
+    machines.
+    """
+    weights = {} if trained.network is None else trained.network.state_dict()
+    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in weights.items()}
     for machine in machines:
         normalisation = trained.normalisations[machine]
         tensors[f"normalisation.{machine}.mean"] = torch.from_numpy(normalisation.mean)
@@ -73,20 +72,17 @@ def network_tensors(trained: TrainedNetwork, machines: list[str]) -> dict[str, t
 
 def restore_network(
     tensors: dict[str, torch.Tensor],
-    settings: NetworkSettings,
+    settings: NetworkSettings | None,
     class_names: list[str],
     history: list[dict[str, Any]],
 ) -> TrainedNetwork:
-    """The reverse of :func:`network_tensors`.
+    """The reverse of :func:`network_tensors`; without ``settings`` there are no weights.
 
     :raises RuntimeError: tensors that do not fit the settings.
     """
-    network = ConvolutionalAutoEncoder(settings, len(class_names))
-    network.load_state_dict(
-        {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
-    )
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    machines = [name.removeprefix("normalisation.").removesuffix(".mean") for name in tensors if name.endswith(".mean")]
+    network = None if settings is None else _network(tensors, settings, len(class_names))
+    own = [name for name in tensors if name.startswith("normalisation.") and name.endswith(".mean")]
+    machines = [name.removeprefix("normalisation.").removesuffix(".mean") for name in own]
     normalisations = {
         machine: Normalisation(
             np.asarray(tensors[f"normalisation.{machine}.mean"].numpy()),
@@ -95,4 +91,13 @@ def restore_network(
         for machine in machines
         if f"normalisation.{machine}.scale" in tensors
     }
-    return TrainedNetwork(network.eval(), normalisations, class_names, history)
+    return TrainedNetwork(network, normalisations, class_names, history)
+
+
+def _network(tensors: dict[str, torch.Tensor], settings: NetworkSettings, n_classes: int) -> ConvolutionalAutoEncoder:
+    network = ConvolutionalAutoEncoder(settings, n_classes)
+    network.load_state_dict(
+        {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
+    )
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval()

@@ -67,11 +67,17 @@ def train(
     device: "DeviceName" = "auto",
     resume: bool = False,
 ) -> None:
-    """Log-mel stores -> one network folder ``out`` for all given machines."""
+    """Log-mel stores -> one network folder ``out`` for all given machines.
+
+    Where the configured system needs no network, the folder has only the normalisation of each machine.
+    """
     from masd.data.store import FeatureStore
-    from masd.learning.train import train_network
+    from masd.learning.train import train_network, without_network
 
     stores = [FeatureStore.open(features / machine) for machine in machines]
+    if not settings.detection.needs_network:
+        without_network(stores, settings, out)
+        return
     with ConsoleProgress(f"train {', '.join(machines)}") as progress:
         train_network(stores, settings, out, device=device, resume_from_checkpoint=resume, progress=progress)
 
@@ -102,7 +108,9 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     calibration = detectors.calibrations[settings.detection.system]
     if calibration.warning:
         log.warning("%s: %s", machine, calibration.warning)
-    embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed, recordings)
+    embeddings, distances = None, None
+    if trained.network is not None:
+        embeddings, distances = fit_embedding_distance(clips, is_target, settings.seed, recordings)
     system = settings.detection.system
     reference = make_reference(
         store.clips.iloc[rows],

@@ -170,7 +170,7 @@ def _read(store: ObjectStore, key: str) -> TriggerRecord | None:
     except MissingObjectError:
         return None
     except (ValueError, TypeError) as error:
-        raise MasdError(f"{store.url}/{key}: unreadable record ({error}); move it away to go on") from error
+        raise MasdError(f"{store.url}/{key}: unreadable record ({error}); move it away to continue") from error
 
 
 def _write(store: ObjectStore, key: str, record: TriggerRecord) -> None:

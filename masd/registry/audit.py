@@ -26,7 +26,7 @@ _NAME = re.compile(r"(?P<stamp>\d{8}T\d{6}\.\d{6})-(?P<event>[a-z]+)(?:-(?P<vers
 
 @dataclass(frozen=True)
 class RunDecision:
-    """Which pipeline run acts, and what its gate decided and why."""
+    """The decision of a pipeline run's gate, and its reason."""
 
     run: str
     decision: Literal["promote", "ask", "refuse"]
@@ -35,10 +35,11 @@ class RunDecision:
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """Who did what, when and why; ``previous`` and ``version`` are where a pointer stood before and stands now.
+    """Who did what, when and why; ``previous`` and ``version`` are the versions of a pointer before and after.
 
-    ``run``, ``decision`` and ``decision_reason`` are those of the :class:`RunDecision`, empty where a person acted.
-    ``reason`` is a sentence for people. ``sums_sha256`` is of a registration: what ``SHA256SUMS`` of the version is.
+    ``run``, ``decision`` and ``decision_reason`` are those of the :class:`RunDecision`, empty if a person acted.
+    ``reason`` is a sentence for people. ``sums_sha256`` is the digest of the version's ``SHA256SUMS``, in the
+    record of a registration.
     """
 
     event: Event
@@ -69,7 +70,7 @@ def acting_as(actor: str) -> Iterator[None]:
 
 
 def current_actor() -> str:
-    """Who acts: whom :func:`acting_as` names, ``MASD_ACTOR`` (a service account, a CI job), or the user's name."""
+    """The actor of :func:`acting_as`, else ``MASD_ACTOR`` (a service account, a CI job), else the user's name."""
     if actor := one_line(_ACTING.get() or os.environ.get("MASD_ACTOR", ""), 200):
         return actor
     try:
@@ -101,11 +102,11 @@ class AuditTrail:
     ) -> str:
         """Write a record; returns its key.
 
-        Its name sorts after all that are there, even those of a machine whose clock is ahead.
+        Its name sorts after all existing ones, even those of a computer whose clock is ahead.
         """
         by = (gate.run, gate.decision, gate.reason) if gate else ("", "", "")
-        said = (current_actor(), now(), one_line(reason), metrics or {}, *by, sums_sha256)
-        record = AuditRecord(event, self._machine, version, previous, *said)
+        fields = (current_actor(), now(), one_line(reason), metrics or {}, *by, sums_sha256)
+        record = AuditRecord(event, self._machine, version, previous, *fields)
         stamps = [datetime.strptime(str(self._part(key, "stamp")), _STAMP) for key in self._keys()[-1:]]
         stamp = max([datetime.now(UTC).replace(tzinfo=None), *(last + timedelta(microseconds=1) for last in stamps)])
         key = f"{self._place}/{stamp.strftime(_STAMP)}-{event}-{version}-{uuid4().hex[:8]}.json"
@@ -115,18 +116,18 @@ class AuditTrail:
     def records(self, *events: Event) -> list[dict[str, Any]]:
         """All records, or those of some events, oldest first.
 
-        What those of masd 0.1.0 do not have (``run``, ``decision``, ``decision_reason``, ``sums_sha256``) is empty.
+        Fields that records of masd 0.1.0 lack (``run``, ``decision``, ``decision_reason``, ``sums_sha256``) are empty.
         """
         keys = [key for key in self._keys() if not events or self._part(key, "event") in events]
         return [self._read(key) for key in keys]
 
     def versions(self, event: Event) -> set[str]:
-        """Versions that such an event is on record for, without reading the records."""
+        """Versions with a record of such an event; the records are not read."""
         found = {self._part(key, "version") for key in self._keys() if self._part(key, "event") == event}
         return {version for version in found if version}  # masd 0.1.0 did not name it
 
     def registered_sums(self, version: str) -> str:
-        """The digest of ``SHA256SUMS`` with which a version was registered; empty where that is not on record."""
+        """The digest of ``SHA256SUMS`` with which a version was registered; empty if no record has it."""
         for key in self._keys():
             if (self._part(key, "event"), self._part(key, "version")) == ("register", version):
                 return str(self._read(key)["sums_sha256"])
@@ -144,16 +145,18 @@ class AuditTrail:
         try:
             record: dict[str, Any] = json.loads(self._store.read(key))
         except ValueError as error:
-            raise MasdError(f"{self._store.url}/{key}: unreadable record ({error}); move it away to go on") from error
+            raise MasdError(
+                f"{self._store.url}/{key}: unreadable record ({error}); move it away to continue"
+            ) from error
         return {"run": "", "decision": "", "decision_reason": "", "sums_sha256": ""} | record
 
 
 def productions(current: str | None, moves: list[dict[str, Any]]) -> list[str]:
-    """What is in production, and what further rollbacks would bring back, newest first.
+    """The version in production, then the versions of further rollbacks, newest first.
 
     :param current: the version the production pointer names.
-    :param moves: the records of :data:`MOVES`, oldest first. Those of moves that were recorded and have then not
-        happened are passed over: followed back from ``current``, each one that happened says where to look next.
+    :param moves: the records of :data:`MOVES`, oldest first. Records of moves that did not happen are
+        skipped: followed back from ``current``, each record of a real move names the version before it.
     """
     happened, place = [], current
     for record in reversed(moves):

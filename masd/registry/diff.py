@@ -13,8 +13,8 @@ from masd.storage.protocol import StoreError
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One thing that is not the same; None where one of the two has no such thing."""
+class VersionDifference:
+    """A value that differs between two versions; None if a version does not have it."""
 
     about: str
     name: str
@@ -22,14 +22,14 @@ class Difference:
     after: Any
 
 
-def diff(registry: Registry, machine: str, before: str, after: str) -> list[Difference]:
+def diff(registry: Registry, machine: str, before: str, after: str) -> list[VersionDifference]:
     """Settings, metrics, code, data, classes and libraries that differ.
 
-    :raises MasdError: a version that is not there, or whose manifest or settings cannot be read.
+    :raises MasdError: a version does not exist, or its manifest or settings cannot be read.
     """
     one, two = (_described(registry, machine, version) for version in (before, after))
     return [
-        Difference(about, name, one[about].get(name), two[about].get(name))
+        VersionDifference(about, name, one[about].get(name), two[about].get(name))
         for about in one
         for name in dict.fromkeys([*one[about], *two[about]])
         if one[about].get(name) != two[about].get(name)
@@ -52,7 +52,7 @@ def _described(registry: Registry, machine: str, version: str) -> dict[str, dict
 
 
 def _settings(registry: Registry, machine: str, version: str) -> dict[str, Any]:
-    """With the defaults of today where these settings can be read today, as they were written where not."""
+    """With today's defaults if this masd can read the settings, else as they were written."""
     try:
         return registry.settings(machine, version).model_dump(mode="json")
     except StoreError:

@@ -1,7 +1,7 @@
-"""The files of one version: how they are read from a store and checked.
+"""Read the files of a version from a store, and check them.
 
-``SHA256SUMS`` vouches for every other file, the manifest and the archive too; ``sha256sum -c`` reads it. Pointers and
-the record of the registration hold its own digest.
+``SHA256SUMS`` has the digests of all other files, in the format of ``sha256sum -c``. Its own digest is in the pointers
+and in the record of the registration.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ def write_sums(folder: Path) -> None:
 
 
 def check_version(folder: Path, machine: str, version: str, sums_sha256: str = "") -> Manifest:
-    """Check every file of a version in a folder: all that were registered, and no other, whatever its schema.
+    """Check that a folder has the registered files of a version and no others; the version may have any schema.
 
-    :param sums_sha256: what ``SHA256SUMS`` must be, where that is known.
-    :raises MasdError: the first that is missing or is not what was registered.
+    :param sums_sha256: the digest of ``SHA256SUMS``, or empty if it is not known.
+    :raises MasdError: a file is missing, was changed or was added; names the first.
     """
     if sums_sha256:
         _check(folder / SUMS, sums_sha256, str(folder / SUMS))
@@ -48,7 +48,9 @@ def check_version(folder: Path, machine: str, version: str, sums_sha256: str = "
             _check(folder / name, digest, str(folder / name))
         for path in folder.rglob("*"):
             if path.is_file() and not _is_ours(path.relative_to(folder).as_posix(), registered):
-                raise MasdError(f"{path}: is no part of what was registered; remove it, or promote another version")
+                raise MasdError(
+                    f"{path}: was not there when the version was registered; remove it, or promote another version"
+                )
     return manifest
 
 
@@ -58,7 +60,7 @@ def _is_ours(name: str, registered: Container[str]) -> bool:
 
 
 def sums_sha256_of(store: ObjectStore, prefix: str) -> str:
-    """The digest of ``SHA256SUMS`` of the version below ``prefix``; empty where it has none (masd 0.1.0)."""
+    """The digest of ``SHA256SUMS`` of the version below ``prefix``; empty if it has none (masd 0.1.0)."""
     try:
         return hashlib.sha256(store.read(f"{prefix}/{SUMS}")).hexdigest()
     except MissingObjectError:
@@ -68,13 +70,14 @@ def sums_sha256_of(store: ObjectStore, prefix: str) -> str:
 def cached_version(store: ObjectStore, prefix: str, machine: str, version: str, sums_sha256: str = "") -> Path:
     """A verified copy of the version below ``prefix`` of a store, in the cache.
 
-    Its name there is the digest of ``SHA256SUMS``, so a version that was changed is never taken for the old one.
-    Several processes may ask for the same version at once.
+    The copy is named after the digest of ``SHA256SUMS``, or after the listing of a version of masd 0.1.0 that has none,
+    so a changed version gets another copy. Several processes may fetch the same version at the same time.
 
-    :raises MasdError: a file that is missing or is not what was registered.
+    :raises MasdError: a file is missing or was changed.
     """
     sums = _sums(store, prefix, sums_sha256)
-    folder = cache_folder() / "versions" / hashlib.sha256(sums).hexdigest()
+    about = sums or repr([(item.key, item.size, item.etag) for item in store.list(f"{prefix}/")]).encode()
+    folder = cache_folder() / "versions" / hashlib.sha256(about).hexdigest()
     try:
         check_version(folder, machine, version)
     except MasdError:  # not there, or damaged since
@@ -87,9 +90,9 @@ def cached_version(store: ObjectStore, prefix: str, machine: str, version: str, 
 
 
 def check_stored(store: ObjectStore, prefix: str, machine: str, version: str, sums_sha256: str = "") -> str:
-    """:func:`check_version` of what is in a store now, whatever the cache has; the digest of its ``SHA256SUMS``.
+    """:func:`check_version` of the files in a store, not in the cache; returns the digest of ``SHA256SUMS``.
 
-    :raises MasdError: a file that is missing or is not what was registered.
+    :raises MasdError: a file is missing or was changed.
     """
     if isinstance(store, FolderStore):
         found = sums_sha256 or sums_sha256_of(store, prefix)
@@ -98,14 +101,17 @@ def check_stored(store: ObjectStore, prefix: str, machine: str, version: str, su
     sums = _sums(store, prefix, sums_sha256)
     with temporary_folder("check") as folder:
         _download(store, prefix, sums, folder, machine, version)
-    return hashlib.sha256(sums).hexdigest()
+    return hashlib.sha256(sums).hexdigest() if sums else ""
 
 
 def _sums(store: ObjectStore, prefix: str, expected: str) -> bytes:
+    """``SHA256SUMS``; empty where there is none and nothing says that there was one (masd 0.1.0)."""
     where = f"{store.url}/{prefix}/{SUMS}"
     try:
         sums = store.read(f"{prefix}/{SUMS}")
     except MissingObjectError as error:
+        if not expected:
+            return b""
         raise _missing(where) from error
     if expected and hashlib.sha256(sums).hexdigest() != expected:
         raise _changed(where)
@@ -113,10 +119,15 @@ def _sums(store: ObjectStore, prefix: str, expected: str) -> bytes:
 
 
 def _download(store: ObjectStore, prefix: str, sums: bytes, folder: Path, machine: str, version: str) -> None:
-    (folder / SUMS).write_bytes(sums)
-    for name, digest in _parse(sums, f"{store.url}/{prefix}").items():
+    digests: dict[str, str] = {}
+    if sums:
+        (folder / SUMS).write_bytes(sums)
+        digests = _parse(sums, f"{store.url}/{prefix}")
+    names = list(digests) or [check_key(item.key.removeprefix(f"{prefix}/")) for item in store.list(f"{prefix}/")]
+    for name in names:
         store.download(f"{prefix}/{name}", folder / name)
-        _check(folder / name, digest, f"{store.url}/{prefix}/{name}")
+        if sums:
+            _check(folder / name, digests[name], f"{store.url}/{prefix}/{name}")
     check_version(folder, machine, version)
 
 

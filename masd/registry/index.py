@@ -1,19 +1,20 @@
-"""An index, so that a look at a registry costs a few requests however many machines and versions it has.
+"""An index, so that reading a registry takes a few requests, however many machines and versions it has.
 
 ::
 
-    index/changed                   a random text, another one after every change
-    index/machines/<machine>.json   versions and pointers of a machine, as they were when the change was done
-    index/moving/<machine>/<id>     somebody is changing the machine just now, or was killed while he did
+    index/changed                   a random text, replaced after every change
+    index/machines/<machine>.json   versions and pointers of a machine after its last change
+    index/moving/<machine>/<id>     a process is changing the machine, or was killed while it did
 
-The versions and pointers below ``models/`` count; the index says where nothing has changed. So it has to be right at
-every moment, without locks or conditional writes, whoever is killed. Who changes a machine writes in this order: that
-he does, ``changed``, the change, the machine's entry, that he does no longer, ``changed``. Who finds ``changed`` as it
-was knows that no change has begun since; who finds a machine that is moving asks ``models/``. An entry is written again
-until it is what ``models/`` says after it was written, so of two that write at once the last one's is right.
+The versions and pointers below ``models/`` count; the index only says what has not changed. So it must be right at
+every moment, without locks or conditional writes, even if processes are killed. A process that changes a machine writes
+its ``moving`` object, ``changed``, the change, and the machine's entry; then it removes ``moving`` and writes
+``changed`` again. If a reader finds the same ``changed`` as before, no change has begun since. If it finds a ``moving``
+object, it reads that machine from ``models/``. An entry is written again until it agrees with ``models/`` after the
+write; so if two processes write it, the last one is right.
 
-A registry without ``index/changed``, as masd 0.1.0 makes them, is looked through as a whole;
-:func:`masd.registry.verify.verify` makes the index.
+A registry without ``index/changed``, as made by masd 0.1.0, is read as a whole;
+:func:`masd.registry.verify.verify` makes its index.
 """
 
 import json
@@ -31,16 +32,16 @@ from masd.storage.protocol import MissingObjectError, ObjectStore, StoreError
 
 CHANGED, MACHINES, MOVING = "index/changed", "index/machines", "index/moving"
 GIVEN_UP = timedelta(hours=1)
-"""Who has been changing a machine for so long was killed."""
+"""A process whose ``moving`` object is older than this was killed."""
 MOST_AT_ONCE = 20
-"""Machines of which whoever changes one makes the index of all, where there is none."""
+"""If a registry without an index has no more machines, the next change makes its index."""
 READERS = 8
 _TRIES = 5
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a machine has. ``whole`` is False where a pointer cannot be read: then ask the registry, which says why."""
+    """Versions and pointers of a machine. ``whole`` is False if a pointer cannot be read; the registry says why."""
 
     machine: str
     versions: list[str]
@@ -50,7 +51,7 @@ class Entry:
 
 
 class Index:
-    """Reads what has changed since it was last asked, and notes changes; one object for as long as one looks."""
+    """Reads what has changed since the last call, and notes changes. Keep one object for repeated calls."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -59,7 +60,7 @@ class Index:
         self._moving: set[str] = set()
 
     def look(self) -> dict[str, Entry | None] | None:
-        """Entries by machine; None for one that is moving, and None altogether where there is no index.
+        """Entries by machine, None for a machine that is being changed; None if there is no index.
 
         :raises StoreError: the store cannot be used.
         """
@@ -74,10 +75,10 @@ class Index:
 
     @contextmanager
     def changing(self, machine: str) -> Iterator[None]:
-        """Around a change of a machine's versions or pointers.
+        """Note a change of a machine's versions or pointers, which happens inside the block.
 
-        :raises StoreError: the store cannot be used. Once the change is made, that costs the entry only: the machine
-            then counts as moving until somebody else changes it or verifies.
+        :raises StoreError: the store cannot be used before the change. After the change no error is raised: the
+            machine counts as moving until the next change or verification.
         """
         own = f"{MOVING}/{machine}/{uuid4().hex}"
         if self._marker() is not None:
@@ -93,7 +94,7 @@ class Index:
                     self._mark()
 
     def refresh(self, machine: str) -> bool:
-        """Write a machine's entry as ``models/`` says; whether it was not that already."""
+        """Make a machine's entry agree with ``models/``; returns whether it had to be written."""
         key = f"{MACHINES}/{machine}.json"
         for number in range(_TRIES):
             entry = entry_of(self._store, machine)
@@ -112,9 +113,9 @@ class Index:
         return True
 
     def rebuild(self) -> None:
-        """Make every entry what ``models/`` says, and forget changes whose makers were killed.
+        """Make every entry agree with ``models/``, and remove the ``moving`` objects of killed processes.
 
-        :raises StoreError: the store cannot be used, or not written.
+        :raises StoreError: the store cannot be used, or cannot be written.
         """
         known = {item.key.removeprefix(f"{MACHINES}/").removesuffix(".json") for item in self._store.list(MACHINES)}
         changed = [self.refresh(machine) for machine in sorted(known | set(machine_folders(self._store)))]
@@ -126,10 +127,10 @@ class Index:
             self._mark()
 
     def _begin(self) -> bool:
-        """Make the index of a registry that has none yet; one of many machines is left to verify."""
+        """Make the index of a registry without one; if it has many machines, only verify does so."""
         if len(machine_folders(self._store)) > MOST_AT_ONCE:
             return False
-        for _ in range(2):  # again: who came meanwhile found no index to write to
+        for _ in range(2):  # again: a change in the meantime found no index to write to
             for machine in machine_folders(self._store):
                 self.refresh(machine)
             self._mark()
@@ -173,7 +174,7 @@ class Index:
 
 
 def entry_of(store: ObjectStore, machine: str) -> Entry:
-    """A machine's entry as ``models/`` says."""
+    """A machine's entry, read from ``models/``."""
     versions = whole(numbered(store, machine))
     pointers: dict[str, str | None] = {}
     readable = True

@@ -6,23 +6,23 @@ from masd.data.machine_name import MACHINE_NAME, check_machine_name
 from masd.storage.protocol import ObjectStore, StoredObject
 
 MANIFEST = "manifest.json"
-"""Written last and removed first: a version is there if and only if this is."""
+"""Written last and removed first: a version exists if and only if this file does."""
 CLAIM = "claim-"
-"""What an object is called that keeps a version's number for who is registering it."""
+"""The name of the object that reserves a version's number during its registration."""
 
 
 def place_of(machine: str) -> str:
-    """:raises MasdError: a name that could lead out of the registry."""
+    """:raises MasdError: the name is not a valid machine type."""
     return f"models/{check_machine_name(machine)}"
 
 
 def machine_folders(store: ObjectStore) -> list[str]:
-    """Machines that have anything in a registry; other folders are no machine's, and verify says so."""
+    """Machines with objects in a registry. Folders with other names are left out; verify reports them."""
     return [name for name in store.children("models/").folders if MACHINE_NAME.fullmatch(name)]
 
 
 def numbered(store: ObjectStore, machine: str) -> dict[str, dict[str, StoredObject]]:
-    """All objects of every version number, whole or not, by their name below it; numbers in rising order."""
+    """All objects by version number and name, also those of incomplete versions; numbers in rising order."""
     place = f"{place_of(machine)}/"
     numbers: dict[str, dict[str, StoredObject]] = {}
     for item in store.list(place):
@@ -32,5 +32,5 @@ def numbered(store: ObjectStore, machine: str) -> dict[str, dict[str, StoredObje
 
 
 def whole(numbers: dict[str, dict[str, StoredObject]]) -> list[str]:
-    """Those of :func:`numbered` that are versions."""
+    """The numbers of :func:`numbered` that are complete versions."""
     return [number for number, objects in numbers.items() if MANIFEST in objects]

@@ -1,4 +1,4 @@
-"""Remove versions that nothing needs any more, and the files of interrupted registrations."""
+"""Remove old versions, and the files of interrupted registrations."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from masd.storage.folder import FolderStore
 from masd.storage.locks import exclusive
 
 PRODUCTIONS = 3
-"""So many versions that were last in production always stay, to roll back to."""
+"""The last versions in production that are always kept, for rollbacks."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, or would be: whole versions, and numbers under which a registration was broken off."""
+    """What was removed, or would be: versions, and numbers of interrupted registrations."""
 
     versions: list[str]
     broken_off: list[str]
@@ -27,9 +27,11 @@ class Pruned:
 def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False) -> Pruned:
     """Remove all but the newest ``keep`` versions, those a pointer names and the last three that were in production.
 
-    Of what a registration or a prune that was killed has left, only the record stays. No pointer moves meanwhile.
+    The files of registrations and prunes that were killed are removed too; their records stay. Pointers are locked
+    meanwhile.
 
-    :raises MasdError: ``keep`` below 1; a pointer that cannot be read, or somebody is moving one: nothing is removed.
+    :raises MasdError: ``keep`` is below 1, a pointer cannot be read, or another process is moving one. Nothing is
+        removed then.
     """
     if keep < 1:
         raise MasdError(f"prune {machine}: the newest version always stays; keep 1 or more")

@@ -1,4 +1,4 @@
-"""Register a version: claim a number, write the files, the manifest last; or leave nothing."""
+"""Register a version completely or not at all: claim a number, write the files, the manifest last."""
 
 import random
 import time
@@ -27,7 +27,7 @@ def add_version(
 ) -> tuple[str, str]:
     """Register the folder ``staged``, which ``prepare(version)`` may still complete; returns version and claim.
 
-    The claim is to be deleted when all is done: it tells a registration that was killed from one that was not.
+    The caller deletes the claim at the end: a claim that stays shows that the registration was killed.
     """
     version, claim = _claim_number(store, machine)
     try:
@@ -41,10 +41,10 @@ def add_version(
 
 
 def _claim_number(store: ObjectStore, machine: str) -> tuple[str, str]:
-    """A number that nobody else has, had or gets, and the key of the claim that says so.
+    """A number that no other version has, had or will get, and the key of its claim.
 
-    By the reasoning of :mod:`masd.storage.locks`: the claim lies where the version will, and who sees anything else
-    there goes on to the next number.
+    As in :mod:`masd.storage.locks`: the claim is written to the place of the version. A process that finds any other
+    object there takes the next number.
     """
     number = 0
     while True:

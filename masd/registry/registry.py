@@ -5,23 +5,23 @@
     models/<machine>/<version>/...                          a bundle, its .mar and SHA256SUMS, never changed
     models/<machine>/channels/{candidate,production}.json   pointers: version, digests, time
     models/<machine>/audit/<time>-<event>-<version>-*.json  one record per decision
-    models/<machine>/locks/production/...                   who is moving the production pointer just now
+    models/<machine>/locks/production/...                   processes that are moving the production pointer
     index/...                                               what has changed: see :mod:`masd.registry.index`
 
-A store has no transactions, so the order of writes makes up for them. A version is there if and only if its
-``manifest.json`` is:
+A store has no transactions, so the order of writes replaces them. A version exists if and only if its
+``manifest.json`` does:
 
-* *register*: claim a number, all files but the manifest, the record, the manifest, the candidate pointer, release
-  the claim. Killed before the manifest: no version, its number stays unused. Killed after it: a version that the
-  candidate pointer does not name yet.
-* *promote* and *rollback*: check every digest of the version; alone (see :mod:`masd.storage.locks`): read the pointer
-  again, the record, the pointer. Killed between the two: a record of a move that has not happened. The pointer
-  counts, and since every record also says where the pointer stood before, such a record is known by it.
-* *prune*: alone, as above: the manifest, the record, all other files. Killed between them: no version; pruning again
-  goes on.
+* *register*: claim a number, write all files but the manifest, the record, the manifest and the candidate pointer,
+  release the claim. If it is killed before the manifest, there is no version, and the number stays unused. If it is
+  killed later, there is a version that the candidate pointer may not name yet.
+* *promote* and *rollback*: check every digest of the version; then, under a lock (see :mod:`masd.storage.locks`), read
+  the pointer again, write the record, write the pointer. If it is killed in between, there is a record of a move that
+  did not happen. The pointer counts; such a record is recognised because every record has the pointer's value before.
+* *prune*: under the same lock, remove the manifest, write the record, remove all other files. If it is killed in
+  between, there is no version, and the next prune removes the rest.
 
-:func:`masd.registry.verify.verify` reports each of these and says what mends it. What a call has returned for is never
-undone by a crash of either side.
+:func:`masd.registry.verify.verify` reports each of these and names the repair. When a call has returned, a crash of
+client or store does not undo its result.
 """
 
 import hashlib
@@ -94,7 +94,7 @@ class Registry:
         return whole(numbered(self.store, machine))
 
     def manifest(self, machine: str, version: str) -> Manifest:
-        """What a version says of itself, whatever its schema; its other files are not looked at.
+        """The manifest of a version of any schema; its other files are not checked.
 
         :raises MasdError: there is no such version, or its manifest is damaged.
         """
@@ -102,7 +102,7 @@ class Registry:
         return parse_manifest(self._manifest(machine, version), where, any_schema=True)
 
     def settings(self, machine: str, version: str) -> Settings:
-        """What a version was trained and judged with.
+        """The settings that a version was trained and evaluated with.
 
         :raises MasdError: there is no such version, or its settings cannot be read.
         """
@@ -110,17 +110,19 @@ class Registry:
         return Settings.from_yaml(self.store.read(key).decode("utf-8", "replace"), f"{self.url}/{key}")
 
     def manifest_sha256(self, machine: str, version: str) -> str:
-        """Digest of a version's manifest, as pointers have it.
+        """Digest of a version's manifest, as in the pointers.
 
         :raises MasdError: there is no such version.
         """
         return hashlib.sha256(self._manifest(machine, version)).hexdigest()
 
     def fetch(self, machine: str, version: str) -> Path:
-        """A verified folder of a version: the registry's own, or a cached copy. It can be loaded as a bundle, unless
-        its schema is another (:class:`OtherSchemaError`); its archive can be served then too.
+        """A verified folder of a version: the registry's own, or a cached copy.
 
-        :raises MasdError: there is no such version, or a file of it is missing or not what was registered.
+        It can be loaded as a bundle if this masd reads its schema (else :class:`OtherSchemaError`); its archive can
+        be served in any case.
+
+        :raises MasdError: there is no such version, or one of its files is missing or was changed.
         """
         self._manifest(machine, version)
         place = f"{place_of(machine)}/{version}"
@@ -131,7 +133,7 @@ class Registry:
         return folder
 
     def check(self, machine: str, version: str) -> str:
-        """Hash what the store holds of a version now; returns the digest of its ``SHA256SUMS``.
+        """Hash the files of a version in the store; returns the digest of its ``SHA256SUMS``.
 
         :raises MasdError: as :meth:`fetch`.
         """
@@ -140,12 +142,12 @@ class Registry:
         return check_stored(self.store, place, machine, version, self._sums_sha256(machine, version))
 
     def channel(self, machine: str, name: Channel) -> str | None:
-        """The version a pointer names, or None where it was never set."""
+        """The version that a pointer names, or None if it was never set."""
         pointer = self.pointer(machine, name)
         return None if pointer is None else str(pointer["version"])
 
     def in_production(self, machines: Iterable[str] | None = None) -> dict[str, str]:
-        """The version in production by machine, of those given or of all; one with nothing there is left out."""
+        """The version in production by machine, of ``machines`` or of all; machines without one are left out."""
         if machines is None:
             look = self.look()
             for problem in look.problems.values():
@@ -155,10 +157,11 @@ class Registry:
         return {machine: version for machine, version in found.items() if version is not None}
 
     def look(self) -> Look:
-        """What is in production, of all machines; asked again by the same object, it costs little where nothing moves.
+        """The versions in production of all machines.
 
-        One request to a bucket with an index (:mod:`masd.registry.index`) where nothing has changed; of what has, a
-        few and one a machine. A machine whose pointer cannot be read is a problem of its own and stops no other.
+        With an index (:mod:`masd.registry.index`), the second call of the same object needs one request if nothing
+        has changed; otherwise a few, and one for each changed machine. If a machine's pointer cannot be read, it is
+        among the problems, and the other machines are read.
 
         :raises StoreError: the store cannot be used.
         """
@@ -178,7 +181,7 @@ class Registry:
         return Look(production, problems)
 
     def entries(self) -> list[Entry]:
-        """Versions and pointers of every machine that has some.
+        """Versions and pointers of every machine that has versions.
 
         :raises StoreError: the store cannot be used.
         """
@@ -191,7 +194,7 @@ class Registry:
         return entry_of(self.store, machine) if entry is None else entry
 
     def pointer(self, machine: str, name: Channel) -> dict[str, Any] | None:
-        """All a pointer says: ``version``, ``manifest_sha256``, ``sums_sha256`` (not of masd 0.1.0), ``time``."""
+        """The fields of a pointer: ``version``, ``manifest_sha256``, ``sums_sha256`` (not of masd 0.1.0), ``time``."""
         key = f"{place_of(machine)}/channels/{name}.json"
         try:
             content = json.loads(self.store.read(key))
@@ -213,8 +216,8 @@ class Registry:
     ) -> str:
         """Copy a bundle in as a new version, point ``candidate`` at it, and return the version.
 
-        ``build(folder, version)`` may add files (the .mar) to a copy before it goes into the store. Two that register
-        at once get two versions. What goes wrong on the way leaves no version behind.
+        ``build(folder, version)`` may add files (the .mar) to a copy before it goes into the store. Two calls at
+        the same time make two versions. After an error there is no version.
         """
         machine = load_manifest(bundle).machine_type
         with temporary_folder("register") as temporary:
@@ -234,7 +237,7 @@ class Registry:
         return version
 
     def nominate(self, machine: str, version: str) -> None:
-        """Point ``candidate`` at a version, as registering does; for one whose writer was killed just before that."""
+        """Point ``candidate`` at a version, if :meth:`register` was killed before it could do that."""
         sums = sums_sha256_of(self.store, f"{place_of(machine)}/{version}")
         with self.index.changing(machine):
             self._write_pointer(machine, "candidate", self._pointing_at(machine, version, sums))
@@ -250,8 +253,8 @@ class Registry:
     ) -> None:
         """Put a version into production, after checking that it is whole.
 
-        :param gate: what let it pass, where a pipeline run acts.
-        :raises MasdError: no such version, a damaged one, or somebody else is moving the pointer or has just moved it.
+        :param gate: the decision of the gate, if a pipeline run promotes.
+        :raises MasdError: no such version, a damaged one, or another process is moving or has just moved the pointer.
         """
         previous = self._in_production(machine)
         sums = self.check(machine, version)
@@ -267,7 +270,7 @@ class Registry:
         metrics: dict[str, Any] | None = None,
         gate: RunDecision | None = None,
     ) -> None:
-        """Record that a candidate may not ship; production stays where it is."""
+        """Record that the gate refused a candidate; the production pointer does not change."""
         self._manifest(machine, version)
         self._record("refuse", machine, version, reason, metrics, gate)
 
@@ -280,15 +283,15 @@ class Registry:
         metrics: dict[str, Any] | None = None,
         gate: RunDecision | None = None,
     ) -> None:
-        """Record that a candidate may ship once a person approves it, by :meth:`promote`."""
+        """Record that a candidate waits for a person, who approves it with :meth:`promote`."""
         self._manifest(machine, version)
         self._record("ask", machine, version, reason, metrics, gate)
 
     def rollback(self, machine: str, *, reason: str) -> str:
         """Point production at the version that was there before the current one; returns that version.
 
-        :raises MasdError: nothing is in production, nothing was there before, that version is not whole any more, or
-            somebody else is moving the pointer or has just moved it.
+        :raises MasdError: nothing is in production, there was no version before, that version is damaged, or another
+            process is moving or has just moved the pointer.
         """
         history = self.history(machine)
         if not history:
@@ -302,7 +305,7 @@ class Registry:
         return previous
 
     def history(self, machine: str) -> list[str]:
-        """What is in production, and what further rollbacks would bring back, newest first."""
+        """The version in production, then the versions of further rollbacks, newest first."""
         return productions(self.channel(machine, "production"), self.audit(machine, *MOVES))
 
     def audit(self, machine: str, *events: Event) -> list[dict[str, Any]]:
@@ -311,7 +314,7 @@ class Registry:
         return AuditTrail(self.store, machine).records(*events)
 
     def _in_production(self, machine: str) -> str | None:
-        """The production pointer, or what it was last set to where it cannot be read any more."""
+        """The version of the production pointer or, if it cannot be read, of its last recorded move."""
         try:
             return self.channel(machine, "production")
         except StoreError:
@@ -321,7 +324,7 @@ class Registry:
             return str(moves[-1]["version"]) if moves else None
 
     def _manifest(self, machine: str, version: str) -> bytes:
-        """The manifest's bytes, which are there if and only if the version is."""
+        """The manifest's bytes, which exist if and only if the version does."""
         place = place_of(machine)
         if version.isascii() and version.isdigit():
             with suppress(MissingObjectError):
@@ -331,13 +334,13 @@ class Registry:
 
     @contextmanager
     def _moving(self, machine: str, expected: str | None) -> Iterator[Lease]:
-        """Alone with the production pointer, which still names what the caller has seen there."""
+        """Lock the production pointer, if it still names ``expected``."""
         with exclusive(self.store, f"{place_of(machine)}/locks/production", f"{machine}: another promotion") as lease:
             found = self._in_production(machine)
             if found != expected:
                 raise MasdError(
                     f"{self.url}: production of {machine} has just been moved from {expected or 'nothing'} to "
-                    f"{found or 'nothing'} by somebody else; look at masd registry show {machine} before you try again"
+                    f"{found or 'nothing'} by somebody else; run masd registry show {machine} before you try again"
                 )
             yield lease
 
@@ -377,16 +380,16 @@ class Registry:
         return {"version": version, "manifest_sha256": manifest, "sums_sha256": sums_sha256, "time": now()}
 
     def _sums_sha256(self, machine: str, version: str) -> str:
-        """What ``SHA256SUMS`` of a version must be: by a pointer, or by the record of its registration.
+        """The digest of a version's ``SHA256SUMS`` from a pointer or from the record of its registration.
 
-        Empty where neither says so, which is how masd 0.1.0 left them.
+        Empty if neither has it, as in registries of masd 0.1.0.
         """
         for name in CHANNELS[::-1]:
             try:
                 pointer = self.pointer(machine, name)
             except StoreError:
                 raise
-            except MasdError:  # unreadable: the other and the record may know
+            except MasdError:  # unreadable: the other pointer or the record may have it
                 continue
             if pointer is not None and pointer["version"] == version and pointer.get("sums_sha256"):
                 return str(pointer["sums_sha256"])

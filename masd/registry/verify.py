@@ -1,4 +1,4 @@
-"""Check a registry: one line per problem, each with its repair."""
+"""Check a registry; each problem is one line that names the repair."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,14 +14,14 @@ from masd.storage.locks import LEASE
 from masd.storage.protocol import StoredObject, StoreError
 
 BROKEN_OFF = timedelta(hours=1)
-"""A registration that has not ended by then was killed."""
+"""A registration that takes longer was killed."""
 
 
 def verify(registry: Registry) -> list[str]:
-    """Hash every file and check every pointer and record; returns one line per problem, with what mends it.
+    """Hash every file and check every pointer and record; returns one line per problem, with its repair.
 
-    What may still be at work, such as a registration of this hour, is no problem. The index is made anew, unless this
-    account may not write there.
+    Work that may still be in progress, such as a registration of the last hour, is not a problem. The index is made
+    again, unless this account cannot write it.
     """
     found: list[str] = []
     for machine in registry.store.children("models/").folders:
@@ -35,7 +35,7 @@ def verify(registry: Registry) -> list[str]:
 
 
 def broken_off(files: dict[str, StoredObject], now: datetime) -> bool:
-    """Whether the writer of these objects has been gone for long, by the newest of them."""
+    """Whether the newest of these objects is so old that its writer must have been killed."""
     return now - max(item.modified for item in files.values()) > BROKEN_OFF
 
 
@@ -60,8 +60,8 @@ def _of_machine(registry: Registry, machine: str) -> Iterator[str]:
         yield f"{registry.url}/models/{machine}: {len(left)} hidden files of killed processes ({left[0].name}); {prune}"
     for version in sorted(known - set(versions), key=int):
         yield (
-            f"{registry.url}: {machine} version {version} was registered, but never finished or deleted by hand; "
-            f"masd registry prune {machine} records that"
+            f"{registry.url}: {machine} version {version} was registered, but is not there: the registration did not "
+            f"finish, or somebody deleted the version; masd registry prune {machine} records that"
         )
     for name in CHANNELS:
         try:
@@ -81,7 +81,7 @@ def _pointer(registry: Registry, machine: str, name: Channel) -> Iterator[str]:
     digest = registry.manifest_sha256(machine, pointer["version"])
     if pointer.get("manifest_sha256", digest) != digest:
         yield (
-            f"{registry.url}: {machine} version {pointer['version']} is not what the {name} pointer was set to (its "
+            f"{registry.url}: {machine} version {pointer['version']} has changed since the {name} pointer was set (its "
             f"manifest differs); promote another version with masd registry promote"
         )
 

@@ -1,1 +1,1 @@
-"""Named bytes in a folder or a bucket: the protocol, its implementations, a cache and locks."""
+"""Object stores, in a folder or a bucket: the protocol, its implementations, a cache and locks."""

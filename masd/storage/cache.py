@@ -9,21 +9,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MOST_BYTES = 50 * 2**30
-"""Of one area of the cache; what was used longest ago goes first."""
+"""The most bytes of one area of the cache; the least recently used entries are removed first."""
 IN_USE_S = 86_400.0
-"""What was used in this time stays, however full it is; a temporary folder that is older is of a killed process."""
+"""Entries that were used in this time are kept. Older temporary folders belong to killed processes."""
 
 
 def cache_folder() -> Path:
-    """``MASD_CACHE``, or ``~/.cache/masd``. Everything in it can be deleted while no masd runs."""
+    """``MASD_CACHE``, or ``~/.cache/masd``. It may be deleted while no masd runs."""
     return Path(os.environ.get("MASD_CACHE") or Path.home() / ".cache" / "masd")
 
 
 @contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``folder`` that gets its name when the block ends well.
+    """Yield a temporary folder beside ``folder`` that is renamed to it when the block ends without an error.
 
-    Several processes may fill the same folder at once: the first one's stays, since all have the same content.
+    Several processes may fill the same folder: the first result is kept, since all have the same content.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
@@ -40,7 +40,7 @@ def filling(folder: Path) -> Iterator[Path]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder, if it is there, so that no reader ever finds half of it under its name."""
+    """Remove a folder, if it exists; no reader sees a part of it under its name."""
     if folder.exists():
         aside = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         with suppress(FileNotFoundError):  # another process was faster
@@ -49,15 +49,15 @@ def discard(folder: Path) -> None:
 
 
 def used(entry: Path) -> None:
-    """Note that an entry of the cache is used just now."""
+    """Set the time of the last use of an entry to now."""
     with suppress(OSError):
         os.utime(entry)
 
 
 def trim(area: Path, most_bytes: int = MOST_BYTES) -> None:
-    """Keep the entries of an area of the cache that were used last, up to ``most_bytes`` in all.
+    """Remove the least recently used entries of an area of the cache until it has at most ``most_bytes``.
 
-    A file that has another name, as a recording in a data set, stays as long as it has.
+    A file with another hard link, such as a recording in a data set, is kept.
     """
     entries = []
     for path in area.iterdir() if area.is_dir() else ():
@@ -74,7 +74,7 @@ def trim(area: Path, most_bytes: int = MOST_BYTES) -> None:
 
 @contextmanager
 def temporary_folder(purpose: str) -> Iterator[Path]:
-    """A folder for the block, named after the purpose; those that killed processes have left are removed."""
+    """A temporary folder for the block; folders that killed processes left behind are removed."""
     place = Path(tempfile.gettempdir())
     for left in place.glob(f"masd-{purpose}-*"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""An object store in a folder: one file an object."""
+"""An object store in a folder: each object is a file."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from masd.files import replacing_file
 from masd.storage.protocol import Children, MissingObjectError, StoredObject, StoreError, check_key
 
 LEFT_S = 3600.0
-"""A file that is staged for so long belongs to nobody any more."""
+"""A staged file that is older belongs to a killed process."""
 
 
 class FolderStore:
@@ -82,7 +82,7 @@ class FolderStore:
         return Children(sorted(objects, key=lambda item: item.key), sorted(folders))
 
     def leftovers(self, prefix: str) -> Sequence[Path]:
-        """Hidden files below ``prefix`` that a writer had staged when it was killed, long ago."""
+        """Hidden files below ``prefix`` that writers staged before they were killed."""
         old = time.time() - LEFT_S
         found = [Path(folder, name) for folder, _, names in os.walk(self.root / prefix) for name in names]
         hidden = [path for path in found if path.name.startswith(".")]
@@ -96,7 +96,7 @@ class FolderStore:
 
     @contextmanager
     def _durable(self, key: str) -> Iterator[Path]:
-        """As :func:`replacing_file`, and the new name is on the disk too when the block has ended."""
+        """As :func:`replacing_file`; after the block the new name is on the disk, too."""
         path = self._path(key)
         with replacing_file(path) as staged:
             yield staged

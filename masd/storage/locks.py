@@ -1,9 +1,9 @@
 """Locks in a store that has neither locks nor conditional writes.
 
-Whoever wants to be alone writes a claim with a name of its own and then lists the claims. Who sees only his own is
-alone: everybody who comes later sees it. Who sees another's withdraws. That two come at the same moment and both
-withdraw can happen, that both stay cannot, as long as a listing shows every object whose write has ended, as S3 and
-file systems promise.
+A process that wants the lock writes a claim with a unique name, and then lists the claims. If its own is the only one,
+it has the lock, because every later process sees this claim. If there is another, it withdraws its own. Two processes
+that come at the same moment may both withdraw, but cannot both get the lock, as long as a listing shows every object
+whose write has ended. S3 and file systems guarantee this.
 """
 
 import random
@@ -16,25 +16,25 @@ from uuid import uuid4
 from masd.storage.protocol import ObjectStore, StoreError
 
 LEASE = timedelta(seconds=30)
-"""A claim that is older, by the store's clock, is of a process that was killed."""
+"""A claim that is older, by the store's clock, belongs to a killed process."""
 ATTEMPTS, PAUSE_S = 8, 0.2
 
 
 class BusyError(StoreError):
-    """Another process holds what was asked for."""
+    """Another process has the lock."""
 
 
 class Lease:
-    """Proof of being alone, for a while; ``now`` is when it began by the store's clock."""
+    """The lock, for :data:`LEASE`; ``now`` is the time of its start by the store's clock."""
 
     def __init__(self, now: datetime, begun: float) -> None:
         self.now = now
         self._until = begun + LEASE.total_seconds() / 2
 
     def check(self, doing: str) -> None:
-        """Call before the write that counts.
+        """Call before the write that needs the lock.
 
-        :raises BusyError: so much time has passed that another may believe this process dead.
+        :raises BusyError: the lease has expired, so another process may have the lock.
         """
         if time.monotonic() > self._until:
             raise BusyError(f"{doing}: took so long that another process may do it too; nothing was changed, try again")
@@ -42,10 +42,10 @@ class Lease:
 
 @contextmanager
 def exclusive(store: ObjectStore, place: str, doing: str) -> Iterator[Lease]:
-    """Be the only one inside such a block with this ``place`` of the store, on any machine.
+    """Lock ``place`` of the store for the block, against processes on any computer.
 
     :param doing: for messages, such as "fan: a promotion".
-    :raises BusyError: another one is inside, and stays there for longer than it takes to try a few times.
+    :raises BusyError: another process still has the lock after a few tries.
     """
     for attempt in range(ATTEMPTS):
         own, begun = f"{place}/{uuid4().hex}", time.monotonic()
@@ -59,13 +59,13 @@ def exclusive(store: ObjectStore, place: str, doing: str) -> Iterator[Lease]:
                 store.delete(own)
         time.sleep(random.uniform(0, PAUSE_S * (attempt + 1)))  # noqa: S311 - no secret
     raise BusyError(
-        f"{doing} is in progress elsewhere; look at the outcome before you try again (the lock of a killed one expires "
-        f"after {LEASE.total_seconds():.0f} s)"
+        f"{doing} is in progress in another process; check its "
+        f"outcome before you try again (if it was killed, its lock expires after {LEASE.total_seconds():.0f} s)"
     )
 
 
 def _alone(store: ObjectStore, place: str, own: str) -> datetime | None:
-    """The store's time if there is no other claim but those of the dead, which are removed."""
+    """The store's time, if there is no other valid claim. Expired claims are removed."""
     claims = {item.key: item.modified for item in store.list(f"{place}/")}
     now = claims.pop(own, None)
     if now is None:  # taken for a dead one's

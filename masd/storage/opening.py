@@ -10,8 +10,8 @@ from masd.storage.protocol import ObjectStore, StoreError
 def open_store(url: str) -> ObjectStore:
     """``file:///folder``, a plain path, or ``s3://bucket/prefix``.
 
-    :raises StoreError: another scheme, or an environment in which no bucket can be used. Whether this one can is seen
-        at its first use.
+    :raises StoreError: another scheme, or an environment without what a bucket needs. The bucket itself is not tried
+        before its first use.
     """
     if url.startswith("s3://"):
         from masd.storage.s3 import S3Store

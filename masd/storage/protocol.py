@@ -10,11 +10,11 @@ from masd.errors import MasdError
 
 
 class StoreError(MasdError):
-    """The store cannot be used: unreachable, refused, full, or not there at all."""
+    """The store cannot be used: it is unreachable, full or missing, or refuses access."""
 
 
 class MissingObjectError(StoreError):
-    """There is no object of this key."""
+    """There is no object with this key."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,26 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Children:
-    """What is directly below a prefix: objects, and the names of folders, each in the order of their keys."""
+    """Objects and folder names directly below a prefix, each in the order of their keys."""
 
     objects: list[StoredObject]
     folders: list[str]
 
 
 class ObjectStore(Protocol):
-    """Keys are relative, ``/``-separated and never leave the store. Every object is whole or not there."""
+    """Keys are relative paths separated by ``/`` that stay inside the store. An object is complete or absent."""
 
     url: str
-    """As it was opened, without credentials: for messages and for opening it again."""
+    """The URL of the store, without credentials: for messages and for opening it again."""
 
     def read(self, key: str) -> bytes:
         """:raises MissingObjectError: no such object."""
 
     def write(self, key: str, content: bytes) -> None:
-        """Create or replace an object; once this returns, it survives a crash of either side."""
+        """Create or replace an object. After this returns, the object survives a crash of client or store."""
 
     def download(self, key: str, path: Path) -> None:
-        """Bring an object of any size to ``path``: written beside, then renamed.
+        """Write an object of any size to ``path``: first beside it, then renamed.
 
         :raises MissingObjectError: no such object.
         """
@@ -63,10 +63,10 @@ class ObjectStore(Protocol):
         """All objects whose key starts with ``prefix``, in the order of their keys."""
 
     def children(self, prefix: str = "") -> Children:
-        """One level of :meth:`list`, for what has too much below it; ``prefix`` is empty or ends with "/"."""
+        """One level of :meth:`list`, where a full listing is too long; ``prefix`` is empty or ends with "/"."""
 
     def delete(self, key: str) -> None:
-        """Remove an object; no error where there is none."""
+        """Remove an object; no error if there is none."""
 
 
 def check_key(key: str) -> str:

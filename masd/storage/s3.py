@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from minio.datatypes import Object
 
 CONNECT_S, READ_S = 1.0, 12.0
-"""A server that does not answer is given up within 15 s: connecting is tried again, waiting for an answer is not."""
+"""If a server does not answer, an error comes within 15 s: connecting is tried again, waiting for an answer is not."""
 RETRIES, BACK_OFF_S = 5, 0.2
-"""Waits of 0, 0.4, 0.8, 1.6 and 3.2 s: a server that restarts within seconds is waited for."""
+"""Waits of 0, 0.4, 0.8, 1.6 and 3.2 s between tries: long enough for a server that restarts."""
 POOL = 8
 _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*(\.\.|\.-|-\.))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PART_BYTES = 16 * 2**20
@@ -38,7 +38,7 @@ class S3Store:
 
     @classmethod
     def from_url(cls, url: str) -> "S3Store":
-        """``s3://bucket/prefix``, with everything else from the environment; nothing is asked of the server yet.
+        """``s3://bucket/prefix``, with everything else from the environment; no request is sent yet.
 
         ``MASD_S3_ENDPOINT`` (default ``https://s3.amazonaws.com``), ``AWS_REGION`` (default ``us-east-1``),
         ``AWS_CA_BUNDLE`` for a private certificate authority, and credentials from ``AWS_ACCESS_KEY_ID`` with
@@ -50,7 +50,9 @@ class S3Store:
         parts = urlsplit(url)
         prefix = parts.path.strip("/")
         if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
-            raise StoreError(f"{parts.scheme}://{parts.hostname or ''}: give s3://bucket/prefix and nothing else")
+            raise StoreError(
+                f"{parts.scheme}://{parts.hostname or ''}: give s3://bucket/prefix, without user, port or query"
+            )
         if prefix:
             check_key(prefix)
         if not _BUCKET.fullmatch(parts.netloc):
@@ -108,7 +110,7 @@ class S3Store:
         return self._prefix + check_key(key)
 
     def _fetch(self, key: str, into: BinaryIO) -> None:
-        """Bytes of one object, from the start again when the connection breaks within them."""
+        """Bytes of one object, read again from the start if the connection breaks."""
         from urllib3.exceptions import MaxRetryError, ProtocolError
 
         with self._errors("read", key):

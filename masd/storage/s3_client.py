@@ -1,4 +1,4 @@
-"""What the ``minio`` client lacks: keys that are rotated while it runs, and an end to waiting for no answer."""
+"""Two things that the ``minio`` client lacks: rotated keys, and a limit on waiting for an answer."""
 
 import configparser
 import os
@@ -42,7 +42,7 @@ class CurrentCredentials(Provider):
 
 
 class PatientRetry(Retry):
-    """Tries again whatever may pass, but does not wait for an answer twice: a server that hangs would cost minutes."""
+    """Tries again after temporary errors, but waits for an answer only once: a server that hangs would cost minutes."""
 
     def increment(
         self,
@@ -55,7 +55,7 @@ class PatientRetry(Retry):
     ) -> Self:
         """As of the base class.
 
-        :raises MaxRetryError: the server has taken the request and does not answer.
+        :raises MaxRetryError: the server has accepted the request and does not answer.
         """
         if isinstance(error, ReadTimeoutError):
             raise MaxRetryError(error.pool, url or "", error) from error

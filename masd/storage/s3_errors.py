@@ -30,7 +30,7 @@ ADVICE = {
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Everything the client raises; the last two where what answers is no S3 server, such as a proxy's page."""
+    """Everything the client raises; the last two if the answer is not from an S3 server, such as a proxy's page."""
     from minio.error import MinioException
     from urllib3.exceptions import HTTPError
 
@@ -49,13 +49,13 @@ def explained(error: Exception, url: str, what: str, key: str) -> StoreError:
         status = getattr(getattr(error, "response", None), "status", None)
     if isinstance(status, int) and 300 <= status < 400:
         return StoreError(
-            f"{tried}: {endpoint} redirects to elsewhere (HTTP {status}); set MASD_S3_ENDPOINT to where the bucket is "
-            "(https:// instead of http://?) and AWS_REGION"
+            f"{tried}: {endpoint} redirects to another address (HTTP {status}); set MASD_S3_ENDPOINT to where the "
+            "bucket is (https:// instead of http://?) and AWS_REGION"
         )
     if isinstance(error, InvalidResponseError | ParseError | ValueError):
         said = one_line(error, 120)
         return StoreError(
-            f"{tried}: what answers at {endpoint} is no S3 server (a proxy's page?); check MASD_S3_ENDPOINT ({said})"
+            f"{tried}: the server at {endpoint} is not an S3 server (a proxy's page?); check MASD_S3_ENDPOINT ({said})"
         )
     if isinstance(error, S3Error):
         if error.code == "NoSuchKey":

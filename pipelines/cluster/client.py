@@ -111,8 +111,8 @@ class KubeflowClient:
                     raise MasdError(f"{self.endpoint}: run {run_id} {_ending(run)}; see {self.page(run_id)}")
             if time.monotonic() - begun > timeout_s:
                 raise MasdError(
-                    f"{self.endpoint}: run {run_id} is still {state or 'waiting'} after {timeout_s:.0f} s and goes on; "
-                    f"see {self.page(run_id)}"
+                    f"{self.endpoint}: run {run_id} is still {state or 'waiting'} after {timeout_s:.0f} s; it "
+                    f"continues: see {self.page(run_id)}"
                 )
             time.sleep(POLL_S)
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.step import StepLine
-from masd.data.findings import LINE as FINDING_LINE
 from masd.errors import MasdError
-from masd.progress import PLAIN_LINE
+from masd.progress import MARK
 from pipelines.local.containers import remove_containers
 
 
@@ -82,12 +81,15 @@ def run_pipeline(order: dict[str, Any], steps: Path, say: Say) -> None:
     (steps / ORDER).write_text(json.dumps(order), encoding="utf-8")
     with log_file.open("a", encoding="utf-8", buffering=1) as log, _process(steps, order["runner"]) as process:
         for raw in process.stdout or ():
-            log.write(_COLOUR.sub("", raw))
-            last = raw.strip() or last
-            line = StepLine.find(raw)
+            plain = _COLOUR.sub("", raw)
+            log.write(plain)
+            last = plain.strip() or last
+            _, mark, text = plain.strip().partition(MARK)
+            if not mark:
+                continue
+            line = StepLine.read(text)
             if line is None:
-                if PLAIN_LINE.fullmatch(raw.strip()) or FINDING_LINE.fullmatch(raw.strip()):
-                    say(f"    {raw.strip()}")
+                say(f"    {text}")
                 continue
             say(str(line))
             if line.state == "started":

@@ -26,7 +26,7 @@ from pipelines.local.process import (
     working_folder,
 )
 
-RESERVED = frozenset({"drift", "registry", STEPS})
+RESERVED = frozenset({"alarms", "drift", "registry", STEPS})
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,11 @@ class TrainingRun:
 @dataclass(frozen=True)
 class MonitoringRun:
     """The result of a monitoring pipeline; ``training`` is set if a machine was trained again. ``held_back`` are the
-    machines that have drifted but were not trained.
+    machines that have drifted but were not trained. ``alarms`` has the file of
+    :func:`masd.lifecycle.monitoring.machines_in_alarm`.
     """
 
+    alarms: Path
     drift: Path
     held_back: tuple[HeldBack, ...]
     training: TrainingRun | None
@@ -148,12 +150,13 @@ def run_monitoring(
     runner: Runner = "subprocess",
     say: Say = say_on_stderr,
 ) -> MonitoringRun:
-    """Check an inference log for drift; train the drifted machines as :func:`run_training` does, unless the result
-    would be the same as last time (:mod:`masd.lifecycle.retraining`).
+    """Take an alarm step over an inference log and check the log for drift; train the drifted machines as
+    :func:`run_training` does, unless the result would be the same as last time (:mod:`masd.lifecycle.retraining`).
 
     ``log`` is a file, a folder or ``s3://bucket/prefix``.
 
-    ``out/drift/<machine>`` gets the drift reports, and ``held_back.json`` where nothing was trained.
+    ``out/alarms`` gets ``alarms.json``, ``out/drift/<machine>`` the drift reports, and ``held_back.json`` where nothing
+    was trained.
 
     :raises MasdError: as :func:`run_training`, and for a log that cannot be used.
     """
@@ -170,12 +173,13 @@ def run_monitoring(
     out = out.resolve()
     with working_folder(out) as steps:
         run_pipeline(order, steps, say)
-        shutil.rmtree(out / "drift", ignore_errors=True)
-        _output(steps, "drift").replace(out / "drift")
+        for name in ("alarms", "drift"):
+            shutil.rmtree(out / name, ignore_errors=True)
+            _output(steps, name).replace(out / name)
         retrained = any(steps.glob("masd-*/report"))
         training = _publish(steps, _output(steps, "report"), root, start, {}) if retrained else None
     held_back = tuple(map(HeldBack.read, sorted((out / "drift").glob(f"*/{HELD_BACK}"))))
-    return MonitoringRun(out / "drift", held_back, training, out / LOG, time.monotonic() - start)
+    return MonitoringRun(out / "alarms", out / "drift", held_back, training, out / LOG, time.monotonic() - start)
 
 
 def _order(pipeline: str, runner: Runner, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +199,7 @@ def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:
     chosen = list(dict.fromkeys(machines)) or list(known)
     for machine in chosen:
         if machine in RESERVED:
-            raise MasdError(f"{data}: no machine can be named {machine}: results have such a folder")
+            raise MasdError(f"{data}: no machine can be named {machine}: a folder of the results has this name")
         if (out / machine).exists() and not _is_result(out / machine):
             raise MasdError(f"{out / machine}: exists, but is not the result of a run; choose another output folder")
     # Most recordings first: the longest training then does not start when all others have ended.

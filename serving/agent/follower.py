@@ -145,7 +145,7 @@ class Follower:
             self._tries += 1
             self.settled = True
             return
-        self._say(f"version {wanted} serves" + (f", after {self.serving}" if self.serving else ""))
+        self._say(f"version {wanted} is served" + (f", in place of {self.serving}" if self.serving else ""))
         self.served = True
         self.serving, self.problem, self._tries, self.settled = wanted, None, 0, True
 
@@ -153,7 +153,7 @@ class Follower:
         """Say a problem, unless it is the one that was said last or only part of being stopped."""
         problem = described(error)
         if problem != self.problem and not self._stop.is_set():
-            now = f"version {self.serving} goes on serving" if self.serving else "nothing serves it"
+            now = f"version {self.serving} is still served" if self.serving else "no version is served"
             self._say(f"version {wanted} is not served: {problem}; {now}")
         self.problem = problem
 
@@ -207,9 +207,9 @@ class Follower:
             if log is not None and (reason := log.load_failure(self.machine, version)):
                 raise MasdError(f"it does not load: {reason}")
             if time.monotonic() > deadline:
-                raise MasdError(f"it has no worker after {seconds:g} s")
+                raise MasdError(f"no worker has started after {seconds:g} s")
             if self._stop.wait(pause) or self.wanted != version:
-                raise MovedOnError("another version is wanted")
+                raise MovedOnError("production names another version")
             pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
 
     def _probe(self, version: str) -> None:

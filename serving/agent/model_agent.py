@@ -30,7 +30,7 @@ class ModelAgent:
         self._machines: dict[str, Follower] = {}
         self._running: dict[str, Loop] = {}
         self._unreadable: dict[str, str] = {}
-        self._registry_problem = "not asked yet"
+        self._registry_problem = "the registry was not read yet"
         self._begun = False
         self._starting = threading.Lock()
 
@@ -81,7 +81,7 @@ class ModelAgent:
     def look(self) -> None:
         """Read the pointers, once.
 
-        :raises MasdError: the registry cannot be read; what is loaded goes on serving.
+        :raises MasdError: the registry cannot be read; the loaded versions are still served.
         """
         moved = self._read()
         if self._begun:
@@ -113,7 +113,7 @@ class ModelAgent:
             look = self._plant.registry.look()
         except Exception as error:
             self._registry_problem = one_line(error) or type(error).__name__
-            loaded = "; what is loaded goes on serving" if self._machines else ""
+            loaded = "; the loaded versions are still served" if self._machines else ""
             raise MasdError(f"{self._registry_problem}{loaded}") from error
         self._registry_problem = ""
         problems = {name: problem for name, problem in look.problems.items() if self._follows(name)}

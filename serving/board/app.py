@@ -109,12 +109,12 @@ class Board:
     async def _change(self, request: Request) -> Response:
         machine, session = request.path_params["machine"], request.state.session
         if self._changes is None:
-            raise HTTPException(403, "this board only shows: start it with --allow-changes")
+            raise HTTPException(403, "this board is read-only: start it with --allow-changes")
         if session is None or not session.may_change:
             raise HTTPException(403, "sign in with the token first")
         form = await form_of(request)
         if self._sessions is None or not self._sessions.is_form_value(session, form.get("form", "")):
-            raise HTTPException(403, "this form is not of your session: open the machine's page again")
+            raise HTTPException(403, "this form belongs to another session: open the machine's page again")
         await run_in_threadpool(self._name, request)
         done = await run_in_threadpool(
             self._changes.make, request.path_params["action"], machine, f"{session.name} (board)", form
@@ -124,13 +124,13 @@ class Board:
 
     async def _sign_in(self, request: Request) -> Response:
         if self._sessions is None:
-            raise HTTPException(403, "this board has no token: it only shows")
+            raise HTTPException(403, "this board has no token: it is read-only")
         if request.method == "GET":
             return self._page(request, "sign_in.html", wrong="")
         form = await form_of(request)
         name = " ".join(form.get("name", "").split())
         if not name or not name.isprintable() or not self._sessions.is_token(form.get("token", "")):
-            wrong = "This is not the token." if name and name.isprintable() else "Say who you are."
+            wrong = "The token is wrong." if name and name.isprintable() else "Enter your name."
             return self._page(request, "sign_in.html", 403, wrong=wrong)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(

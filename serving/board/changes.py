@@ -38,15 +38,17 @@ class Changes:
         """
         reason = " ".join(form.get("reason", "").split())
         if action not in ("promote", "rollback", "acknowledge"):
-            raise HTTPException(404, "there are promote, rollback and acknowledge")
+            raise HTTPException(404, "no such action: there are promote, rollback and acknowledge")
         if not reason or len(reason) > LONGEST_REASON:
-            raise HTTPException(409, f"Give a reason, of {LONGEST_REASON} characters at most. Nothing has changed.")
+            raise HTTPException(409, f"Give a reason of at most {LONGEST_REASON} characters. Nothing was changed.")
         if action == "acknowledge":
             return self._acknowledge(machine, actor, reason, normal=form.get("false_alarm") == "yes")
         models = self._sources.registry
         with acting_as(actor):
             if form.get("seen", "") != (self._in_production(machine) or ""):
-                raise HTTPException(409, "Somebody has moved production since you opened the page: look again.")
+                raise HTTPException(
+                    409, "Production has changed since you opened the page: check the page and try again."
+                )
             if action == "promote":
                 models.promote(machine, form.get("version", ""), reason=reason)
             else:

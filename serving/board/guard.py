@@ -62,10 +62,10 @@ class Guard:
     def _refusal(self, request: Request, *, signed_in: bool) -> Response | None:
         host = request.headers.get("host", "")
         if self._loopback and urlsplit(f"//{host}").hostname not in LOOPBACK_NAMES:
-            return PlainTextResponse("this board is for its own machine only", 403)
+            return PlainTextResponse("this board answers only requests from its own computer", 403)
         origin = request.headers.get("origin")
         if request.method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != host:
-            return PlainTextResponse("this form is not of the board", 403)
+            return PlainTextResponse("this form does not come from the board", 403)
         if self._private and not signed_in and request.url.path not in OPEN:
             if request.method in ("GET", "HEAD"):
                 return RedirectResponse("/sign-in", 303)

@@ -123,10 +123,10 @@ def make_tile(
         problems.append(str(error))
         state = "unread"
     if alarm is not None and state != "unread" and now - alarm.modified > STALE:
-        problems.append(f"masd alarms has not looked since {alarm.modified:%Y-%m-%d %H:%M} UTC")
+        problems.append(f"masd alarms has not run since {alarm.modified:%Y-%m-%d %H:%M} UTC")
         state = state if state in ("alarm", "known") else "unread"  # nobody may take an old "normal" for a new one
     if view is not None and production is not None and view.version != production:
-        problems.append(f"masd alarms still hears version {view.version}")
+        problems.append(f"masd alarms still reads clips of version {view.version}")
     last = "" if view is None else view.hearing.last
     scores = () if view is None else view.recent
     normal = None if view is None else view.normal

@@ -61,7 +61,7 @@ def serve_board(
         except KeyboardInterrupt:
             return
     if not server.started:
-        raise MasdError("the board did not start: the reason stands above")
+        raise MasdError("the board did not start: the reason is in the lines above")
 
 
 class _Server(uvicorn.Server):

@@ -1,11 +1,9 @@
 """What the server itself knows, beside TorchServe's metrics, in Prometheus' text format."""
 
-from collections.abc import Iterable
 from typing import Any
 
+from masd.alarms.exposition import metric
 from serving.front.traffic import Traffic
-
-Sample = tuple[dict[str, str], float]
 
 
 def status_metrics(status: dict[str, Any], traffic: Traffic) -> str:
@@ -27,16 +25,19 @@ def status_metrics(status: dict[str, Any], traffic: Traffic) -> str:
     ]
     refused = [({"Reason": error}, count) for error, count in sorted(traffic.refused.items())]
     return (
-        _metric("masd_model_behind", "gauge", "1 while another version serves than production names", behind)
-        + _metric("masd_loop_last_success_seconds", "gauge", "When a loop last went well, since 1970", succeeded)
-        + _metric("masd_probe_last_answer_seconds", "gauge", "When a model last answered a probe, since 1970", probed)
-        + _metric("masd_refused_total", "counter", "Requests that were refused before TorchServe saw them", refused)
+        metric("masd_ready", "gauge", "1 while every served model answers", [({}, int(status["ready"]))])
+        + metric("masd_model_behind", "gauge", "1 while the served version is not the one in production", behind)
+        + metric(
+            "masd_loop_last_success_seconds",
+            "gauge",
+            "Time of the last success of a loop, in seconds since 1970",
+            succeeded,
+        )
+        + metric(
+            "masd_probe_last_answer_seconds",
+            "gauge",
+            "Time of the last answer of a model to a probe, in seconds since 1970",
+            probed,
+        )
+        + metric("masd_refused_total", "counter", "Requests that were refused before they reached TorchServe", refused)
     )
-
-
-def _metric(name: str, kind: str, told: str, samples: Iterable[Sample]) -> str:
-    lines = []
-    for labels, value in samples:
-        shown = ",".join(f'{label}="{text}"' for label, text in labels.items())
-        lines.append(f"{name}{{{shown}}} {value}")
-    return "\n".join([f"# HELP {name} {told}", f"# TYPE {name} {kind}", *lines]) + "\n" if lines else ""

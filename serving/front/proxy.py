@@ -95,15 +95,20 @@ class Front:
             ready = bool(self._status()["ready"])
             await _reply(send, 200 if ready else 503, {"ready": ready})
         elif self._token is None or not self._token.matches(headers.get(b"authorization", b"")):
-            await _error(send, 401, "unauthorized", "this needs the token: Authorization: Bearer ...")
+            await _error(send, 401, "unauthorized", "a token is needed: Authorization: Bearer ...")
         elif method not in METHODS:
-            await _error(send, 405, "method_not_allowed", f"use {', '.join(METHODS)}")
+            await _error(send, 405, "method_not_allowed", f"use one of the methods {', '.join(METHODS)}")
         elif (method, path) == ("GET", "/status"):
             await _reply(send, 200, self._status())
         elif (method, path) == ("GET", "/metrics"):
             await self._metrics(send)
         elif not path.startswith(PASSED_ON) or ".." in path:
-            await _error(send, 404, "not_found", "there are /predictions/, /explanations/, /v2/, /metrics and /status")
+            await _error(
+                send,
+                404,
+                "not_found",
+                "no such path: there are /predictions/, /explanations/, /v2/, /metrics and /status",
+            )
         elif int(headers.get(b"content-length", b"0") or 0) > self._max_bytes:
             await _error(send, 413, "too_large", f"the body is larger than {self._max_bytes} bytes")
         elif refusal := self.traffic.refusal(machine := machine_of(path)):
@@ -125,21 +130,32 @@ class Front:
         finally:
             asking.cancel()
             over.cancel()
+        if (
+            not isinstance(answer, Refusal)
+            and answer.status_code == 404
+            and self._is_to_come(machine_of(scope["path"]))
+        ):
+            answer = NOT_READY
         if isinstance(answer, Refusal):
             await _refuse(send, self.traffic.refuse(answer))
         else:
             content_type = answer.headers.get("content-type", "application/json")
             await _send(send, answer.status_code, content_type, answer.content)
 
+    def _is_to_come(self, machine: str) -> bool:
+        """Whether the machine is in production, and only not served yet: TorchServe says of both that it is unknown."""
+        model: dict[str, Any] = self._status().get("models", {}).get(machine, {})
+        return model.get("wanted") is not None and model.get("serving") is None
+
     async def _ask(self, scope: Message, receive: Receive, headers: dict[bytes, bytes]) -> httpx.Response | Refusal:
         url = httpx.URL(self._inference_url).copy_with(raw_path=scope["raw_path"] + _query(scope))
         sends = scope["method"] in ("POST", "PUT")
         length = int(headers[b"content-length"]) if headers.get(b"content-length") else None if sends else 0
         passed = {name: value for name, value in headers.items() if name in PASSED_HEADERS and (sends or name in ANY)}
-        if self._key is not None:
-            passed[b"authorization"] = f"Bearer {self._key()}".encode()
         content: AsyncIterator[bytes] | bytes | None = None
         try:
+            if self._key is not None:
+                passed[b"authorization"] = f"Bearer {self._key()}".encode()
             if sends:
                 content = self._body(receive, body_seconds(length))
                 content_type, form = headers.get(b"content-type", b""), b""
@@ -167,7 +183,7 @@ class Front:
         while True:
             message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
             if message["type"] == "http.disconnect":
-                raise httpx.ReadError("the caller went away")
+                raise httpx.ReadError("the caller closed the connection")
             size += len(message.get("body", b""))
             if size > self._max_bytes:
                 raise TooLargeError

@@ -49,10 +49,10 @@ class Refusal:
 
 
 BUSY = Refusal(503, "busy", f"{MOST_IN_FLIGHT} requests of this machine are being answered: try again in a second")
-STOPPING = Refusal(503, "stopping", "the server is being stopped: try again, at another one")
-NOT_READY = Refusal(503, "not_ready", "the server does not answer: try again")
+STOPPING = Refusal(503, "stopping", "the server is stopping: try again on another server")
+NOT_READY = Refusal(503, "not_ready", "TorchServe does not answer: try again")
 NO_ANSWER = Refusal(503, "no_answer", "no answer in time: try again")
-SLOW = Refusal(408, "too_slow", "the request did not come in time")
+SLOW = Refusal(408, "too_slow", "the request was not complete in time")
 
 
 class Traffic:
@@ -157,7 +157,7 @@ class Room:
     def _say(self) -> None:
         if time.monotonic() - self._said >= 60.0:
             self._said = time.monotonic()
-            line = f"masd: {self.most} connections are open, the limit: those that ask for nothing are closed"
+            line = f"masd: {self.most} connections are open, which is the limit: idle ones are closed"
             print(line, file=sys.stderr, flush=True)
 
 

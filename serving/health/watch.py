@@ -173,7 +173,7 @@ class Watch:
         """End workers that hang: TorchServe starts others."""
         for pid in pids:
             if self._end_worker is not None:
-                print(f"masd: worker {pid} hangs: it is ended", file=sys.stderr, flush=True)
+                print(f"masd: worker {pid} does not answer: it is killed", file=sys.stderr, flush=True)
                 self._end_worker(pid)
 
     def replace(self, machine: str, entry: Loaded) -> None:

@@ -64,7 +64,7 @@ class Bundles:
         except ManagementError:
             return  # not listening yet, or late once
         if not loaded:
-            raise MasdError("TorchServe did not take the archive: standard error says why")
+            raise MasdError("TorchServe refused the archive: see standard error")
         if not any(entry.ready for entry in loaded.values()):
             return
         try:
@@ -74,7 +74,7 @@ class Bundles:
                 return
             raise
         if answer != version:
-            raise MasdError(f"it answers as version {answer}, not {version}")
+            raise MasdError(f"the loaded model answers as version {answer}, not {version}")
         self.problems.pop(machine, None)
         self._served[machine] = version
 
@@ -105,7 +105,7 @@ def check_running(torchserve: TorchServe, stop: threading.Event) -> None:
     if stop.wait(POLL_SECONDS):
         raise StoppedError("stopped before it was ready")
     if not torchserve.running:
-        raise MasdError("TorchServe ended while it started: its last words are on standard error")
+        raise MasdError("TorchServe ended while it started: see its last lines on standard error")
 
 
 def probe_clip() -> bytes:

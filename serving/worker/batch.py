@@ -89,7 +89,7 @@ def _decode(scorer: Scorer, request: Request) -> list[Decoded | Exception]:
             recording = scorer.decode(clip)
             seconds += recording.duration_s
             if seconds > most:
-                raise AudioError("too_long", f"the audio: the clips of the request are together longer than {most:g} s")
+                raise AudioError("too_long", "the request", f"its clips are together longer than {most:g} s")
             clips.append(recording)
         except Exception as error:
             clips.append(error)
@@ -123,9 +123,9 @@ def _score(scorer: Scorer, clips: Sequence[tuple[Request, Decoded | Exception]])
 
 
 def _finite(score: ClipScore) -> ClipScore | Exception:
-    if math.isfinite(score.score) and math.isfinite(score.reconstruction_error):
+    if math.isfinite(score.score) and math.isfinite(score.reconstruction_error or 0.0):
         return score
-    return AudioError("not_finite", "the audio: its samples are too large to be scored")
+    return AudioError("not_finite", "the audio", "its samples are too large to be scored")
 
 
 def _reply(scorer: Scorer, job: _Job, scores: list[ClipScore | Exception], metrics: BatchMetrics) -> Reply:

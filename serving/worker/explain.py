@@ -19,7 +19,7 @@ MAX_EXPLAINED = 8
 def checked(explainer: "Explainer | None", request: Request) -> "Explainer":
     """:raises RequestError: 422 for what cannot be explained, before anything is scored."""
     if explainer is None:
-        raise RequestError(422, "not_explainable", "this model was trained before there were explanations")
+        raise RequestError(422, "not_explainable", "this model has no data for explanations; train it again")
     if len(request.clips) > MAX_EXPLAINED:
         raise RequestError(422, "invalid_parameters", f"at most {MAX_EXPLAINED} clips in one explanation")
     return explainer

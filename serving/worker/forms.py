@@ -52,7 +52,7 @@ def _parts(body: bytes | bytearray) -> Iterator[Field]:
         start = body.find(b"\r\n\r\n", at, at + MAX_PART_HEAD)
         end = body.find(boundary, start + 4)
         if start < 0 or end < 0:
-            raise FormError("the form breaks off, or a part has no headers")
+            raise FormError("the form is incomplete, or a part has no headers")
         head = BytesHeaderParser().parsebytes(bytes(body[at + 2 : start + 4]))
         yield str(head.get_param("name", "", "content-disposition")), _decoded(head, body[start + 4 : end])
         at = end + len(boundary)
@@ -70,4 +70,4 @@ def _decoded(head: Message, content: bytes | bytearray) -> bytes | bytearray:
     try:
         return base64_bytes(content)
     except NotBase64Error as error:
-        raise FormError("a part says that it is base64 and is not") from error
+        raise FormError("a part is declared as base64 but is not base64") from error

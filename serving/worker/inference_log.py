@@ -56,7 +56,7 @@ class InferenceLog:
         if not rows:
             return
         if self.waiting_bytes() >= self._limit_bytes:
-            self._lose(rows, f"{self._limit_bytes} bytes wait in {self.path.parent}, its limit")
+            self._lose(rows, f"{self._limit_bytes} bytes of records wait in {self.path.parent}, which is the limit")
             return
         try:
             self._append("".join(rows).encode())
@@ -93,7 +93,7 @@ class InferenceLog:
     def _lose(self, rows: list[str], reason: str) -> None:
         self._dropped += len(rows)
         if not self._warned:
-            logger.warning("inference log %s cannot be written: %s; answers go on", self.path, reason)
+            logger.warning("inference log %s cannot be written: %s; clips are still scored", self.path, reason)
         self._warned = True
 
 

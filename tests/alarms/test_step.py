@@ -24,6 +24,7 @@ from masd.alarms import delivery, step
 from masd.alarms.recipients import Alertmanager, Webhook
 from masd.alarms.state import load_state
 from masd.alarms.step import AlarmStep
+from masd.cli.demo import alarm_lines
 from masd.cli.main import main
 from masd.errors import MasdError
 from masd.storage.opening import open_store
@@ -309,3 +310,12 @@ def test_killed_thirty_times_it_loses_and_doubles_nothing(place: Path, receiver:
     assert kinds == ["alarm", "normal"] * len(faults)
     told = {event["id"] for event in receiver.events()}
     assert told == set(logged.query("kind != 'watch' and reason != 'watch-over'")["id"])
+
+
+def test_the_demo_names_the_alarm_of_its_traffic(place: Path) -> None:
+    ship(place / "log", records(scores(370)), "20260105T010000-aa")
+    found = alarm_lines(str(place / "registry"), place / "log", "fan")
+    assert len(found) == 1 and "fan: ALARM since" in found[0] and "listen to r3" in found[0]
+    assert alarm_lines(str(place / "registry"), place / "log", "pump") == [
+        "no alarm: nothing of pump is in production, or its faults are too faint"
+    ]

@@ -1,4 +1,4 @@
-"""Every row of the tables in docs/formats.md: what is written there is what comes out."""
+"""Every row of the tables in docs/recordings/formats.md: what is written there is what comes out."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from masd.audio import AudioError, Recording, decode
 from masd.config import AudioSettings
 from masd.detection.trained_on.warning_codes import TrainedOn, warnings_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+PAGE = Path(__file__).parents[2] / "docs" / "recordings" / "formats.md"
 SECONDS = 2.0
 TRAINED = TrainedOn(sample_rates=(8_000, 16_000, 44_100, 48_000, 96_000), codecs=("PCM_16",))
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg to make the files with")

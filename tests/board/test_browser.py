@@ -141,7 +141,7 @@ def test_a_wrong_token_is_refused_and_a_right_one_can_be_given_back(chromium: Br
     chromium.fill("[name=name]", "Eve")
     chromium.fill("[name=token]", TOKEN[:-1])
     chromium.press("main form button")
-    assert chromium.status == 403 and "not the token" in chromium.text()
+    assert chromium.status == 403 and "token is wrong" in chromium.text()
     _sign_in(chromium, url)
     assert "Anna Ito" in chromium.text()
     chromium.press("header form button")

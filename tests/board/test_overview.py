@@ -72,7 +72,7 @@ def test_the_overview_is_made_once_for_all_who_ask_at_a_time(plant: Plant) -> No
 def test_an_alarm_step_that_does_not_run_is_no_normal(plant: Plant) -> None:
     later = datetime.now(UTC) + timedelta(minutes=16)
     (tile,) = make_overview(_sources(plant), later).tiles
-    assert tile.state == "unread" and "has not looked since" in tile.problems[0]
+    assert tile.state == "unread" and "has not run since" in tile.problems[0]
 
 
 def test_a_silence_is_seen_before_the_alarm_step_tells_of_it(plant: Plant) -> None:

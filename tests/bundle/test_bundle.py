@@ -51,7 +51,7 @@ def test_a_loaded_bundle_scores_and_names_its_origin(
 
 def test_detectors_survive_their_tensors(tiny_bundle: Path) -> None:
     detectors = load_bundle(tiny_bundle).scorer.detectors
-    copy = Detectors.from_tensors(detectors.tensors())
+    copy = Detectors.from_tensors(detectors.tensors(), has_network=True)
     assert copy.thresholds == detectors.thresholds
     vectors = np.random.default_rng(0).normal(
         size=(5, detectors.systems["lof-score"].minimum.source.detector.tensors()["vectors"].shape[1])
@@ -77,7 +77,7 @@ def test_detectors_of_an_older_bundle_score_without_an_embedding_distance(tiny_b
     old = {k: v for k, v in bundle.scorer.detectors.tensors().items() if not k.startswith("embeddings.")}
     clip = bundle.scorer.decode(read_machine(tiny_data / "fan").split("test")[0].path)
     now = bundle.scorer.score([clip])[0]
-    bundle.scorer.detectors = Detectors.from_tensors(old)
+    bundle.scorer.detectors = Detectors.from_tensors(old, has_network=True)
     then = bundle.scorer.score([clip])[0]
     assert now.embedding_distance is not None and np.isfinite(now.embedding_distance)
     assert then == replace(now, embedding_distance=None)

@@ -191,7 +191,7 @@ def test_serve_answers_as_score_does_and_ends_on_sigterm(
 
 
 @pytest.mark.slow
-def test_demo_goes_from_recordings_to_a_drift_report(
+def test_demo_goes_from_recordings_to_an_alarm_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from masd.cli import demo
@@ -199,10 +199,10 @@ def test_demo_goes_from_recordings_to_a_drift_report(
     monkeypatch.setattr(demo, "TRAIN_CLIPS", 24)
     monkeypatch.setattr(demo, "TEST_CLIPS", 32)
     monkeypatch.setattr(demo, "SECONDS", 2.0)
-    monkeypatch.setattr(demo, "SCHEDULE", tuple(TINY_OVERRIDES))
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
     out, err = capsys.readouterr()
-    assert "server stopped" in err
+    assert "server stopped" in err and "6/6 alarms" in err
+    assert f"masd board --registry {tmp_path}/demo/run/registry --log {tmp_path}/demo/log" in out
     answers = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     served = {answer["machine_type"] for answer in answers}
     assert len(answers) == 2 and len(served) == 1 and served <= set(demo.MACHINES)

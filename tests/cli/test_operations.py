@@ -1,4 +1,4 @@
-"""Every command of docs/operations.md, in order, on a plant of its own: each must print what the page says."""
+"""Every command of docs/operating/operations.md, in order, on its own plant: each must print what the page says."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from serving.worker.inference_log import InferenceLog
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operating" / "operations.md"
 MACHINE = "gearbox"
 
 
@@ -32,6 +32,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     simulate(folder / "recordings", [MACHINE], train=60, test=40, seconds=3.0, seed=3)
     simulate(folder / "heard", [MACHINE], train=8, test=160, seconds=3.0, seed=4)
     own = {
+        "detection": {},
         "data": {"group_by": "none"},
         "gate": {"bootstrap_samples": 200, "control_margin": 0.2},
     }  # each clip is its own

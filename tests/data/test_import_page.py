@@ -1,4 +1,4 @@
-"""The example of docs/import.md, run as it stands."""
+"""The example of docs/recordings/import.md, run as it stands."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from masd.cli.main import main
 
-PAGE = Path(__file__).parents[2] / "docs" / "import.md"
+PAGE = Path(__file__).parents[2] / "docs" / "recordings" / "import.md"
 
 
 def test_the_example_of_each_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

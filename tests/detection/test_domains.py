@@ -223,13 +223,13 @@ class TestTable:
     @pytest.mark.parametrize("name", ALL_SYSTEMS)
     def test_a_system_alone_scores_as_beside_the_others(self, name: SystemName) -> None:
         detectors, _ = fit_detectors(*machine(), DetectionSettings(), seed=0)
-        alone, together = detectors.score(clip(500), [name]), detectors.score(clip(500))
+        alone, together = detectors.score_clips([clip(500)], [name])[0], detectors.score(clip(500))
         assert set(alone) == {name}
         assert alone[name].score == together[name].score
         np.testing.assert_array_equal(alone[name].window_scores, together[name].window_scores)
 
     def test_clips_of_a_store_have_no_window_scores_under_the_fused_system(self) -> None:
-        detectors, _ = fit_detectors(*machine(), DetectionSettings(), seed=0)
+        detectors, _ = fit_detectors(*machine(), DetectionSettings(latent=True), seed=0)
         heard = clip(500)
         scores = detectors.score(replace(heard, window_views={}))["fused"]
         assert scores.score == pytest.approx(detectors.score(heard)["fused"].score, rel=1e-6)
@@ -253,7 +253,7 @@ class TestDetectors:
     ) -> None:
         detectors, _ = fit_detectors(*machine(n_target=n_target), DetectionSettings(**options), seed=0)
         save_file(detectors.tensors(), tmp_path / "detectors.safetensors")
-        restored = Detectors.from_tensors(load_file(tmp_path / "detectors.safetensors"))
+        restored = Detectors.from_tensors(load_file(tmp_path / "detectors.safetensors"), has_network=True)
         assert restored.thresholds == detectors.thresholds
         for query in (clip(77), clip(78, centre=2.0, windows=1), clip(79, centre=-3.0)):
             for name, scores in detectors.score(query).items():
@@ -262,7 +262,7 @@ class TestDetectors:
                 np.testing.assert_array_equal(again.window_scores, scores.window_scores)
 
     def test_a_missing_tensor_is_an_error(self) -> None:
-        detectors, _ = fit_detectors(*machine(), DetectionSettings(), seed=0)
+        detectors, _ = fit_detectors(*machine(), DetectionSettings(latent=True), seed=0)
         tensors = detectors.tensors()
         for lost in (
             "lof-score.threshold",
@@ -274,7 +274,8 @@ class TestDetectors:
             "fused.band-peak.whitening",
         ):
             with pytest.raises(KeyError):
-                Detectors.from_tensors({name: array for name, array in tensors.items() if name != lost})
+                rest = {name: array for name, array in tensors.items() if name != lost}
+                Detectors.from_tensors(rest, has_network=True)
 
     @pytest.mark.parametrize("percentile", [50.0, 90.0, 99.0])
     def test_a_threshold_is_the_percentile_of_held_out_scores(self, percentile: float) -> None:
@@ -312,8 +313,8 @@ class TestDetectors:
             one if new else replace(one, views=one.views | {"latent": middle + 0.2 * (one.views["latent"] - middle)})
             for one, new in zip(clips, unseen, strict=True)
         ]
-        _, held_out = fit_detectors(remembered, is_target, DetectionSettings(), 0, unseen)
-        _, uncorrected = fit_detectors(remembered, is_target, DetectionSettings(), 0)
+        _, held_out = fit_detectors(remembered, is_target, DetectionSettings(latent=True), 0, unseen)
+        _, uncorrected = fit_detectors(remembered, is_target, DetectionSettings(latent=True), 0)
         source = ~is_target
         ratios = [
             np.log(scores["fused"][source & unseen]).mean() - np.log(scores["fused"][source & ~unseen]).mean()

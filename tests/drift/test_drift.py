@@ -14,12 +14,15 @@ from drift_logs import make_bundle, make_clips, write_log
 from html_page import Page
 
 from masd.config import DriftSettings
-from masd.drift.check import check_drift
+from masd.drift.check import check_drift, window_digest
 from masd.drift.log import NothingLoggedError, read_log
 from masd.drift.reference import read_reference
 from masd.drift.statistics import COLUMNS, MODEL_COLUMNS
 from masd.drift.verdict import DriftVerdict
 from masd.errors import MasdError
+from masd.files import sha256
+from masd.lifecycle.monitoring import windows
+from masd.registry.registry import Registry
 from masd.storage.opening import open_store
 
 
@@ -347,3 +350,42 @@ def test_clips_without_a_request_id_are_named_by_their_time(bundle: Path, tmp_pa
     verdict = check_drift(bundle, tmp_path / "log", tmp_path / "out")
     (first, *_) = verdict.unusual["level_dbfs"]
     assert first.request_id is None and str(first.time).startswith("2026-01-01T")
+
+
+def test_the_digest_of_a_window_is_of_the_clips_that_are_compared_and_of_nothing_else(
+    bundle: Path, tmp_path: Path
+) -> None:
+    clips, log = make_clips(60, np.random.default_rng(1)), tmp_path / "log"
+    (bundle / "config.yaml").write_text("drift: {window: 40, min_clips: 30}\n")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["config.yaml"] = sha256(bundle / "config.yaml")
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    _ship(log, clips[:30], "2026-03-02")
+    waiting = write_log(log / "spool" / "fan-17.jsonl", clips[30:])
+    before = window_digest(bundle, log)
+    write_log(log / "spool" / "valve-18.jsonl", make_clips(5, np.random.default_rng(2), machine="valve"))
+    write_log(log / "spool" / "fan-19.jsonl", make_clips(5, np.random.default_rng(2), version="4"))
+    _ship(log, clips, "2026-03-01").write_bytes(b"no table: nobody opens what is older than the window")
+    assert window_digest(bundle, log) == before
+    waiting.unlink()
+    _ship(log, clips[30:], "2026-03-03")
+    assert window_digest(bundle, log) == before, "shipping changes no clip"
+    _ship(log, _on(make_clips(1, np.random.default_rng(3)), "2026-03-03"), "2026-03-03", "later")
+    assert window_digest(bundle, log) != before
+
+
+def test_windows_of_a_fleet_pass_over_what_cannot_be_checked(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One damaged bundle, and a machine of which nothing was logged, must not stop the trigger of the others."""
+    log = write_log(tmp_path / "log" / "fan-1.jsonl", make_clips(40, np.random.default_rng(1)))
+    (tmp_path / "registry").mkdir()
+
+    def fetch(self: Registry, machine: str, version: str) -> Path:
+        if machine == "pump":
+            raise MasdError("a file's SHA-256 differs")
+        return bundle
+
+    monkeypatch.setattr(Registry, "fetch", fetch)
+    found = windows({"fan": "3", "pump": "1"}, str(log.parent), str(tmp_path / "registry"))
+    assert found == {"fan": window_digest(bundle, log.parent)}

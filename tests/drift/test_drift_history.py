@@ -49,7 +49,7 @@ def test_a_history_that_cannot_be_written_costs_no_check(tmp_path: Path, caplog:
     assert datetime.fromisoformat(load_history(FolderStore(tmp_path / "log-drift"), "fan")[0].time).tzinfo == UTC
     FolderStore(tmp_path / "log-drift").write(history_key("fan"), b"{")
     monitoring._remember(str(log), _verdict())
-    assert "the drift check is not in the history" in caplog.text
+    assert "the drift check was not added to the history" in caplog.text
 
 
 def test_where_it_lies() -> None:

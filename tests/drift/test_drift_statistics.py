@@ -47,13 +47,13 @@ def test_ks_is_scipys_distance_with_ties_too(decimals: int, rng: np.random.Gener
 def test_the_share_at_the_usual_value_is_fishers_exact_test(
     n: int, inside: int, share: float, rng: np.random.Generator
 ) -> None:
-    at_usual, labels = rng.random(n) < share, divisions(n, inside, 30, rng)
+    has_value, labels = rng.random(n) < share, divisions(n, inside, 30, rng)
     tables = [
-        [[(at_usual & own).sum(), (~at_usual & own).sum()], [(at_usual & ~own).sum(), (~at_usual & ~own).sum()]]
+        [[(has_value & own).sum(), (~has_value & own).sum()], [(has_value & ~own).sum(), (~has_value & ~own).sum()]]
         for own in labels.T
     ]
     expected = [fisher_exact(table).pvalue for table in tables]
-    np.testing.assert_allclose(fisher_p_values(at_usual, labels), expected, rtol=1e-9)
+    np.testing.assert_allclose(fisher_p_values(has_value, labels), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("size", [30, 200])

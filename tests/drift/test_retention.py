@@ -46,7 +46,7 @@ def test_the_command_says_what_it_has_done(tmp_path: Path, capsys: pytest.Captur
         open_store(str(tmp_path)).write(f"fan/{day}/fan-1.parquet", b"1234")
     command = ["log", "prune", "--log", str(tmp_path), "--days", "3"]
     assert main([*command, "--dry-run"]) == 0
-    assert "1 days of machines, 1 files, 4 bytes would be removed" in capsys.readouterr().out
+    assert "1 files (4 bytes) in 1 day folders would be removed" in capsys.readouterr().out
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"days": [f"fan/{old}"], "objects": 1, "size": 4}
     assert [path.name for path in (tmp_path / "fan").iterdir()] == [new]

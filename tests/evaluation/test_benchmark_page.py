@@ -106,7 +106,7 @@ def test_the_page_stands_alone(whole: Path) -> None:
 def test_the_csv_has_a_row_a_cell(whole: Path) -> None:
     frame = pd.read_csv(whole / "benchmark.csv")
     pd.testing.assert_frame_equal(frame, csv_rows(build_table(results())))
-    assert len(frame) == 2 * 16 * 3
+    assert len(frame) == 2 * 18 * 3
 
 
 def test_the_markdown_has_the_tables(whole: Path) -> None:
@@ -118,6 +118,8 @@ def test_the_markdown_has_the_tables(whole: Path) -> None:
         "baseline, Mahalanobis",
         "mel-statistics",
         *(f"{loss}, {kind}" for loss in ("L_recon", "+ L_class", "+ L_contr") for kind in KINDS),
+        "fused + latent",
+        "fused + untrained",
         "default",
     ]
     spreads, official = table.spreads["valve", "default"], table.official["default"].spread

@@ -259,7 +259,7 @@ def test_a_machine_that_cannot_be_measured_takes_no_part(condition: str) -> None
 
 
 def test_methods_have_names_in_words() -> None:
-    assert len(METHODS) == len({label(method) for method in METHODS}) == 16
+    assert len(METHODS) == len({label(method) for method in METHODS}) == 18
     assert label("baseline-mahalanobis") == "baseline, Mahalanobis"
     assert label("recon+class+contr/lof-score") == "+ L_contr, lof-score"
     assert label("default") == "default"

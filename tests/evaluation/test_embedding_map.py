@@ -45,7 +45,7 @@ def make_places(rows: Rows) -> EmbeddingMap:
     clips = pd.DataFrame(rows, columns=["split", "domain", "condition", "attributes"])
     clips["x"], clips["y"] = np.random.default_rng(0).normal(size=(2, len(clips)))
     counts = {split: int((clips["split"] == split).sum()) for split in ("train", "test")}
-    return EmbeddingMap(clips, "t-SNE", counts)
+    return EmbeddingMap(clips, True, "t-SNE", counts)
 
 
 def dots(svg: str) -> int:

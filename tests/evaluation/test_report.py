@@ -84,7 +84,7 @@ def make_places(attributes: tuple[str, ...] = ("speed=1", "speed=2")) -> Embeddi
     clips["attributes"] = [
         attributes[number % len(attributes)] if split == "train" else "" for number, split in enumerate(clips["split"])
     ]
-    return EmbeddingMap(clips, "t-SNE", {"train": 12, "test": 12})
+    return EmbeddingMap(clips, True, "t-SNE", {"train": 12, "test": 12})
 
 
 def make_data(scores: pd.DataFrame, **changes: Any) -> ReportData:

@@ -23,7 +23,7 @@ from serving.front.auth import StaticToken
 
 OVERLAYS = ("base", "overlays/dev", "overlays/prod")
 COMPONENTS = ("board", "gpu", "kserve", "prometheus", "zones")
-DOCS = (K8S.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+DOCS = (K8S.parent / "docs" / "operating" / "kubernetes.md").read_text(encoding="utf-8")
 SECRET = next(yaml.safe_load_all((K8S / "secrets.template.yaml").read_text(encoding="utf-8")))
 STORAGE = yaml.safe_load((K8S / "components/kserve/cluster-storage-container.yaml").read_text(encoding="utf-8"))
 

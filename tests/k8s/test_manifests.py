@@ -82,7 +82,7 @@ def test_every_kind_that_was_asked_for_is_there(rendered: dict[str, list[Object]
     assert kinds == {
         *("Namespace", "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "Service", "NetworkPolicy"),
         *("Deployment", "StatefulSet", "CronJob", "HorizontalPodAutoscaler", "PodDisruptionBudget"),
-        *("ServiceMonitor", "ServingRuntime", "InferenceService", "TrainingRuntime"),
+        *("PodMonitor", "PrometheusRule", "ServiceMonitor", "ServingRuntime", "InferenceService", "TrainingRuntime"),
     }
 
 
@@ -158,7 +158,9 @@ def test_commands_and_options_are_those_of_masd(rendered: dict[str, list[Object]
             arguments = [re.sub(r"\$\((\w+)\)", r"\1", argument) for argument in box["args"]]
             options = parser().parse_args(arguments)
             commands.add((options.command, getattr(options, "action", None)))
-    assert commands == {("serve", None), ("pipeline", "run"), ("pipeline", "monitor"), ("board", None)}
+    assert commands == {
+        *(("serve", None), ("pipeline", "run"), ("pipeline", "monitor"), ("board", None), ("alarms", None)),
+    }
 
 
 def test_nodes_of_a_training_share_the_machine_types(rendered: dict[str, list[Object]], tmp_path: Path) -> None:
@@ -341,6 +343,12 @@ BROKEN_NAMES = {
         "prometheus",
         _replace('"path": "/metrics", "port": "http"', '"path": "/metrics", "port": "web"'),
         "port web",
+    ),
+    "pods of a pod monitor": ("prometheus", _drop("Deployment/masd-alarms"), "PodMonitor/masd-alarms: selects no pod"),
+    "port of a pod monitor": (
+        "prometheus",
+        _replace('"path": "/metrics", "port": "metrics", "scrape', '"path": "/metrics", "port": "web", "scrape'),
+        "PodMonitor/masd-alarms: Deployment/masd-alarms has no port web",
     ),
     "key of a secret": ("prometheus", _replace('"key": "token"', '"key": "secret"'), "has no key secret"),
 }

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from masd.cli.main import parser
-from serving.server import MOST_SECONDS
+from serving.server import MOST_SECONDS, seconds_to_start
 
 K8S = Path(__file__).parents[2] / "k8s"
 END_SECONDS = 10
@@ -27,6 +27,10 @@ def test_the_kubelet_waits_longer_for_a_start_than_the_server_itself() -> None:
         assert probe["periodSeconds"] * probe["failureThreshold"] > MOST_SECONDS
         options = parser().parse_args(container["args"])
         assert options.startup_seconds is None
+
+
+def test_more_machines_have_more_time_to_start_but_never_more_than_the_kubelet_gives() -> None:
+    assert [seconds_to_start(machines) for machines in (1, 6, 1000)] == [120.0, 270.0, MOST_SECONDS]
 
 
 def test_the_grace_period_has_room_for_the_wait_for_requests_and_the_end() -> None:

@@ -1,42 +1,35 @@
 """Registries that masd 0.1.0 has made with its own code are listed, shown, served, gated against and rolled back."""
 
 import json
-import tarfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from old_registry import unpacked
 
 from masd.bundle.bundle import load_bundle
 from masd.bundle.manifest import OtherSchemaError
 from masd.cli.main import main
 from masd.config import Settings
 from masd.detection.controls import CONTROLS
+from masd.errors import MasdError
 from masd.lifecycle import steps
 from masd.lifecycle.monitoring import drifted_machines
 from masd.registry.registry import Registry
 from masd.registry.verify import verify
 from serving.archive import archive, is_archive_of
 
-REGISTRIES = Path(__file__).parents[1] / "support" / "registries"
-
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """Bundle schema 2, which is not read any more."""
-    return _unpacked(2, tmp_path)
+    return unpacked(2, tmp_path)
 
 
 @pytest.fixture
 def readable(tmp_path: Path) -> Path:
     """Bundle schema 4, the oldest that is read."""
-    return _unpacked(4, tmp_path)
-
-
-def _unpacked(schema: int, out: Path) -> Path:
-    with tarfile.open(REGISTRIES / f"schema-{schema}.tar.xz") as packed:
-        packed.extractall(out, filter="data")
-    return out / "registry"
+    return unpacked(4, tmp_path)
 
 
 def test_an_old_registry_is_listed_shown_and_compared(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +63,25 @@ def test_an_old_version_is_served_by_its_archive_and_rolled_back(old: Path) -> N
     assert registry.history("fan") == ["2", "1"]
     assert verify(registry) == []
     (folder / "network.safetensors").write_bytes(b"damaged")
-    assert "network.safetensors: is not what the manifest vouches for" in verify(registry)[0]
+    assert "network.safetensors: differs from the manifest" in verify(registry)[0]
+
+
+def test_an_old_registry_that_was_copied_to_a_bucket_is_as_good(old: Path, s3_url: str, tiny_bundle: Path) -> None:
+    """Nothing vouches for its archives there either, but for what its manifests say of the other files."""
+    registry = Registry.open(s3_url)
+    for file in sorted(path for path in old.rglob("*") if path.is_file()):
+        registry.store.write(file.relative_to(old).as_posix(), file.read_bytes())
+    assert verify(registry) == []
+    folder = registry.fetch("fan", "2")
+    assert is_archive_of(folder / "fan.mar", folder) and registry.fetch("fan", "2") == folder
+    assert registry.rollback("fan", reason="worse") == "1"
+    registry.store.write("models/fan/2/network.safetensors", b"damaged")
+    with pytest.raises(MasdError, match=r"network\.safetensors"):
+        registry.fetch("fan", "2")
+    version = registry.register(tiny_bundle, metrics={})
+    registry.store.delete(f"models/fan/{version}/SHA256SUMS")
+    with pytest.raises(MasdError, match="SHA256SUMS: is missing"):
+        registry.fetch("fan", version)
 
 
 def test_an_old_version_does_not_stop_the_watch_over_others(

@@ -54,7 +54,7 @@ def _has_cache(task: dict[str, Any]) -> bool:
 def test_by_digest_the_pure_steps_are_cached(compiled: dict[str, dict[str, Any]], pipeline: str) -> None:
     caching = {name: _has_cache(task) for name, task in _tasks(compiled[pipeline])}
     never = {"fingerprint", "gate", "package", "package-2", "package-3", "report"}
-    never |= {"drift"} if pipeline == "monitoring" else set()
+    never |= {"alarms", "drift"} if pipeline == "monitoring" else set()
     assert caching == dict.fromkeys(CACHED, True) | dict.fromkeys(never, False)
 
 
@@ -132,7 +132,7 @@ def test_a_forgotten_fingerprint_is_no_default(name: str) -> None:
 
 
 def test_a_comment_behind_the_settings_makes_another_key_of_the_same_settings() -> None:
-    """As docs/scaling.md advises for a run's page: the text is in every key, compared as it stands."""
+    """As docs/measured/scaling.md advises for a run's page: the text is in every key, compared as it stands."""
     settings = Settings.load(None, ["training.scope=fleet", "seed=7"])
     assert Settings.from_yaml(f"{default_config(settings)} # again", "config") == settings
 

@@ -9,7 +9,7 @@ import yaml
 
 from masd.config import Settings
 from pipelines.compile import GOLDEN, GOLDEN_IMAGE, compile_golden, compile_pipelines
-from pipelines.placement import BUCKET_VARIABLES
+from pipelines.placement import ALARMS_VARIABLES, BUCKET_VARIABLES
 
 RENEW = "if the change is meant, run: python -m pipelines.compile"
 
@@ -73,10 +73,16 @@ def test_every_decision_is_packaged(compiled: Path, scope: str) -> None:
 @pytest.mark.parametrize("scope", ["machine", "fleet"])
 def test_monitoring_retrains_inside_the_condition(compiled: Path, scope: str) -> None:
     spec, _ = _load(compiled / scope / "monitoring.yaml")
-    assert _tasks(spec) == {"drift", "condition-1"}
+    assert _tasks(spec) == {"alarms", "drift", "condition-1"}
     (training,) = spec["components"]["comp-condition-1"]["dag"]["tasks"].values()
     again = training["inputs"]["parameters"]["machines"]["componentInputParameter"]
     assert again == ("pipelinechannel--drift-machines" if scope == "machine" else "pipelinechannel--machines")
+
+
+def _files(compiled: Path) -> list[Path]:
+    files = sorted(compiled.glob("**/*.yaml"))
+    assert len(files) == 4
+    return files
 
 
 def _executors(path: Path) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def _executors(path: Path) -> dict[str, Any]:
 
 
 def test_every_task_has_limits_image_and_a_home(compiled: Path) -> None:
-    for path in compiled.glob("**/*.yaml"):
+    for path in _files(compiled):
         for name, executor in _executors(path).items():
             container = executor["container"]
             assert container["image"] == GOLDEN_IMAGE, name
@@ -105,7 +111,7 @@ def test_every_task_has_limits_image_and_a_home(compiled: Path) -> None:
 
 def test_training_alone_asks_for_a_gpu_and_shared_memory(compiled: Path) -> None:
     """So a nightly monitoring run that finds no drift, and does not come to its training, waits for no GPU."""
-    for file in compiled.glob("**/*.yaml"):
+    for file in _files(compiled):
         assert {
             name for name, executor in _executors(file).items() if "accelerator" in executor["container"]["resources"]
         } == {"exec-train"}, file
@@ -128,7 +134,7 @@ def _platform(path: Path) -> dict[str, Any]:
 
 
 def test_every_task_ends_some_time_and_can_be_found(compiled: Path) -> None:
-    for path in compiled.glob("**/*.yaml"):
+    for path in _files(compiled):
         platform = _platform(path)
         assert set(platform) == set(_executors(path))
         for name, executor in platform.items():
@@ -194,11 +200,18 @@ def test_credentials_of_the_bucket_come_from_a_secret_that_need_not_be_there(com
         name: executor["secretAsEnv"] for name, executor in _platform(path).items() if "secretAsEnv" in executor
     }
     steps = {re.sub(r"^exec-|-\d+$", "", name) for name in with_secret}
-    assert steps == {"drift", "fingerprint", "featurize", "evaluate", "gate", "package"}
-    for (secret,) in with_secret.values():
+    assert steps == {"alarms", "drift", "fingerprint", "featurize", "evaluate", "gate", "package"}
+    for secret, *others in with_secret.values():
         assert secret["secretName"] == "masd-s3"
         assert secret["optional"] is True
         assert {key["envVar"] for key in secret["keyToEnv"]} == set(BUCKET_VARIABLES)
+        assert [other["secretName"] for other in others] in ([], ["masd-alarms"])
+
+
+def test_recipients_of_alarms_come_from_a_secret_that_need_not_be_there(compiled: Path) -> None:
+    _, secret = _platform(compiled / "machine" / "monitoring.yaml")["exec-alarms"]["secretAsEnv"]
+    assert (secret["secretName"], secret["optional"]) == ("masd-alarms", True)
+    assert {key["envVar"] for key in secret["keyToEnv"]} == set(ALARMS_VARIABLES)
 
 
 def test_training_goes_to_a_node_with_a_gpu(compiled: Path) -> None:

@@ -28,7 +28,7 @@ def _component(name: str) -> Any:
 def test_all_are_there() -> None:
     assert set(NAMES) == {
         *("fingerprint", "featurize", "train", "fit_detectors", "controls", "evaluate", "gate", "package", "report"),
-        "drift",
+        *("alarms", "drift"),
     }
 
 

@@ -268,7 +268,9 @@ def test_monitoring_trains_nothing_without_drift(tmp_path: Path) -> None:
     run = _monitor(tmp_path, "nothing")
     assert run.training is None
     out = tmp_path / "out"
-    assert _files(out) == {"pipeline.log", "drift/fan/verdict.json", "drift/valve/verdict.json"}
+    assert _files(out) == {
+        *("pipeline.log", "alarms/alarms.json", "drift/fan/verdict.json", "drift/valve/verdict.json"),
+    }
 
 
 def test_monitoring_trains_what_has_drifted(tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ def test_the_same_recordings_twice_start_one_run(tmp_path: Path, capsys: pytest.
 
 def test_the_same_window_of_the_log_twice_starts_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, log = _data(tmp_path, ["fan", "valve"]), tmp_path / "log.txt"
-    log.write_text("valve")
+    log.write_text("valve alarm-fan")
     (data / "fan" / "train" / "a.wav").write_bytes(b"one")
     registry = str(tmp_path / "registry")
     command = ["pipeline", "monitor", "--once", "--data", str(data), "--log", str(log), "--registry", registry]
@@ -309,6 +311,7 @@ def test_the_same_window_of_the_log_twice_starts_one_run(tmp_path: Path, capsys:
     first, second = capsys.readouterr().out.split(
         "nothing started: a run for the same window of the log has been done, by "
     )
+    assert "in alarm: fan since 2026-01-05T00:00:00+00:00\n" in first
     assert "valve: looked at" in first and "valve: good" in first and "valve: good" in second
     assert [path.name for path in (tmp_path / "registry" / "models" / "valve").iterdir()] == ["1"]
 

@@ -1,6 +1,8 @@
 """The simulated makespan: exact where it can be computed by hand, within the bounds of scheduling theory elsewhere."""
 
+import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.makespan import CHAIN, Cluster, main, simulate, step_seconds
+from components.step import StepLine
 from masd.errors import MasdError
+from masd.progress import MARK
 
 STEPS = {
     "fingerprint": 3.0,
@@ -23,13 +27,16 @@ STEPS = {
 ALONE = sum(STEPS.values())
 
 
+def _line(name: str, machine: str, state: str, seconds: float | None = None, error: str = "") -> str:
+    return f"    {MARK}{json.dumps(asdict(StepLine(name, machine, state, seconds, error)))}"
+
+
 def _log(folder: Path) -> Path:
     lines = []
     for machine, factor in (("fan", 0.5), ("valve", 1.5)):
         for name in CHAIN:
-            lines.append(f"    [masd] {name} of {machine} started")
-            lines.append(f"    [masd] {name} of {machine} done: {STEPS[name] * factor:.1f} s")
-    lines.append("    [masd] report done: 2.0 s")
+            lines += [_line(name, machine, "started"), _line(name, machine, "done", STEPS[name] * factor)]
+    lines.append(_line("report", "", "done", 2.0))
     path = folder / "pipeline.log"
     path.write_text("\n".join(lines))
     return path
@@ -41,9 +48,8 @@ def test_step_times_are_means_over_the_machines_of_a_run(tmp_path: Path) -> None
 
 def test_a_log_without_a_step_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.log"
-    path.write_text(
-        "[masd] fingerprint of fan done: 0.1 s\n[masd] featurize of fan done: 1.0 s\n[masd] train of fan failed: no\n"
-    )
+    lines = [_line("fingerprint", "fan", "done", 0.1), _line("featurize", "fan", "done", 1.0)]
+    path.write_text("\n".join([*lines, _line("train", "fan", "failed", error="no")]))
     with pytest.raises(MasdError, match="no step train, fit_detectors"):
         step_seconds(path)
     with pytest.raises(MasdError, match=r"give the pipeline\.log of a run"):

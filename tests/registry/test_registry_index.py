@@ -84,7 +84,11 @@ def test_a_writer_that_is_killed_misleads_nobody(
     with monkeypatch.context() as patch:
         patch.setattr(indexing.Index, "refresh", die)  # what is not killed at all goes on after the block
         if killed_at == "the pointer":
-            patch.setattr(registry, "_write_pointer", die)
+            write = registry.store.write
+            pointer = "models/fan/channels/production.json"
+            patch.setattr(
+                registry.store, "write", lambda key, content: die() if key == pointer else write(key, content)
+            )
         if killed_at == "the end":
             patch.setattr(indexing.Index, "refresh", lambda *arguments: None)
             patch.setattr(type(registry.store), "delete", die)

@@ -60,7 +60,7 @@ def test_a_claim_keeps_others_out_until_its_lease_has_run_out(url: str, monkeypa
     store = Registry.open(url).store
     monkeypatch.setattr(locks, "PAUSE_S", 0.01)
     store.write("locks/x/of-one-that-was-killed", b"")
-    busy = pytest.raises(BusyError, match=r"fan: a promotion is in progress elsewhere; .* expires after 30 s")
+    busy = pytest.raises(BusyError, match=r"fan: a promotion is in progress in another process; .* expires after 30 s")
     with busy, exclusive(store, "locks/x", "fan: a promotion"):
         pytest.fail("two inside")
     monkeypatch.setattr(locks, "LEASE", timedelta(seconds=0.01))

@@ -12,7 +12,7 @@ from masd.cli.main import main
 from masd.config import Settings
 from masd.errors import MasdError
 from masd.registry import verify as verifying
-from masd.registry.diff import Difference, diff
+from masd.registry.diff import VersionDifference, diff
 from masd.registry.prune import Pruned, prune
 from masd.registry.registry import Registry
 from masd.registry.verify import verify
@@ -49,7 +49,7 @@ def test_diff_names_what_differs(registry: Registry, tmp_path: Path, capsys: pyt
     assert main(["registry", "diff", "fan", "1", "2", "--registry", registry.url]) == 0
     assert "metrics   hmean: 0.5 -> 0.75\n" in capsys.readouterr().out
     assert main(["registry", "diff", "fan", "1", "2", "--json", "--registry", registry.url]) == 0
-    rows = [Difference(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
+    rows = [VersionDifference(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
     assert rows == diff(registry, "fan", "1", "2")
     with pytest.raises(MasdError, match="no version '3'"):
         diff(registry, "fan", "1", "3")
@@ -116,7 +116,9 @@ def test_leftovers_are_found_and_mended(registry: Registry, tmp_path: Path, monk
     registry.store.write("models/fan/4/config.yaml", content)
     registry.store.write("models/fan/3/claim-def", b"")  # killed after it
     with monkeypatch.context() as patch:  # killed between the record and the pointer
-        patch.setattr(registry, "_write_pointer", lambda *arguments: None)
+        write = registry.store.write
+        pointer = "models/fan/channels/production.json"
+        patch.setattr(registry.store, "write", lambda key, content: None if key == pointer else write(key, content))
         registry.promote("fan", "2", reason="better")
     assert registry.channel("fan", "production") == "1"
     assert registry.history("fan") == ["1"]
@@ -142,7 +144,7 @@ def test_a_pointer_to_another_manifest_is_found(registry: Registry, tmp_path: Pa
     pointer["manifest_sha256"] = "0" * 64
     registry.store.write("models/fan/channels/candidate.json", json.dumps(pointer).encode())
     (line,) = verify(registry)
-    assert "version 1 is not what the candidate pointer was set to" in line
+    assert "version 1 has changed since the candidate pointer was set" in line
 
 
 def test_rollback_goes_back_through_what_really_happened(registry: Registry, tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_a_file_that_was_never_registered_is_refused(tmp_path: Path) -> None:
     registry.register(write_fake_bundle(tmp_path / "b"), metrics={})
     registry.fetch("fan", "1")
     registry.store.write("models/fan/1/fan.mar", b"code of somebody's")
-    with pytest.raises(MasdError, match=r"fan\.mar: is no part of what was registered"):
+    with pytest.raises(MasdError, match=r"fan\.mar: was not there when the version was registered"):
         registry.fetch("fan", "1")
 
 

@@ -87,7 +87,7 @@ def test_a_broken_version_is_tried_again_later_and_later_and_said_once(
     assert tried == [0.0, 60.0, 180.0, 420.0, 900.0]
     assert played.versions["fan"] == {"1": True}
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "is not served" in line]
-    assert said.endswith("fan: version 2 is not served: answered 503; version 1 goes on serving")
+    assert said.endswith("fan: version 2 is not served: answered 503; version 1 is still served")
     _promoted(registry, tmp_path)
     agent.step()
     assert _serving(agent) == {"fan": "3"}, "a pointer that moves is followed at once"
@@ -126,7 +126,7 @@ def test_a_registry_that_is_away_or_a_pointer_that_vanishes_changes_nothing(
         for _ in range(3):
             agent.step()
         assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)
-    assert capsys.readouterr().err.count("the bucket cannot be reached; what is loaded goes on serving") == 1
+    assert capsys.readouterr().err.count("the bucket cannot be reached; the loaded versions are still served") == 1
     (tmp_path / "registry" / "models" / "fan" / "channels" / "production.json").unlink()
     agent.step()
     assert (_serving(agent), agent.ready) == ({"fan": "1"}, True)

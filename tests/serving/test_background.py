@@ -31,7 +31,7 @@ def test_a_loop_survives_every_exception_and_says_each_once(capsys: pytest.Captu
         "masd: shipper: SyntaxError: no XML",
         "masd: shipper: MemoryError: ",
         "masd: shipper: no bucket",
-        "masd: shipper: goes on as usual",
+        "masd: shipper: works again",
     ]
     assert not loops.alive
 

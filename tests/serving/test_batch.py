@@ -85,8 +85,8 @@ def test_samples_beyond_all_measure_are_an_error_not_a_silent_miss(scorer: Any) 
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
-        (AudioError("too_long", "the audio: longer than 600 s"), 413, "too_long"),
-        (AudioError("silent", "the audio: silent"), 400, "silent"),
+        (AudioError("too_long", "the audio", "longer than 600 s"), 413, "too_long"),
+        (AudioError("silent", "the audio", "silent"), 400, "silent"),
         (MemoryError(), 507, "out_of_memory"),
         (RuntimeError("bug"), 500, "internal"),
     ],

@@ -134,7 +134,7 @@ def test_a_store_that_is_away_loses_nothing_and_is_told_of_once(
     assert _shipped(tmp_path / "store") == {str(number): 1 for number in range(5)}
     away, back = capsys.readouterr().err.splitlines()
     assert "the bucket cannot be reached; records wait in" in away
-    assert back == "masd: inference log: goes on as usual"
+    assert back == "masd: inference log: works again"
 
 
 def test_a_torn_line_is_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +144,7 @@ def test_a_torn_line_is_left_out_and_said(tmp_path: Path, capsys: pytest.Capture
         file.write('{"time": "20')
     LogShipper(tmp_path / "spool", FolderStore(tmp_path / "store")).step()
     assert _shipped(tmp_path / "store") == {"a": 1}
-    assert "1 line is no record and is kept in" in capsys.readouterr().err
+    assert "1 line is not a valid record and is kept in" in capsys.readouterr().err
     (kept,) = (tmp_path / "spool").glob("*.unshipped")
     assert kept.read_text() == '{"time": "20\n'
 

@@ -61,16 +61,16 @@ def _environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 def test_an_endpoint_that_redirects_is_said_to(server: type[_Answers], status: int) -> None:
     server.status = status
     store = open_store("s3://bucket/x")
-    with pytest.raises(StoreError, match=rf"redirects to elsewhere \(HTTP {status}\); set MASD_S3_ENDPOINT"):
+    with pytest.raises(StoreError, match=rf"redirects to another address \(HTTP {status}\); set MASD_S3_ENDPOINT"):
         list(store.list())
-    with pytest.raises(StoreError, match="redirects to elsewhere"):
+    with pytest.raises(StoreError, match="redirects to another address"):
         store.read("a")
-    with pytest.raises(StoreError, match="redirects to elsewhere"):
+    with pytest.raises(StoreError, match="redirects to another address"):
         store.write("a", b"1")
 
 
 def test_a_page_is_no_bucket(server: type[_Answers]) -> None:
-    with pytest.raises(StoreError, match=r"is no S3 server \(a proxy's page\?\); check MASD_S3_ENDPOINT") as caught:
+    with pytest.raises(StoreError, match=r"is not an S3 server \(a proxy's page\?\); check MASD_S3_ENDPOINT") as caught:
         list(open_store("s3://bucket/x").list())
     assert "\n" not in str(caught.value)
 

@@ -14,7 +14,10 @@ import yaml
 K8S = Path(__file__).parents[2] / "k8s"
 SCHEMA_VERSION = "1.37"
 
-CUSTOM_KINDS = {"InferenceService", "ServiceMonitor", "ServingRuntime", "TrainingRuntime"}
+CUSTOM_KINDS = {
+    *("InferenceService", "ServingRuntime", "TrainingRuntime"),
+    *("PodMonitor", "PrometheusRule", "ServiceMonitor"),
+}
 """Kinds of Kubeflow, KServe and the Prometheus operator, whose schemas are not Kubernetes'."""
 
 LONG_RUNNING = {"Deployment", "StatefulSet", "ServingRuntime"}
@@ -200,6 +203,15 @@ def reference_problems(objects: list[Object], given: list[Object]) -> list[str]:
                 for endpoint in spec["endpoints"]:
                     credentials = endpoint["authorization"]["credentials"]
                     need(where, "Secret", credentials["name"], credentials["key"])
+            case "PodMonitor":
+                problems += _selector_problems(where, spec["selector"], made)
+                named = [endpoint["port"] for endpoint in spec["podMetricsEndpoints"]]
+                problems += [
+                    f"{where}: {pod.where} has no port {port}"
+                    for pod in _chosen(spec["selector"], made)
+                    for port in named
+                    if port not in _ports(pod)
+                ]
             case "InferenceService":
                 need(where, "ServingRuntime", _runtime(item))
             case "ServiceAccount":

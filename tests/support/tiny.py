@@ -1,4 +1,4 @@
-"""Settings that train in seconds, and the normalisation of the smallest network."""
+"""Settings that train a network in seconds, and the normalisation of the smallest network."""
 
 import numpy as np
 
@@ -14,6 +14,7 @@ TINY = {
         "batch_supplemental": 8,
         "checkpoint_every": 1,
     },
+    "detection": {"latent": True},
     "gate": {"bootstrap_samples": 50},
 }
 TINY_OVERRIDES = [
@@ -25,6 +26,7 @@ TINY_OVERRIDES = [
     "training.batch_target=8",
     "training.batch_supplemental=8",
     "training.checkpoint_every=1",
+    "detection.latent=true",
     "gate.bootstrap_samples=50",
 ]
 

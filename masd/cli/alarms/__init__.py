@@ -5,15 +5,18 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from masd.cli.alarms import acknowledge, show
-from masd.cli.alarms.options import add_places, recipients_of, sentence_of
+from masd.cli.alarms.options import add_places, add_recipients, sentence_of
 from masd.cli.common import REFUSED_OR_DRIFT, names
-from masd.cli.numbers import rate, seconds
+from masd.cli.numbers import port, rate, seconds
 from masd.errors import MasdError, one_line
 
 if TYPE_CHECKING:
+    from masd.alarms.metrics import Gauges
     from masd.alarms.step import AlarmStep, Outcome
 
 
@@ -22,7 +25,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "alarms",
         help="raise alarms from an inference log, at a stated false-alarm rate",
         usage="masd alarms --registry URL --log LOG [--false-alarms 1/N] [--webhook URL] [--alertmanager URL] "
-        "[--every SECONDS]\n       masd alarms show --log LOG\n"
+        "[--every SECONDS [--metrics-port PORT]]\n       masd alarms show --log LOG\n"
         "       masd alarms acknowledge MACHINE --log LOG --reason TEXT [--false-alarm]",
     )
     add_places(alarms, required=False)
@@ -37,11 +40,17 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="allow one false alarm in N normal clips (default: as calibrated, or 1/10000)",
     )
     alarms.add_argument("--since", default="", metavar="TIME", help="ignore records before TIME (ISO 8601, UTC)")
-    alarms.add_argument(
-        "--webhook", metavar="URL", help="post events there as CloudEvents, signed with MASD_WEBHOOK_SECRET"
-    )
-    alarms.add_argument("--alertmanager", metavar="URL", help="post alarms there, for example http://localhost:9093")
+    add_recipients(alarms)
     alarms.add_argument("--every", type=seconds, metavar="SECONDS", help="repeat every SECONDS until stopped")
+    alarms.add_argument(
+        "--metrics-port",
+        type=port,
+        metavar="PORT",
+        help="with --every: gauges for Prometheus at http://HOST:PORT/metrics",
+    )
+    alarms.add_argument(
+        "--metrics-host", default="127.0.0.1", metavar="HOST", help="address of --metrics-port (default 127.0.0.1)"
+    )
     alarms.add_argument("--json", action="store_true", help="print one JSON object per event")
     alarms.set_defaults(run=lambda options: _alarms(alarms, options))
     actions = alarms.add_subparsers(metavar="show|acknowledge", prog="masd alarms")
@@ -53,6 +62,9 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
     # checked here, because argparse would ask `masd alarms show` for them too
     if options.log is None or options.registry is None:
         command.error("the following arguments are required: --registry, --log")
+    if options.metrics_port is not None and options.every is None:
+        command.error("--metrics-port needs --every: without it, masd alarms ends after one step")
+    from masd.alarms.recipients import recipients
     from masd.alarms.step import AlarmStep
 
     step = AlarmStep(
@@ -61,7 +73,7 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
         options.state,
         clips=None if options.false_alarms is None else 1.0 / options.false_alarms,
         since=options.since,
-        recipients=recipients_of(options),
+        recipients=recipients(options.webhook, options.alertmanager),
     )
     if options.every is None:
         outcome = step.run(options.machines)
@@ -69,7 +81,8 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
         return _code(outcome)
     signal.signal(signal.SIGTERM, _stop)  # at any moment: a step that is cut off has not happened
     try:
-        _go_on(step, options)
+        with _gauges(options) as gauges:
+            _go_on(step, gauges, options)
     except (_Stopped, KeyboardInterrupt):
         return 0
 
@@ -82,10 +95,29 @@ def _stop(*_: object) -> None:
     raise _Stopped
 
 
-def _go_on(step: "AlarmStep", options: argparse.Namespace) -> NoReturn:
+@contextmanager
+def _gauges(options: argparse.Namespace) -> "Iterator[Gauges | None]":
+    """Gauges that Prometheus can read inside the block, if the command line asks for them."""
+    if options.metrics_port is None:
+        yield None
+        return
+    from masd.alarms.metrics import Gauges, exposed
+    from masd.drift.history import beside
+    from masd.storage.opening import open_store
+
+    gauges = Gauges(open_store(beside(options.log, "drift")))
+    with exposed(gauges, options.metrics_host, options.metrics_port) as url:
+        print(f"metrics: {url}", file=sys.stderr, flush=True)
+        yield gauges
+
+
+def _go_on(step: "AlarmStep", gauges: "Gauges | None", options: argparse.Namespace) -> NoReturn:
     while True:
         try:
-            _print(step.run(options.machines), as_json=options.json)
+            outcome = step.run(options.machines)
+            _print(outcome, as_json=options.json)
+            if gauges is not None:
+                gauges.take(outcome)
         except MasdError as error:
             print(f"masd: {one_line(error)}; next try in {options.every:g} s", file=sys.stderr)
         time.sleep(options.every)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from masd.cli.alarms.options import add_places, recipients_of, sentence_of
+from masd.cli.alarms.options import add_places, add_recipients, sentence_of
 
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,16 +14,17 @@ def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     acknowledge.add_argument(
         "--false-alarm", action="store_true", help="the machine is healthy: end the alarm and count its clips as normal"
     )
-    acknowledge.add_argument("--webhook", metavar="URL")
-    acknowledge.add_argument("--alertmanager", metavar="URL")
+    add_recipients(acknowledge)
     acknowledge.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from masd.alarms.recipients import recipients
     from masd.alarms.step import AlarmStep
     from masd.registry.audit import current_actor
 
-    step = AlarmStep(options.registry, options.log, options.state, recipients=recipients_of(options))
+    told = recipients(options.webhook, options.alertmanager)
+    step = AlarmStep(options.registry, options.log, options.state, recipients=told)
     event = step.acknowledge(options.machine, current_actor(), options.reason, normal=options.false_alarm)
     print(sentence_of(event))
     return 0

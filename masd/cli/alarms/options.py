@@ -1,12 +1,10 @@
 """Options and texts that the alarm commands share."""
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from masd.alarms.events import Event
-    from masd.alarms.recipients import Recipient
 
 
 def add_places(command: argparse.ArgumentParser, *, required: bool) -> None:
@@ -14,15 +12,17 @@ def add_places(command: argparse.ArgumentParser, *, required: bool) -> None:
     command.add_argument("--state", metavar="URL", help="where states and events are kept (default LOG-alarms)")
 
 
-def recipients_of(options: argparse.Namespace) -> "list[Recipient]":
-    from masd.alarms.recipients import Alertmanager, Webhook
-
-    found: list[Recipient] = []
-    if options.webhook:
-        found.append(Webhook(options.webhook, os.environ.get("MASD_WEBHOOK_SECRET", "")))
-    if options.alertmanager:
-        found.append(Alertmanager(options.alertmanager))
-    return found
+def add_recipients(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--webhook",
+        metavar="URL",
+        help="post events there as CloudEvents, signed with MASD_WEBHOOK_SECRET (default MASD_WEBHOOK_URL)",
+    )
+    command.add_argument(
+        "--alertmanager",
+        metavar="URL",
+        help="post alarms there, for example http://localhost:9093 (default MASD_ALERTMANAGER_URL)",
+    )
 
 
 def sentence_of(event: "Event") -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import asdict
 
 from masd.cli.alarms.options import add_places
 
@@ -16,37 +17,23 @@ def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _run(options: argparse.Namespace) -> int:
     from masd.alarms.state import known_machines, load_state
     from masd.alarms.step import state_beside
+    from masd.alarms.summary import summary_of
     from masd.storage.opening import open_store
 
     store = open_store(options.state or state_beside(options.log))
     for machine in known_machines(store):
-        state = load_state(store, machine)
-        monitor = state.monitor
-        if monitor is None:
+        known = summary_of(load_state(store, machine))
+        if known is None:
             continue
-        row = {
-            "machine_type": machine,
-            "model_version": monitor.version,
-            "state": monitor.state,
-            "since": monitor.since,
-            "acknowledged": monitor.acknowledged,
-            "evidence": monitor.evidence,
-            "asked": monitor.rule.clips,
-            "clips": monitor.clips,
-            "last_heard": state.hearing.last,
-            "silent": state.hearing.silent,
-            "calibration": monitor.calibration.sizes(),
-            "passed_over": state.passed_over,
-            "waiting": len(state.outbox),
-        }
         if options.json:
-            print(json.dumps(row))
+            print(json.dumps(asdict(known)))
             continue
-        since = f" since {monitor.since}" if monitor.since else ""
-        known = " (acknowledged)" if monitor.acknowledged else ""
-        silent = ", no clip for longer than usual" if state.hearing.silent else ""
+        since = f" since {known.since}" if known.since else ""
+        acknowledged = " (acknowledged)" if known.acknowledged else ""
+        silent = ", no clip for longer than usual" if known.silent else ""
+        evidence = f"evidence {known.evidence:,.1f} of {known.asked:,.0f}"
         print(
-            f"{machine} version {monitor.version}: {monitor.state}{since}{known}; evidence {monitor.evidence:,.1f} of "
-            f"{monitor.rule.clips:,.0f}; last clip {state.hearing.last or 'never'}{silent}"
+            f"{machine} version {known.model_version}: {known.state}{since}{acknowledged}; {evidence}; "
+            f"last clip {known.last_heard or 'never'}{silent}"
         )
     return 0

@@ -11,7 +11,7 @@ def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     prune = actions.add_parser("prune", help="remove records that are older than some days")
     prune.add_argument("--log", required=True, metavar="LOG", help="a folder or s3://bucket/prefix")
     prune.add_argument("--days", type=count, required=True, metavar="N", help="keep the last N days")
-    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    prune.add_argument("--dry-run", action="store_true", help="print what would be removed, and remove nothing")
     prune.add_argument("--json", action="store_true", help="one JSON object")
     prune.set_defaults(run=_run)
 
@@ -25,5 +25,5 @@ def _run(options: argparse.Namespace) -> int:
         print(json_text(asdict(pruned)))
         return 0
     done = "would be removed" if options.dry_run else "removed"
-    print(f"{options.log}: {len(pruned.days)} days of machines, {pruned.objects} files, {pruned.size} bytes {done}")
+    print(f"{options.log}: {pruned.objects} files ({pruned.size} bytes) in {len(pruned.days)} day folders {done}")
     return 0

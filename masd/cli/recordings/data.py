@@ -22,7 +22,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="TDMS, UFF58, MATLAB, CSV and sound files with several channels, as clips to train on",
         description="Write every channel of the recordings as WAV of 32-bit floats, in its unit and at its rate. With "
         "one channel a file the clips are in FOLDER/train, else in FOLDER/<channel>/train; recordings.json beside it "
-        "says what is known of each. See docs/import.md.",
+        "says what is known of each. See docs/recordings/import.md.",
     )
     command.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="a file, or a folder and all below it")
     command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
@@ -41,9 +41,9 @@ def _import(options: argparse.Namespace) -> int:
     for channel, clips in done.channels.items():
         print(f"{channel}: {clips} clips")
     for stated, hertz in done.snapped.items():
-        print(f"rate: {hertz} Hz is meant by {stated:.6g} Hz, as the file has it rounded")
+        print(f"rate: the file says {stated:.6g} Hz, which is {hertz} Hz rounded; {hertz} Hz is used")
     if done.left_over_s:
-        print(f"too short for a clip, at the ends of recordings, and dropped: {done.left_over_s:.1f} s")
+        print(f"dropped: {done.left_over_s:.1f} s at the ends of recordings, too short for a clip")
     for folder in done.folders:
         print(folder)
     if done.ignored:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from masd.cli.alarms.options import recipients_of
+from masd.cli.alarms.options import add_recipients
 from masd.cli.common import needs
 from masd.cli.numbers import port
 
@@ -17,21 +17,23 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     board.add_argument(
         "--clips", metavar="URL", help="where recordings or pictures are kept as MACHINE/REQUEST_ID.wav, .png, ..."
     )
-    board.add_argument("--host", default="127.0.0.1", help="others than loopback need the token for every page")
+    board.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; any but loopback needs the token for every page"
+    )
     board.add_argument("--port", type=port, default=8090, help="(default 8090)")
     board.add_argument(
         "--allow-changes",
         action="store_true",
-        help="approve, promote, roll back and acknowledge, by those who sign in with the token: that in "
+        help="let users who sign in with the token approve, promote, roll back and acknowledge; the token is in "
         "MASD_BOARD_TOKEN, or in the file that MASD_BOARD_TOKEN_FILE names",
     )
-    board.add_argument("--webhook", metavar="URL", help="also told of acknowledged alarms, as by masd alarms")
-    board.add_argument("--alertmanager", metavar="URL", help="also told of acknowledged alarms, as by masd alarms")
+    add_recipients(board)
     board.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     with needs("serving"):
+        from masd.alarms.recipients import recipients
         from serving.board.server import serve_board
         from serving.board.sources import Sources
 
@@ -40,6 +42,6 @@ def _run(options: argparse.Namespace) -> int:
         host=options.host,
         port=options.port,
         allow_changes=options.allow_changes,
-        recipients=recipients_of(options),
+        recipients=recipients(options.webhook, options.alertmanager),
     )
     return 0

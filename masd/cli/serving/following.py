@@ -24,7 +24,10 @@ def add_following(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--log", metavar="URL", help="write the inference log there: a folder or s3://bucket/prefix")
     command.add_argument(
-        "--log-spool", type=Path, metavar="DIR", help="where records wait on this computer (default: spool in --log)"
+        "--log-spool",
+        type=Path,
+        metavar="DIR",
+        help="folder on this computer for records that were not sent yet (default: spool in --log)",
     )
 
 
@@ -61,7 +64,7 @@ def _spool(options: argparse.Namespace) -> Path | None:
         return Path(options.log_spool)
     if options.log.startswith("s3://"):
         raise MasdError(
-            f"--log {options.log} needs --log-spool DIR: a folder where records wait until the bucket has them"
+            f"--log {options.log} needs --log-spool DIR: a folder for records that are not in the bucket yet"
         )
     from masd.drift.log_files import SPOOL
 

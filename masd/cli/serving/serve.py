@@ -42,14 +42,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--startup-seconds",
         type=seconds,
         metavar="SECONDS",
-        help="until the first model is served (default 120, and 30 for each other machine, at most 540)",
+        help="longest start: until the first model is served (default 120, and 30 for each other machine, at most 540)",
     )
     serve.add_argument(
         "--drain-seconds",
         type=seconds,
         default=3.0,
         metavar="SECONDS",
-        help="at the end, for requests that are being answered (default 3)",
+        help="longest wait at the end for requests that are being answered (default 3)",
     )
     add_following(serve)
     serve.set_defaults(run=_run)

@@ -28,13 +28,13 @@ class MeasuredClip:
 
 
 QUIET_DB = 30.0
-"""Below the middle level of the training clips: a machine that is switched off, or a cable that is loose."""
+"""In dB below the median level of the training clips: the machine is off, or a cable is loose."""
 
 QUIET_DBFS = -80.0
 """Hardly more than the steps of 16-bit samples."""
 
 DEAD_DB = 40.0
-"""Below the loudest channel: what is left on a channel that no microphone is connected to."""
+"""In dB below the loudest channel: the noise of a channel without a microphone."""
 
 
 def properties_of(recording: SoundProperties) -> SoundProperties:
@@ -43,9 +43,9 @@ def properties_of(recording: SoundProperties) -> SoundProperties:
 
 
 def content_findings(clips: Sequence[MeasuredClip], audio: AudioSettings, layout: Layout) -> list[Finding]:
-    """What is wrong with, or worth saying of, the training clips; clips of other splits are passed over.
+    """Findings on the training clips; clips of other splits are skipped.
 
-    ``audio`` is settled: its channel is a number or ``mean``.
+    :param audio: settings in which the channel is a number or ``mean``, not ``auto``.
     """
     train = [one for one in clips if one.clip.split == "train"]
     if not train:
@@ -126,7 +126,9 @@ def _samples(train: Sequence[MeasuredClip], audio: AudioSettings) -> list[Findin
         found.append(Finding("warning", "lossy", f"{text}: {some(names)}", names))
     durations = [one.sound.duration_s for one in train]
     if max(durations) > UNEVEN * min(durations):
-        text = f"training clips last from {min(durations):.2g} to {max(durations):.4g} s; length changes the score"
+        text = (
+            f"training clips last from {min(durations):.2g} to {max(durations):.4g} s, and the score depends on length"
+        )
         found.append(Finding("note", "durations", text))
     return found
 
@@ -139,7 +141,7 @@ def _of_some(
     remedy: str,
     level: Level | None = None,
 ) -> Finding:
-    """A finding that is a problem where it is of all training clips."""
+    """A finding that is a problem if it concerns all training clips, else a warning."""
     names = _names(clips)
     text = f"{len(clips)} of {counted(len(train), 'training clip')} {what}: {some(names)}; {remedy}"
     return Finding(level or ("problem" if len(clips) == len(train) else "warning"), code, text, names)

@@ -19,7 +19,7 @@ from masd.progress import Progress
 
 @dataclass(frozen=True)
 class MachineCheck:
-    """``data`` and ``scan`` are None where the folder could not be read as a machine's; ``findings`` say why.
+    """``data`` and ``scan`` are None if the folder cannot be read as that of a machine; ``findings`` say why.
 
     Findings are sorted, problems first.
     """
@@ -36,7 +36,7 @@ class MachineCheck:
         return not any(finding.level == "problem" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: plain values, names of clips as in the clip table."""
+        """Plain values for JSON; names of clips are those of the clip table."""
         about: dict[str, Any] = {
             "machine_type": self.machine_type,
             "folder": str(self.folder),
@@ -70,7 +70,7 @@ class MachineCheck:
 
 
 def check_machine(folder: Path, settings: Settings, progress: Progress | None = None) -> MachineCheck:
-    """Check a machine's folder; every reason against training is a finding, not an error."""
+    """Check a machine's folder. Every reason why it cannot be trained is a finding, not an error."""
     name = folder.resolve().name
     try:
         check_machine_name(name)
@@ -114,7 +114,7 @@ def counts(data: MachineData) -> list[dict[str, Any]]:
 
 
 def spread(values: Iterable[float]) -> dict[str, float] | None:
-    """Least, middle and greatest; None of no values."""
+    """Minimum, median and maximum; None without values."""
     known = list(values)
     if not known:
         return None

@@ -17,9 +17,9 @@ _SPLIT_WORDS = frozenset({*SPLIT_FOLDERS, "training", "testing"})
 
 
 def unfit_machines(url: str | Path, machines: Sequence[str], settings: Settings) -> dict[str, str]:
-    """Machines that no pipeline can train and evaluate, with the reason; no recording is opened or downloaded.
+    """Machines that cannot be trained and evaluated, with the reason. No recording is opened or downloaded.
 
-    :raises MasdError: a store that cannot be used.
+    :raises MasdError: the store cannot be used.
     """
     found = {}
     for machine in machines:
@@ -42,11 +42,11 @@ def _listed(url: str | Path, machine: str, settings: Settings) -> MachineData:
 
 
 def machine_folders(url: str) -> list[Path]:
-    """Folders of the machines at ``url``, which is one machine's or holds one folder per machine.
+    """Folders of the machines at ``url``, which is the folder of one machine or has one folder per machine.
 
-    Folders that hold recordings count as machines', whether they are in order or not.
+    Every folder with recordings counts as a machine, also with problems.
 
-    :raises MasdError: a store that cannot be used, or no recordings below it.
+    :raises MasdError: the store cannot be used, or has no recordings below ``url``.
     """
     if url.startswith("s3://"):
         store = open_store(url)

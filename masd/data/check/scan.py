@@ -25,14 +25,16 @@ from masd.data.recordings.waveform_print import WaveformPrint
 from masd.progress import Progress
 
 AT_ONCE = 64
-"""Clips that are decoded ahead of the one that is asked for: only so many are in memory."""
+"""The number of clips that are decoded ahead, and so in memory."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """``measured`` are the readable clips, ``unreadable`` the others with the reason. ``copy_of`` names the clip that a
-    training or supplemental clip is a copy of. ``groups`` are the numbers of training clips that come from one
-    recording, the largest first, where they are more than one; ``independent`` is the number of recordings.
+    """The result of decoding all clips of a machine.
+
+    ``measured`` are the readable clips, ``unreadable`` the others with the reason. ``copy_of`` names the clip of which
+    a training or supplemental clip is a copy. ``groups`` are the numbers of training clips that come from the same
+    recording, if more than one, the largest first; ``independent`` is the number of recordings.
     """
 
     audio: AudioSettings
@@ -45,9 +47,9 @@ class Scan:
 
 
 def scan(data: MachineData, settings: Settings, progress: Progress | None = None) -> Scan:
-    """Decode all clips of ``data`` as training does, and compare them with each other.
+    """Decode all clips of ``data`` as for training, and compare them with each other.
 
-    :raises MasdError: ``data.group_by`` fits no clip.
+    :raises MasdError: ``data.group_by`` matches no clip.
     """
     audio = settled(settings.audio, data)
     measured: list[MeasuredClip] = []
@@ -91,7 +93,7 @@ def _decoded(
         try:
             recording = decode(clip.path, sample_rate=audio.sample_rate, channel=audio.channel_used)
         except AudioError as error:
-            return str(error).removeprefix(f"{clip.path}: ")
+            return error.what
         wanted = settings.group_by == SIMILARITY
         spectra = half_spectra(recording.samples) if wanted else np.empty((2, 0), np.float32)
         return (

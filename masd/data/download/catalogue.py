@@ -39,7 +39,7 @@ _NOT_A_MACHINE = re.compile(r"dev|eval|data|train|test|r\d+|p\d+|part\d+")
 
 
 def record_of(name: str) -> int:
-    """:raises MasdError: no data set of that name; lists those there are."""
+    """:raises MasdError: there is no data set of this name; the message lists the names."""
     if name not in RECORDS:
         raise MasdError(f"{name}: no such data set; known are {', '.join(RECORDS)}")
     return RECORDS[name]
@@ -56,7 +56,7 @@ def contents_of(name: str) -> str:
 
 
 def replaced(files: Sequence[str]) -> set[str]:
-    """Archives of which there is a later revision: ``dev_ToyCar.zip`` beside ``dev_ToyCar_r2.zip`` (2026)."""
+    """Archives with a later revision, such as ``dev_ToyCar.zip`` beside ``dev_ToyCar_r2.zip`` (2026)."""
     newest: dict[str, tuple[int, str]] = {}
     for file in files:
         stem, revision = _REVISION.fullmatch(file.rpartition(".")[0]).groups("1")  # type: ignore[union-attr]
@@ -65,7 +65,7 @@ def replaced(files: Sequence[str]) -> set[str]:
 
 
 def machine_of(file: str) -> str:
-    """Machine type of an archive: the words of its name that are neither the split nor a part or revision.
+    """The machine type of an archive: its name without the words for split, part and revision.
 
     ``dev_data_fan.zip``, ``eval_data_train_fan.zip`` (2020), ``eval_data_fan_train.zip``, ``dev_fan.zip`` -> ``fan``;
     ``eval_data_3DPrinter_train_r2.zip`` -> ``3DPrinter``.

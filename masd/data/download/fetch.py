@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 def fetch(name: str, out: Path, machines: Sequence[str] = (), *, progress: Progress) -> list[Path]:
     """Download a data set, or some machines of it, into ``out``; returns the machine folders.
 
-    Archives lie in ``out/.downloads/<name>/`` until they are unpacked; then a small ``.done`` file stays, so that a
+    Archives are in ``out/.downloads/<name>/`` until they are unpacked; then a small ``.done`` file remains, so that a
     second run fetches only what is missing.
 
     :param machines: machine types as in the archives' names; all if empty.
-    :param progress: called with the megabytes of the archives that were not complete yet.
-    :raises MasdError: what is wrong, with what to do; a later run goes on where this one stopped.
+    :param progress: called with the megabytes of the archives that are not complete yet.
+    :raises MasdError: a download or an archive failed; a later run continues where this one stopped.
     """
     record = record_of(name)
     work = out / WORK_FOLDER / name
@@ -60,7 +60,7 @@ def fetch(name: str, out: Path, machines: Sequence[str] = (), *, progress: Progr
 
 
 def _refuse_other_years(name: str, out: Path) -> None:
-    """The years share machine types and section numbers: in one folder they would become one machine."""
+    """Refuse another data set in the same folder: machine types and sections repeat over the years, and would mix."""
     for other in sorted(set(_fetched(out).values())):
         if year_of(other) != year_of(name):
             raise MasdError(f"{out}: already holds {other}; give {name} a folder of its own with --out")
@@ -77,7 +77,7 @@ def _of_machines(archives: Sequence[Archive], machines: Sequence[str], name: str
 
 
 def _fetched(out: Path) -> dict[str, str]:
-    """Machine folders that archives were unpacked to, with the name of a data set they came from."""
+    """Machine folders that were unpacked before, with the name of their data set."""
     markers = sorted((out / WORK_FOLDER).glob("*/*.done"))
     found = {folder: marker.parent.name for marker in markers for folder in _lines(marker)[1:]}
     return {folder: name for folder, name in found.items() if (out / folder).is_dir()}
@@ -88,7 +88,7 @@ def _marker(archive: Archive, work: Path) -> Path:
 
 
 def _unpacked(archive: Archive, work: Path, out: Path) -> list[str]:
-    """Machine folders that this very archive was unpacked to; empty if it was not, or if one is gone."""
+    """Machine folders that this archive was unpacked to; empty if it was not, or if one is missing."""
     marker = _marker(archive, work)
     if not marker.exists():
         return []
@@ -97,12 +97,12 @@ def _unpacked(archive: Archive, work: Path, out: Path) -> list[str]:
 
 
 def _lines(marker: Path) -> list[str]:
-    """The MD5 of an archive that was unpacked, then the machine folders it became."""
+    """The lines of a marker: the MD5 of an unpacked archive, then its machine folders."""
     return marker.read_text(encoding="utf-8").splitlines() or [""]
 
 
 def _check_space(missing: Sequence[Archive], work: Path, out: Path) -> None:
-    """Everything unpacked, beside the one archive that is on the disk at a time."""
+    """Check the free space for everything unpacked and one archive at a time."""
     to_load = [max(0, archive.size - size_on_disk(work / archive.name)) for archive in missing]
     needed = UNPACKED_PER_ARCHIVE * sum(archive.size for archive in missing) + max(to_load, default=0)
     there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())

@@ -1,4 +1,4 @@
-"""Download one archive: resume it, check its size and digest, then give it its name."""
+"""Download one archive: resume it, check its size and digest, then rename it."""
 
 import hashlib
 import http.client
@@ -14,23 +14,23 @@ from masd.errors import MasdError
 CHUNK_BYTES = 1 << 20
 
 Report = Callable[[int], None]
-"""Told how many bytes of the archive are on the disk."""
+"""Called with the number of bytes of the archive on the disk."""
 
 
 def partial(path: Path) -> Path:
-    """Where an archive grows until it is whole."""
+    """The file of an incomplete archive."""
     return path.with_name(f"{path.name}.part")
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes of an archive that need not be fetched any more."""
+    """Bytes of an archive that were downloaded already."""
     return next((file.stat().st_size for file in (path, partial(path)) if file.exists()), 0)
 
 
 def download(server: Server, archive: Archive, path: Path, report: Report) -> None:
-    """Bring ``archive`` to ``path``, going on from ``<path>.part`` if an earlier attempt left one.
+    """Download ``archive`` to ``path``, continuing ``<path>.part`` of an earlier attempt.
 
-    :raises MasdError: no connection, another host, or bytes that are not those the record promises.
+    :raises MasdError: no connection, another host, or bytes that do not match the record.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -82,7 +82,7 @@ def _transfer(server: Server, archive: Archive, part: Path, report: Report) -> N
 
 
 def _offered(answer: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """Where the answer starts and how long the whole file is, as far as the server says."""
+    """The position at which the answer starts and the length of the whole file, if the server states them."""
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         place = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
         return (int(place[1]), int(place[2])) if place else (-1, None)

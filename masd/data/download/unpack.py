@@ -1,4 +1,4 @@
-"""Unpack a zip archive into machine folders. The archive is not trusted: nothing leaves the folder."""
+"""Unpack a zip archive into machine folders. The archive is not trusted: nothing is written outside the folder."""
 
 import filecmp
 import re
@@ -19,11 +19,12 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 def unpack(archive: Path, out: Path, ours: Collection[str] = ()) -> list[str]:
     """Unpack the machine folders of ``archive`` into ``out``; returns their names.
 
-    Everything is unpacked beside the archive first and renamed into ``out`` when all of it is there. Files that are
-    already in ``out`` with the same content stay. Files outside a folder, hidden ones and ``__MACOSX`` are left out.
+    Everything is unpacked beside the archive first and then renamed into ``out``. Files that are already in ``out``
+    with the same content are kept. Files outside a folder, hidden ones and ``__MACOSX`` are left out.
 
     :param ours: machine folders of ``out`` that may be added to: they came from other archives of the same data.
-    :raises MasdError: a damaged or unsafe archive, not enough space, or other recordings in the machine's folder.
+    :raises MasdError: the archive is damaged or unsafe, there is not enough space, or the machine's folder has other
+        recordings.
     """
     staging = archive.with_name(f"{archive.name}.unpacked")
     for left_behind in archive.parent.glob(f".{staging.name}.*"):  # of a run that was killed: gigabytes
@@ -88,7 +89,7 @@ def _write(file: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
 
 
 def _move_in(staging: Path, out: Path, archive: Path, ours: Collection[str]) -> list[str]:
-    """Whole folders where there is none yet, file by file where there is: an additional set fills up a machine."""
+    """Move whole folders, or single files if the folder exists: an additional set extends a machine."""
     machines = sorted(folder.name for folder in staging.iterdir())
     files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
     for path in files:  # before anything is moved
@@ -110,7 +111,7 @@ def _move_in(staging: Path, out: Path, archive: Path, ours: Collection[str]) -> 
 
 
 def _stray(out: Path, machine: str, files: Collection[Path]) -> Path | None:
-    """A file of a machine's folder that is none of ``files``: merged, nobody could tell the two sets apart again."""
+    """A file of a machine's folder that is not in ``files``: the two sets must not be mixed."""
     known = set(files)
     there = (path.relative_to(out) for path in sorted((out / machine).rglob("*")) if path.is_file())
     return next((path for path in there if path not in known and not path.name.startswith(".")), None)

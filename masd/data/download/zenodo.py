@@ -54,7 +54,7 @@ class Archive:
 
 
 class _File(BaseModel):
-    """What a record says of a file; see developers.zenodo.org."""
+    """A file of a record; see developers.zenodo.org."""
 
     key: str
     size: PositiveInt
@@ -66,9 +66,9 @@ _FILES = TypeAdapter(list[_File])
 
 
 class Server:
-    """Zenodo, or the mirror that ``MASD_ZENODO_URL`` names. No other host is ever asked, whatever an answer says.
+    """Zenodo, or the mirror that ``MASD_ZENODO_URL`` names. No other host is contacted, whatever an answer says.
 
-    :raises MasdError: an address that is not http or https.
+    :raises MasdError: the address is not http or https.
     """
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ class Server:
         self._opener = urllib.request.build_opener(_Redirects(self._check))
 
     def open(self, url: str, start: int = 0) -> http.client.HTTPResponse:
-        """Ask for a file's bytes from ``start`` on; the caller closes the answer.
+        """Request a file's bytes from ``start`` on; the caller closes the answer.
 
-        :raises MasdError: another host, also one that the server redirects to.
+        :raises MasdError: the address or a redirect names another host.
         """
         self._check(url)
         headers = {"User-Agent": "masd"} | ({"Range": f"bytes={start}-"} if start else {})
@@ -96,7 +96,7 @@ class Server:
     def archives(self, record: int) -> list[Archive]:
         """The zip files of a record, by name.
 
-        :raises MasdError: no connection, no such record, or an answer that is none.
+        :raises MasdError: no connection, no such record, or an invalid answer.
         """
         url = f"{self.base}/api/records/{record}"
 
@@ -150,9 +150,9 @@ def _archive(file: _File, record: str) -> Archive:
 
 
 def patiently(work: Callable[[], Result], url: str) -> Result:
-    """Do ``work`` again when the connection broke or the server was busy, a few times with growing pauses.
+    """Repeat ``work`` a few times, with growing pauses, if the connection breaks or the server is busy.
 
-    :raises MasdError: the last failure, or the first that trying again would not mend.
+    :raises MasdError: the last failure, or the first one that another try cannot repair.
     """
     waits = iter(WAITS_S)
     while True:

@@ -1,1 +1,1 @@
-"""A machine's folder of recordings -> its clip table, from the names of files and folders and an attribute table."""
+"""The clip table of a machine's folder, from the names of files and folders and from an attribute table."""

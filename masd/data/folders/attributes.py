@@ -20,7 +20,7 @@ _CONDITION_COLUMN = re.compile(r"d(\d+)p")
 
 @dataclass(frozen=True)
 class Row:
-    """``parts`` are the path of the recording as the table writes it, folded: see :func:`_folded`."""
+    """``parts`` are the parts of the recording's path in the table, normalised by :func:`_folded`."""
 
     path: str
     parts: tuple[str, ...]
@@ -35,15 +35,15 @@ class AttributeTables:
     tables: tuple[Path, ...] = ()
 
     def of(self, path: Path) -> str | None:
-        """Canonical attributes of a recording ``train/.../a.wav``; None where no row is meant.
+        """Canonical attributes of a recording ``train/.../a.wav``; None if no row matches.
 
-        Several rows can have its stem, of recordings in different folders: the one whose path is most like it counts.
+        If several rows have its stem, for recordings in different folders, the most similar path counts.
         """
         found = self._meant(path)
         return found.attributes if found else None
 
     def findings(self, clips: Sequence[Clip], folder: Path) -> list[Finding]:
-        """Tables of which no row, or not every row, is of a recording that is there."""
+        """Findings on tables with rows that match no recording."""
         recordings = [clip.path.relative_to(folder) for clip in clips if clip.split != "test"]
         meant = {self._meant(path) for path in recordings}
         there = {_folded(clip.path.relative_to(folder))[-1] for clip in clips}
@@ -76,11 +76,11 @@ class AttributeTables:
 def read_attributes(folder: Path, files: Sequence[Path]) -> AttributeTables:
     """The tables ``attributes*.csv`` among the ``files`` of a machine's folder, beside or in ``train/``.
 
-    A row's ``file_name`` is matched on its stem, because the sets write it with and without a path and ``.wav``; upper
-    and lower case do not matter there, nor do the digits that a section is written with. Rows whose path lies in a test
-    folder are passed over: a test clip may share its name with a training clip.
+    A row's ``file_name`` is matched by its stem, because some sets write it with a path and ``.wav``, others without.
+    Upper and lower case and the number of digits of a section do not matter. Rows whose path is in a test folder are
+    skipped: a test clip may have the name of a training clip.
 
-    :raises MasdError: a table without ``file_name``, or one that cannot be read, by name.
+    :raises MasdError: a table has no column ``file_name``, or cannot be read; names the table.
     """
     rows: dict[str, list[tuple[Path, Row]]] = defaultdict(list)
     tables = [
@@ -124,9 +124,7 @@ def _rows(table: Path) -> list[Row]:
 
 
 def _folded(path: Path | PurePosixPath) -> tuple[str, ...]:
-    """Parts of a path without its suffix, without the differences that mean nothing: ``Section_000_a.WAV`` is
-    ``section_00_a``.
-    """
+    """Parts of a path in a normal form, without suffix: ``Section_000_a.WAV`` becomes ``section_00_a``."""
     stem = path.stem if is_audio(Path(path)) else path.name  # a stem may hold a dot of its own
     folded = re.sub(r"^section_(\d{1,3})(?=_|$)", lambda found: f"section_{int(found[1]):02d}", stem.casefold())
     return (*(part.casefold() for part in path.parts[:-1]), folded)

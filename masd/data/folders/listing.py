@@ -17,7 +17,7 @@ AUDIO_SUFFIXES = frozenset(
         *(".au", ".snd", ".caf", ".sph", ".nist", ".voc", ".avr", ".paf", ".pvf", ".sf", ".ircam", ".wve", ".sds"),
     }
 )
-"""Of every format that libsndfile, which scoring reads with, can tell by its content; raw samples have no header."""
+"""Suffixes of the formats that libsndfile recognises by content; raw samples have no header."""
 
 COMPANION_SUFFIXES = frozenset(
     {
@@ -26,7 +26,7 @@ COMPANION_SUFFIXES = frozenset(
         *(".py", ".ipynb", ".sh", ".md5", ".sha256", ".cue", ".m3u", ".db", ".lnk"),
     }
 )
-"""What lies beside recordings in good order: not named when it is left out."""
+"""Suffixes of other files that are expected beside recordings: they are left out without a message."""
 
 COMPANION_NAMES = frozenset({"readme", "license", "licence", "changelog", "copying", "authors"})
 
@@ -42,7 +42,7 @@ class Listing:
         return [path for path in self.files if path.parts[0] in folders and len(path.parts) > 1 and is_audio(path)]
 
     def findings(self) -> list[Finding]:
-        """One line each on files without a known suffix, on linked folders, and on recordings in other folders."""
+        """Findings on files without a known suffix, linked folders, and recordings in other folders."""
         found = []
         inside = [path for path in self.files if path.parts[0] in SPLIT_FOLDERS and len(path.parts) > 1]
         if odd := [path for path in inside if not is_audio(path) and not _is_companion(path)]:
@@ -70,7 +70,7 @@ class Listing:
 
 
 def list_machine(folder: Path) -> Listing:
-    """All files of a machine's folder but hidden ones. A linked ``train/`` is read, a linked folder below it is not."""
+    """All files of a machine's folder but hidden ones. A linked ``train/`` is read, linked folders below it are not."""
     files: list[Path] = []
     links: list[Path] = []
     for part in sorted(folder.iterdir()):
@@ -91,7 +91,7 @@ def list_machine(folder: Path) -> Listing:
 
 
 def listing_of(keys: Iterable[str]) -> Listing:
-    """Of object keys below a machine, such as ``train/a.wav``."""
+    """The listing of object keys below a machine, such as ``train/a.wav``."""
     paths = [Path(key) for key in keys]
     return Listing(tuple(sorted(path for path in paths if not any(part.startswith(".") for part in path.parts))))
 

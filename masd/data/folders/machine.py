@@ -1,4 +1,4 @@
-"""A machine's folder -> its clip table: DCASE 2020-2026 layouts and plain user folders."""
+"""The clip table of a machine's folder, in the layouts of DCASE 2020 to 2026 or a plain one."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from masd.data.folders.words import condition_in, conditions_in
 from masd.errors import MasdError
 
 LEAST_SOURCE_CLIPS = 3
-"""Training clips that are not of the target domain; with fewer no distance between them says what is usual."""
+"""The fewest training clips of the source domain: with less, distances between them say nothing."""
 
 Layout = Literal["dcase", "plain"]
 
@@ -25,7 +25,7 @@ Layout = Literal["dcase", "plain"]
 class MachineData:
     """The clips of one machine type, training clips first, each group sorted by name.
 
-    ``findings`` are what was seen in names and tables while they were read: nothing that keeps them from being read.
+    ``findings`` are on names and tables; none of them prevents reading.
     """
 
     machine_type: str
@@ -38,15 +38,15 @@ class MachineData:
         return tuple(clip for clip in self.clips if clip.split == split)
 
     def check_enough(self) -> None:
-        """:raises MasdError: too few clips to train on."""
+        """:raises MasdError: there are too few clips to train on."""
         source = [clip for clip in self.split("train") if clip.domain != "target"]
         refuse_too_few(len(source), self.folder)
 
 
 def list_machines(data: Path) -> list[str]:
-    """Names of the machine folders below a data set's root: those with a ``train`` folder.
+    """Names of the machine folders below a data set's root, which have a folder ``train``.
 
-    :raises MasdError: no such folder, or no machine in it.
+    :raises MasdError: there is no such folder, or no machine in it.
     """
     if not data.is_dir():
         raise MasdError(f"{data}: no such folder; give the folder that holds one folder per machine type")
@@ -59,7 +59,7 @@ def list_machines(data: Path) -> list[str]:
 def read_machine(folder: Path, settings: DataSettings | None = None) -> MachineData:
     """Read ``train/``, ``test/`` and ``supplemental/`` of one machine.
 
-    :raises MasdError: what is wrong with the data set, naming the file.
+    :raises MasdError: the folder or a file name is not valid; names the file.
     """
     if not folder.is_dir():
         raise MasdError(f"{folder}: no such folder; expected a machine's folder with train/*.wav")
@@ -70,7 +70,7 @@ def read_machine(folder: Path, settings: DataSettings | None = None) -> MachineD
 def machine_of(
     folder: Path, listing: Listing, attributes: AttributeTables, settings: DataSettings | None = None
 ) -> MachineData:
-    """:func:`read_machine` of files that are listed already; none of them is opened."""
+    """:func:`read_machine` for a listing; no file is opened."""
     settings = settings or DataSettings()
     train, test = listing.audio("train"), listing.audio(*TEST_FOLDERS)
     seen = listing.findings()
@@ -144,7 +144,7 @@ def _plain_clip(folder: Path, path: Path, split: Split, attributes: AttributeTab
 
 
 def _folder_condition(path: Path) -> Condition:
-    """The condition in the name of the nearest folder that says one."""
+    """The condition in the name of the nearest folder that has one."""
     for folder in reversed(path.parts[1:-1]):
         if said := condition_in(folder):
             return said
@@ -152,7 +152,7 @@ def _folder_condition(path: Path) -> Condition:
 
 
 def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
-    """Folders whose names say no condition, and test clips of unknown condition."""
+    """Findings on folders without a condition in their name, and on test clips of unknown condition."""
     found = []
     unheard: Counter[str] = Counter()
     for clip in clips:
@@ -160,7 +160,7 @@ def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
         if clip.split == "train" and len(path.parts) > 2 and not any(map(condition_in, path.parts[1:-1])):
             unheard[f"{path.parent.as_posix()}/"] += 1
     if unheard:
-        text = f"folders whose names say no condition, taken as normal: {some(_counts(unheard))}"
+        text = f"folders whose names say neither normal nor anomalous, taken as normal: {some(_counts(unheard))}"
         found.append(Finding("note", "unknown_words_train", text, tuple(unheard)))
     mixed = [
         clip.path.relative_to(folder).as_posix()
@@ -186,10 +186,11 @@ def _unknown_conditions(test: Sequence[Clip], folder: Path) -> list[Finding]:
     places = Counter(f"{Path(name).parent.as_posix()}/" for name in names)
     odd = {place: count for place, count in places.items() if place.count("/") > 1}
     if odd:
-        text = f"test folders whose names say no condition; their clips are scored, not measured: {some(_counts(odd))}"
-        return [Finding("warning", "unknown_words_test", f"{text}; rename them to normal or anomaly", names)]
+        text = "test folders whose names say neither normal nor anomalous; their clips are scored, but not evaluated: "
+        text += f"{some(_counts(odd))}; rename them to normal or anomaly"
+        return [Finding("warning", "unknown_words_test", text, names)]
     text = (
-        f"{counted(len(unknown), 'test clip')} of unknown condition: scored, but not measured; put labelled ones into"
+        f"{counted(len(unknown), 'test clip')} of unknown condition: scored, but not evaluated; put labelled ones into"
     )
     return [Finding("note", "unlabelled_test", f"{text} test/normal/ and test/anomaly/", names)]
 

@@ -18,7 +18,7 @@ _BLIND_2020 = re.compile(r"id_(?P<section>\d\d)_\d+", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Name:
-    """What a file name says; ``split`` is None where the name does not say it."""
+    """The parts of a file name; ``split`` is None if the name does not contain it."""
 
     section: str
     split: str | None
@@ -28,7 +28,7 @@ class Name:
 
 
 def parse_name(stem: str) -> Name | None:
-    """Read a train or test clip's name (without ``.wav``); None where no known pattern fits."""
+    """Read the name of a train or test clip (without ``.wav``); None if no known pattern matches."""
     for pattern in (_LABELLED, _BLIND, _DCASE_2020, _BLIND_2020):
         if match := pattern.fullmatch(stem):
             found = match.groupdict()
@@ -46,7 +46,7 @@ def parse_name(stem: str) -> Name | None:
 
 
 def parse_supplemental(stem: str) -> tuple[Kind, str] | None:
-    """Kind and attributes of a supplemental clip; None where no token before the number tells the kind.
+    """Kind and attributes of a supplemental clip; None if no token before the number states the kind.
 
     Tokens are ``noise``, ``machine`` and ``clean``. Names seen: ``section_00_noise_supplemental_normal_0000``,
     ``section_00_machine_source_0000_noAttribute``, ``section_00_source_supplemental_machine_0000``.
@@ -64,7 +64,7 @@ def parse_supplemental(stem: str) -> tuple[Kind, str] | None:
 
 
 def canonical_attributes(text: str) -> str:
-    """``motor_M1_rpm_1400`` -> ``motor=M1,rpm=1400``; a text that is no list of pairs stays one attribute."""
+    """``motor_M1_rpm_1400`` -> ``motor=M1,rpm=1400``; a text without pairs becomes one attribute."""
     if text.lower() == NO_ATTRIBUTE.lower():
         return NO_ATTRIBUTE
     tokens = text.split("_")
@@ -74,11 +74,11 @@ def canonical_attributes(text: str) -> str:
 
 
 def split_attributes(text: str) -> dict[str, str]:
-    """The pairs of a canonical text; none of a text that is no list of pairs."""
+    """The pairs of a canonical text; empty if it is not a list of pairs."""
     pairs = [pair.split("=", 1) for pair in text.split(",")]
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
 def join_attributes(pairs: dict[str, str]) -> str:
-    """Canonical text of attribute pairs: sorted by key, so that name and CSV agree whatever their order."""
+    """Canonical text of attribute pairs, sorted by key, so that the order in names and tables does not matter."""
     return ",".join(f"{key}={value}" for key, value in sorted(pairs.items())) or NO_ATTRIBUTE

@@ -33,16 +33,16 @@ _TURNED: dict[Said, Said] = {"normal": "anomaly", "anomaly": "normal"}
 
 
 def condition_in(text: str) -> Said | None:
-    """What a folder's or file's name says by one of its words; None if it says nothing, or both."""
+    """The condition in the name of a folder or file; None if it has no such word, or both."""
     said = conditions_in(text)
     return next(iter(said)) if len(said) == 1 else None
 
 
 def conditions_in(text: str) -> set[Said]:
-    """Conditions that words of a folder's or file's name say.
+    """All conditions in the name of a folder or file.
 
     Upper and lower case, digits and punctuation do not matter: ``Abnormal_02``, ``NG``, ``not OK``, ``n.i.O.``,
-    ``faultFree``. A word counts as a whole only: ``default`` is no fault.
+    ``faultFree``. Only whole words count: ``default`` is not a fault.
     """
     text = re.sub(r"(?<=[a-z]{2})(?<!\bni)(?=[A-Z])", " ", text).lower().replace("_", " ")
     text = re.sub(r"\b(n\.? ?)?i\. ?o\b", lambda found: "nio" if found[1] else "io", text)

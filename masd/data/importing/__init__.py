@@ -1,1 +1,1 @@
-"""Recordings of acquisition systems, as clips that masd trains on: one small file per format, and one table of them."""
+"""Import recordings of acquisition systems as clips: one file per format, and one table of the formats."""

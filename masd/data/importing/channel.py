@@ -1,4 +1,4 @@
-"""What every format is read into: the channels of one recording, in their unit."""
+"""The common form of all formats: the channels of one recording, in their unit."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ Fact = str | float | int
 
 MAX_CHANNELS = 256
 MAX_SAMPLES = 500_000_000
-"""Of all channels of one file together: 2 GB as float32, 48 minutes of two channels at 51.2 kHz and much more."""
+"""The most samples of all channels of a file together: 2 GB as float32, over 80 minutes of two channels at 51.2 kHz."""
 
 MAX_FACTS = 100
 MAX_TEXT = 200
@@ -39,9 +39,9 @@ class Channel:
 
 
 def check_size(channels: int, samples: int) -> None:
-    """To be called before samples are read, with what the file says it holds.
+    """Check the sizes that a file states, before its samples are read.
 
-    :raises ImportRefusedError: more than fits.
+    :raises ImportRefusedError: too many channels or samples.
     """
     if channels > MAX_CHANNELS:
         raise ImportRefusedError(f"{channels} channels: at most {MAX_CHANNELS} can be imported at once")
@@ -50,7 +50,7 @@ def check_size(channels: int, samples: int) -> None:
 
 
 def facts(values: "dict[str, object]") -> dict[str, Fact]:
-    """Texts and numbers among ``values``, short and few enough to be kept beside the clips."""
+    """Texts and numbers among ``values``, limited in number and length, to be stored with the clips."""
     found: dict[str, Fact] = {}
     for name, value in list(values.items())[:MAX_FACTS]:
         if isinstance(value, np.generic):

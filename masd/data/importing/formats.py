@@ -14,7 +14,7 @@ from masd.data.importing.uff58 import read_uff58
 
 @dataclass(frozen=True)
 class Format:
-    """``package`` is that of the extra ``masd[import]``, or empty where masd itself has it."""
+    """``package`` is a package of the extra ``masd[import]``, or empty if masd always installs it."""
 
     name: str
     read: Callable[[Path], list[Channel]]

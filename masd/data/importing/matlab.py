@@ -1,4 +1,4 @@
-"""MATLAB's .mat up to version 7.2, read with SciPy: vectors and matrices, with the names of CWRU or any others."""
+"""MATLAB's .mat up to version 7.2, read with SciPy: vectors and matrices, with names as in CWRU's data or others."""
 
 import re
 from pathlib import Path
@@ -21,8 +21,8 @@ _TIME_NAMES = ("t", "time", "times", "zeit")
 def read_matlab(path: Path) -> list[Channel]:
     """Vectors, and the columns of matrices. Structures and cells are left out.
 
-    Of ``X097_DE_time`` the channel is ``DE``; ``X097RPM`` is its attribute ``rpm``. A number named ``fs`` or the like
-    is the sample rate, a vector named ``t`` or ``time`` says it too.
+    ``X097_DE_time`` is the channel ``DE``, ``X097RPM`` its attribute ``rpm``. The sample rate is a number named ``fs``
+    or similar, or comes from a vector named ``t`` or ``time``.
     """
     from scipy.io import loadmat, whosmat
 

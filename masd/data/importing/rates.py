@@ -1,4 +1,4 @@
-"""Sample rates: the usual ones, and the rate of a column of times."""
+"""Sample rates: round a stated rate, and compute the rate of a column of times."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ KNOWN_RATES = tuple(
     )
 )
 LEAST_RATE, MOST_RATE = 1_000, 400_000
-"""What masd reads, in Hz."""
+"""The sample rates that masd reads, in Hz."""
 
 
 def whole_rate(stated: float, tolerance: float = 1e-5) -> int:
@@ -26,7 +26,7 @@ def whole_rate(stated: float, tolerance: float = 1e-5) -> int:
 
     UFF58 keeps the time of a sample with six digits, so that 51,200 Hz come back as 51,199.87.
 
-    :raises ImportRefusedError: no number, or out of the range that masd reads.
+    :raises ImportRefusedError: not a number, or outside the range that masd reads.
     """
     if not LEAST_RATE * (1 - tolerance) <= stated <= MOST_RATE * (1 + tolerance):
         raise ImportRefusedError(f"a sample rate of {stated:g} Hz: masd reads {LEAST_RATE} to {MOST_RATE} Hz")
@@ -47,7 +47,7 @@ def rate_of_times(times: Floats) -> tuple[float, float]:
     worst = int(off.argmax())
     if off[worst] >= 0.5 * duration / (len(times) - 1):
         raise ImportRefusedError(
-            f"its time column is not even: row {worst + 1} is {off[worst]:.3g} s off; export it without gaps, or leave "
-            "the times out and give --rate"
+            f"its times are not evenly spaced: row {worst + 1} is {off[worst]:.3g} s off; export it without gaps, "
+            "or leave the times out and give --rate"
         )
     return (len(times) - 1) / duration, min(max(1e-5, 2 * float(off[worst]) / duration), 1e-3)

@@ -25,10 +25,10 @@ SPLITS = ("train", "test")
 
 @dataclass
 class Imported:
-    """What was written and what was not.
+    """The result of an import.
 
-    ``channels`` maps names to the number of clips, ``snapped`` rates as stated to those that were written, and
-    ``left_over_s`` are the seconds at the ends of recordings that did not fill a clip.
+    ``channels`` has the number of clips by channel, ``snapped`` the written rate by the stated one, and ``left_over_s``
+    the seconds at the ends of recordings that did not fill a clip.
     """
 
     folders: list[Path] = field(default_factory=list)
@@ -49,13 +49,13 @@ def import_recordings(
 ) -> Imported:
     """Read every file of a known format in ``sources``, files or folders, and write its channels as clips to ``out``.
 
-    Where each file has one channel, clips are in ``out/train``; else each channel has a folder ``out/<channel>/train``.
-    Clips from a folder ``train`` or ``test`` of a source keep their place in it. A file that cannot be read is named in
+    If each file has one channel, clips are in ``out/train``; else each channel has a folder ``out/<channel>/train``.
+    Clips from a folder ``train`` or ``test`` of a source go to the same folder. A file that cannot be read is named in
     the result and does not stop the others.
 
     :param rate: in Hz, for files that state none.
     :param seconds: length of the clips that longer recordings are cut into.
-    :raises MasdError: ``out`` is not empty, a source is not there, or no file could be imported.
+    :raises MasdError: ``out`` is not empty, a source does not exist, or no file could be imported.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MasdError(f"{out}: is not empty; choose another --out")
@@ -97,7 +97,7 @@ def import_recordings(
 
 
 def _files(sources: Sequence[Path]) -> tuple[list[tuple[Path, Path, str]], list[Path]]:
-    """Of each file its path, the folder below the channel's, and the name of its clips, which no two share."""
+    """For each file its path, the folder of its clips below that of the channel, and a unique name for its clips."""
     found: list[tuple[Path, Path, str]] = []
     ignored: list[Path] = []
     for source in sources:
@@ -127,7 +127,7 @@ def _files(sources: Sequence[Path]) -> tuple[list[tuple[Path, Path, str]], list[
 def _import_file(
     path: Path, staged: Path, place: Path, name: str, rate: float | None, seconds: float | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Channel -> its clips, written below ``staged/<channel>``; of a file that is refused nothing stays."""
+    """Clips by channel, written below ``staged/<channel>``; nothing is kept of a refused file."""
     kind = FORMATS[path.suffix.lower()]
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ImportRefusedError(f"larger than {MAX_FILE_BYTES >> 30} GiB: cut it")
@@ -158,7 +158,7 @@ def _import_file(
 
 
 def _lift(staged: Path, channels: Iterable[str]) -> None:
-    """Put the one channel of every file straight below ``staged``."""
+    """Move the only channel of all files directly below ``staged``."""
     for channel in channels:
         folder = (staged / channel).replace(staged / f".{channel}")  # it may be named train itself
         for file in sorted(folder.rglob("*.wav")):
@@ -176,5 +176,5 @@ def _labels(names: list[str]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Letters, digits, dots, dashes and underscores: what names of folders, clips and models may have."""
+    """A text reduced to letters, digits, dots, dashes and underscores, for names of folders, clips and models."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")[:80] or "unnamed"

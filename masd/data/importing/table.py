@@ -12,7 +12,7 @@ from masd.data.importing.rates import rate_of_times
 
 MAX_BYTES = 1 << 30
 LOOKED_AT = 1 << 16
-"""Bytes in which the first row of numbers must come."""
+"""The first row of numbers must be within so many bytes."""
 
 _UNIT = re.compile(r"^(?P<name>.*?)\s*[\[(](?P<unit>[^\])]*)[\])]\s*$")
 _TIME = re.compile(r"(?:t|time|times|zeit|timestamp|x_value|elapsed.*|date.?time)", re.IGNORECASE)
@@ -22,7 +22,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d.*")
 
 
 def read_table(path: Path) -> list[Channel]:
-    """Columns separated by comma, semicolon or tabulator; with semicolons a comma may be the decimal sign."""
+    """Read columns separated by comma, semicolon or tab; with semicolons a comma may be the decimal sign."""
     if path.stat().st_size > MAX_BYTES:
         raise ImportRefusedError(f"larger than {MAX_BYTES >> 30} GiB: cut it")
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
@@ -58,7 +58,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _first_row(lines: list[str], separator: str, comma: bool) -> int:
-    """The first line of numbers only, but for a date and time at its start."""
+    """Number of the first line that has only numbers, except for a date and time at its start."""
     for number, line in enumerate(lines):
         cells = [cell.replace(",", ".") if comma else cell for cell in _cells(line, separator)]
         rest = cells[1:] if len(cells) > 1 and _MOMENT.fullmatch(cells[0]) else cells
@@ -68,7 +68,7 @@ def _first_row(lines: list[str], separator: str, comma: bool) -> int:
 
 
 def _titles(above: list[str], separator: str, columns: int) -> tuple[list[str], list[str]]:
-    """Names and units: ``vibration [g]``, or a row of names and one of units; numbers where there are none."""
+    """Names and units, from ``vibration [g]`` or from a row of names and a row of units; without names, numbers."""
     rows = [cells for line in above if len(cells := _cells(line, separator)) == columns and any(cells)]
     if not rows:
         return [f"column_{number}" for number in range(columns)], [""] * columns

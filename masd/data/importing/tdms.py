@@ -8,9 +8,9 @@ from masd.data.importing.channel import Channel, check_size, facts
 
 
 def read_tdms(path: Path) -> list[Channel]:
-    """Every numeric channel. A channel without ``wf_increment`` says no rate.
+    """Read every numeric channel. A channel without ``wf_increment`` has no rate.
 
-    Its name is ``group-channel``, or the channel's alone where the file has one group.
+    The name is ``group-channel``, or only that of the channel if the file has one group.
     """
     from nptdms import TdmsFile
 

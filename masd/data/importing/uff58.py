@@ -15,7 +15,7 @@ _ATTRIBUTES = ("id1", "id2", "id3", "id4", "id5", "rsp_node", "rsp_dir", "rsp_en
 
 
 def read_uff58(path: Path) -> list[Channel]:
-    """Channels are named ``node<number>_<direction>`` by the response, and by a number where that is not unique."""
+    """Channels are named ``node<number>_<direction>`` of the response, with a number if that is not unique."""
     from pyuff import UFF
 
     file = UFF(str(path))
@@ -50,6 +50,6 @@ def _channel(one: dict[str, Any], name: str) -> Channel:
 
 
 def _direction(code: int) -> str:
-    """``3`` is the third axis and ``-3`` the same backwards; beyond three they are rotations."""
+    """The name of a direction: ``3`` is the third axis, ``-3`` its opposite; larger numbers are rotations."""
     axis = {0: "scalar", 1: "x", 2: "y", 3: "z", 4: "rx", 5: "ry", 6: "rz"}.get(abs(code), str(abs(code)))
     return f"minus_{axis}" if code < 0 else axis

@@ -14,7 +14,7 @@ from masd.data.importing.rates import whole_rate
 def rate_of(channel: Channel, rate: float | None) -> int:
     """The rate to write the channel with, in Hz; ``rate`` is used where the channel states none.
 
-    :raises ImportRefusedError: no sample rate, no samples, or some that are no numbers.
+    :raises ImportRefusedError: there is no sample rate, no sample, or a sample that is not a finite number.
     """
     stated = channel.rate_hz if channel.rate_hz is not None else rate
     if stated is None:
@@ -30,9 +30,9 @@ def rate_of(channel: Channel, rate: float | None) -> int:
 
 
 def write_clips(channel: Channel, folder: Path, name: str, hertz: int, seconds: float | None) -> list[dict[str, Any]]:
-    """Write ``<name>.wav``, or ``<name>_part000.wav`` and so on where it is cut into clips of ``seconds``.
+    """Write ``<name>.wav``, or ``<name>_part000.wav`` and so on if it is cut into clips of ``seconds``.
 
-    What is left over at the end of a cut recording is not written. Returns what is known of each clip.
+    A rest at the end that is shorter than a clip is not written. Returns a description of each clip.
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = None if seconds is None else max(1, round(seconds * hertz))

@@ -1,1 +1,1 @@
-"""Which clips are copies of others, and which come from one recording: found by what they sound like."""
+"""Find clips that are copies of others, and clips that come from one recording, by their sound."""

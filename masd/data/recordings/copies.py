@@ -1,8 +1,8 @@
-"""Find recordings that are in a data set more than once, whole or in part, by their sound.
+"""Find recordings that are in a data set more than once, completely or in part, by their sound.
 
-Names say nothing: a copy may have another format, rate, gain, polarity or length. Moments that stand out in a clip
-(:mod:`masd.data.recordings.waveform_print`) are looked for in all others; where one is found the whole waveforms are
-compared.
+Names are not used: a copy may have another format, rate, gain, polarity or length. Distinctive moments of a clip, its
+anchors (:mod:`masd.data.recordings.waveform_print`), are searched in all other clips; if one is found, the whole
+waveforms are compared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,20 +20,20 @@ ALIKE = 0.6
 """Least correlation at an anchor, near it and over the whole overlap. Different recordings of one machine reach 0.5."""
 
 NEAR_S = 0.064
-"""On either side of an anchor: compared before whole clips are."""
+"""Seconds on either side of an anchor that are compared before whole clips are."""
 
 LEAST_OVERLAP_S = 0.4
 MOST_LAGS = 16
-"""For a pair of clips: one that holds another three times has three."""
+"""The most overlaps of a pair of clips: a clip that contains another three times has three."""
 
 ROWS, COLUMNS = 1024, 4096
-"""Of the table of all anchors against all that are compared at a time."""
+"""Rows and columns of the table of all anchors against all that are computed at a time."""
 
 PAIRS_AT_ONCE = 4096
 """Pairs of anchors whose surroundings are in memory together."""
 
 MOST_MATCHES = 1 << 18
-"""In one such table: strictly periodic sounds match everywhere, and a part is as good as all."""
+"""The most matches in one such table: strictly periodic sounds match everywhere, and some matches are enough."""
 
 WHOLE = 0.9
 """Share of a clip's sound that must be in another for it to count as its copy."""
@@ -41,8 +41,8 @@ WHOLE = 0.9
 
 @dataclass(frozen=True)
 class Overlap:
-    """``second`` at time t is ``first`` at time t + ``lag_s``. ``first_share`` and ``second_share`` say how much of the
-    clip's sound lies in the overlap.
+    """``second`` at time t is ``first`` at time t + ``lag_s``. ``first_share`` and ``second_share`` are the parts of
+    the sound of each clip in the overlap.
     """
 
     first: int
@@ -56,7 +56,7 @@ class Overlap:
 def find_overlaps(prints: Prints) -> list[Overlap]:
     """All pairs of clips, ``first < second``, that share :data:`LEAST_OVERLAP_S` of sound or more.
 
-    Clips without any sound are all the same, and count as such.
+    Clips without any sound count as equal.
     """
     silent = [number for number, length in enumerate(prints.lengths) if length == 0]
     found = [Overlap(silent[0], other, 0.0, 1.0, 1.0, 1.0) for other in silent[1:]]
@@ -71,7 +71,7 @@ def find_overlaps(prints: Prints) -> list[Overlap]:
 
 
 def covered_share(prints: Prints, overlaps: Sequence[Overlap], clip: int, other: int) -> float:
-    """Share of the sound of ``clip`` that is in ``other``, at any of their ``overlaps``."""
+    """Share of the sound of ``clip`` that is in ``other``, in any of their ``overlaps``."""
     if prints.lengths[clip] == 0:
         return float(prints.lengths[other] == 0)
     power = np.square(np.abs(prints.samples(clip)))
@@ -84,9 +84,9 @@ def covered_share(prints: Prints, overlaps: Sequence[Overlap], clip: int, other:
 
 
 def copies(prints: Prints, overlaps: Sequence[Overlap], order: Sequence[int]) -> dict[int, int]:
-    """Clip -> the clip it is a copy of, for all whose sound is in another to :data:`WHOLE`.
+    """Clip -> the clip of which it is a copy, if at least :data:`WHOLE` of its sound is in that one.
 
-    Of clips that are copies of each other the first in ``order`` is the one that the others are copies of.
+    If clips are copies of each other, the others count as copies of the first in ``order``.
     """
     others: dict[int, list[Overlap]] = {}
     for overlap in overlaps:
@@ -106,8 +106,8 @@ def copies(prints: Prints, overlaps: Sequence[Overlap], order: Sequence[int]) ->
 
 
 def connected(count: int, pairs: Sequence[tuple[int, int]]) -> Integers:
-    """Number of the group ``[count]`` of each of ``count`` things, the smallest of its members; things in ``pairs`` are
-    in one group.
+    """The group ``[count]`` of each of ``count`` things, numbered by its smallest member; both things of a pair are in
+    one group.
     """
     group = list(range(count))
 
@@ -124,7 +124,7 @@ def connected(count: int, pairs: Sequence[tuple[int, int]]) -> Integers:
 
 
 def _candidates(prints: Prints) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    """Pairs of clips with the lags, in samples, at which an anchor of both and what is near it are alike."""
+    """Pairs of clips with the lags, in samples, at which an anchor of each and its surroundings are alike."""
     if len(prints) < 2:
         return
     clip, place, vectors = prints.anchors()
@@ -146,7 +146,7 @@ _NO_MATCHES = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def _matches(vectors: npt.NDArray[np.float16], clip: Integers) -> Iterator[tuple[Integers, Integers]]:
-    """Anchors of different clips, the first of the earlier clip, whose vectors are alike."""
+    """Pairs of anchors of different clips with similar vectors, that of the earlier clip first."""
     for start in range(0, len(vectors), ROWS):
         rows = vectors[start : start + ROWS].astype(np.float32)
         for begin in range(start, len(vectors), COLUMNS):
@@ -176,7 +176,7 @@ def _correlation_near(prints: Prints, clip: Integers, place: Integers, first: In
 
 
 def _compare(one: Complex, other: Complex, lag: int, rate: float) -> tuple[float, float, float] | None:
-    """Correlation over the overlap, and each clip's share in it; None where they are not alike there."""
+    """Correlation over the overlap, and the share of each clip in it; None if they are not alike there."""
     start, end = max(0, lag), min(len(one), len(other) + lag)
     if end - start < LEAST_OVERLAP_S * rate:
         return None

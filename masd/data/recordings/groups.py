@@ -1,4 +1,4 @@
-"""What clips of one recording have in common, as ``data.group_by`` says: attributes, a name's pattern, likeness."""
+"""The key that clips of one recording share, by ``data.group_by``: attributes, a pattern of names, or similarity."""
 
 import re
 from collections.abc import Hashable, Sequence
@@ -17,9 +17,9 @@ PATTERN, SIMILARITY = "pattern:", "similarity"
 def group_keys(
     clips: pd.DataFrame, group_by: str | tuple[str, ...], spectra: Sequence[Array] = ()
 ) -> list[Hashable | None]:
-    """What clips of one recording have in common, by row; None for a clip that is a recording of its own, or a copy.
+    """The key of the recording of each row; None for a clip that is its own recording, or a copy.
 
-    :raises MasdError: ``group_by`` names an attribute, or is a pattern, that no training clip has.
+    :raises MasdError: no training clip has the attribute or matches the pattern of ``group_by``.
     """
     training = ((clips["split"] == "train") & (clips["kind"] == "noisy") & (clips["copy_of"] == "")).to_numpy()
     if group_by == "none":
@@ -56,8 +56,8 @@ def _by_attributes(texts: Sequence[str], wanted: tuple[str, ...]) -> list[Hashab
 
 
 FEWEST_COMBINATIONS, MOST_CLIPS = 5, 6
-"""Attributes are taken to tell recordings apart where there are at least so many combinations of their values, of at
-most so many clips each in the median: a condition that is recorded often is no recording."""
+"""Attributes identify recordings if there are at least so many combinations of their values, with at most so many clips
+each in the median: a condition with many clips is not one recording."""
 
 
 def _plausible(texts: Sequence[str], training: Mask) -> list[Hashable | None]:

@@ -2,6 +2,7 @@
 
 import mmap
 import tempfile
+import weakref
 
 import numpy as np
 import numpy.typing as npt
@@ -10,14 +11,14 @@ from masd.arrays import Integers
 from masd.data.recordings.waveform_print import WaveformPrint
 
 MARGIN = 2048
-"""Zeros written around each clip, so that whoever looks around an anchor never meets another clip."""
+"""Zeros written around each clip, so that the surroundings of an anchor never include another clip."""
 
 
 class Prints:
     """Prints of clips in the order in which they are added.
 
-    Anchors and what is around them are kept in memory, as half-precision numbers; the waveforms are in a temporary
-    file without a name, and only those that are looked at are read.
+    Anchors and their surroundings are kept in memory, as half-precision numbers. The waveforms are in an unnamed
+    temporary file, and are read when they are needed.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,8 @@ class Prints:
         self._anchors: list[Integers] = []
         self._vectors: list[npt.NDArray[np.float16]] = []
         self._starts: list[int] = []
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed, and so removed, with this object
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed, and so removed, with this object:
+        weakref.finalize(self, self._file.close)
         self._file.write(bytes(2 * MARGIN))
         self._end = MARGIN
 
@@ -43,7 +45,7 @@ class Prints:
         self._end += len(one.samples) + MARGIN
 
     def anchors(self) -> tuple[Integers, Integers, npt.NDArray[np.float16]]:
-        """Of all clips: the clip ``[k]``, the place in it ``[k]`` and the vector ``[k, d]`` of each anchor."""
+        """The clip ``[k]``, the position in it ``[k]`` and the vector ``[k, d]`` of each anchor of all clips."""
         clip = np.repeat(np.arange(len(self)), [len(places) for places in self._anchors])
         return clip, np.concatenate(self._anchors), np.concatenate(self._vectors)
 
@@ -57,7 +59,7 @@ class Prints:
         return _complex(wanted)
 
     def around(self, clip: Integers, place: Integers, half: int) -> npt.NDArray[np.complex64]:
-        """What is within ``half`` samples of places ``[m]`` in clips ``[m]``: ``[m, 2 half + 1]``, zero outside."""
+        """Samples within ``half`` of positions ``[m]`` in clips ``[m]``: ``[m, 2 half + 1]``, zero outside the clip."""
         self._file.flush()
         half = min(half, MARGIN)
         offsets = np.arange(-half, half + 1)

@@ -1,7 +1,7 @@
-"""Find clips that seem to come from one recording without shared sound: they are as alike as two halves of one clip.
+"""Find clips of one recording that share no sound: they are as similar as the two halves of one clip.
 
-What a place, a microphone and an operating point leave in a recording is its mean spectrum. Within one clip it differs
-a little from the first half to the second; clips that differ no more than that are taken for cuts of one recording.
+The place, the microphone and the operating point determine the mean spectrum of a recording. Within one clip it differs
+a little between the first and the second half. Clips that differ no more than that count as parts of one recording.
 """
 
 from collections.abc import Hashable, Sequence
@@ -16,8 +16,8 @@ from masd.arrays import Array, Mask
 N_FFT, BANDS = 1024, 64
 
 SHARE, SLACK = 95.0, 1.5
-"""Clips of a group differ by at most so many times what so many per cent of the clips differ within themselves. On real
-recordings of motors, whose names tell the recordings, this finds exactly these."""
+"""Clips of a group differ by at most the first number times the second percentile of the differences within clips. On
+real recordings of motors, whose names identify the recordings, this finds exactly these recordings."""
 
 
 def half_spectra(samples: Array) -> Array:
@@ -32,7 +32,7 @@ def half_spectra(samples: Array) -> Array:
 
 
 def similar(spectra: Sequence[Array], domains: Sequence[str], used: Mask) -> list[Hashable | None]:
-    """A key for each clip, shared by those of ``used`` ``[n]`` that seem to be of one recording, within a domain."""
+    """A key for each clip, the same for those of ``used`` ``[n]`` in one domain that seem to be of one recording."""
     keys: list[Hashable | None] = [None] * len(spectra)
     for domain in sorted({domain for domain, one in zip(domains, used, strict=True) if one}):
         rows = [row for row, one in enumerate(used) if one and domains[row] == domain]

@@ -1,4 +1,4 @@
-"""Which clips of a data set are copies of others, and which come from one recording."""
+"""Columns of the clip table on copies and recordings."""
 
 from collections.abc import Hashable, Sequence
 
@@ -13,21 +13,21 @@ from masd.data.recordings.groups import group_keys
 from masd.data.recordings.prints import Prints
 
 NAMED = 3
-"""Copies that a message names."""
+"""The most copies that a message names."""
 
 
 def add_recordings(
     clips: pd.DataFrame, prints: Prints, settings: DataSettings, spectra: Sequence[Array] = ()
 ) -> pd.DataFrame:
-    """The clip table with three columns more; ``prints`` are those of its rows, and so are ``spectra``
+    """The clip table with three more columns. ``prints`` belong to its rows, as do ``spectra``
     (:func:`~masd.data.recordings.similarity.half_spectra`), which only ``data.group_by=similarity`` needs.
 
-    ``copy_of`` names the training or supplemental clip that a training or supplemental clip is a copy of, and that
-    counts instead of it. ``recording`` numbers the recordings that training clips come from: those of
-    ``data.group_by``, joined where clips share sound. ``in_training`` names a training clip that a test clip shares
-    sound with. The names are empty where there is none. Test clips change nothing about the others.
+    ``copy_of`` names the clip that counts instead of a training or supplemental clip, because this is a copy of it.
+    ``recording`` numbers the recordings of the training clips: those of ``data.group_by``, joined if their clips share
+    sound. ``in_training`` names a training clip that shares sound with a test clip. Empty names mean none. Test clips
+    do not influence the other columns.
 
-    :raises MasdError: ``data.group_by`` fits no clip.
+    :raises MasdError: ``data.group_by`` matches no clip.
     """
     overlaps = find_overlaps(prints)
     is_test = (clips["split"] == "test").to_numpy()
@@ -47,7 +47,7 @@ def add_recordings(
 
 
 def copies_note(clips: pd.DataFrame) -> str | None:
-    """One line on the copies among the training clips; None where there are none."""
+    """One line on the copies among the training clips; None without copies."""
     found = clips[clips["copy_of"] != ""]
     if found.empty:
         return None
@@ -58,7 +58,7 @@ def copies_note(clips: pd.DataFrame) -> str | None:
 
 
 def shared_sound_note(clips: pd.DataFrame) -> str | None:
-    """One line on the test clips whose sound is among the training clips; None where there are none."""
+    """One line on the test clips that share sound with training clips; None without such clips."""
     found = clips[clips["in_training"] != ""]
     if found.empty:
         return None
@@ -74,7 +74,7 @@ def _pairs(names: "pd.Series[str]", others: "pd.Series[str]") -> str:
 
 
 def _preferred(clips: pd.DataFrame) -> list[int]:
-    """Rows as copies are kept: noisy ones first, then lossless, of higher rate, of the target, longer, by name."""
+    """Rows in the order in which copies are kept: noisy, lossless, higher rate, target domain, longer, then by name."""
     keys = [
         (
             kind != "noisy",

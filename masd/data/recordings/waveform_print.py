@@ -1,4 +1,4 @@
-"""What of a clip's waveform tells it from every other recording, whatever its gain, rate, codec or first sample."""
+"""A print of a clip's waveform that identifies its recording, whatever its gain, rate, codec or first sample."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,46 +14,46 @@ from masd.arrays import Array, Integers, Mask
 Complex = npt.NDArray[np.complex64]
 
 LOWEST_HZ, HIGHEST_HZ = 1000.0, 3000.0
-"""The band that is compared: every codec keeps its waveform, and every usual sample rate holds it."""
+"""The compared band in Hz: every codec keeps its waveform, and all usual sample rates contain it."""
 
 HIGHEST_SHARE = 0.375
-"""Of the sample rate: where the band ends at rates below 8 kHz; it begins at a third of that."""
+"""The end of the band at rates below 8 kHz, as a share of the rate; it begins at a third of that."""
 
 SMOOTHING_HZ = 20.0
 FLOOR = 1e-4
-"""Of the band's mean power: what is weaker is a codec's noise more often than the machine's sound."""
+"""Share of the band's mean power: weaker frequencies are more often a codec's noise than the machine's sound."""
 
 LEVEL_S = 0.016
 HIGHEST_PEAK = 10.0
-"""Of a frequency's power, as a multiple of that around it: single tones do not decide."""
+"""The most power of a frequency, as a multiple of that around it, so that single tones do not dominate."""
 
 EDGES = 0.1
 """Share of the band over which it fades in and out."""
 
 QUIET = 1e-2
-"""Of the clip's level: quieter moments are not brought up to the level of the others."""
+"""Share of the clip's level: quieter moments are not amplified to the level of the others."""
 
 SILENT = 1e-3
-"""Of the clip's level: nothing is compared where less is heard."""
+"""Share of the clip's level: quieter moments are not compared."""
 
 HIGHEST = 2.0
 """Magnitudes are limited to so many times the level: single clicks look alike on all clips of a machine."""
 
 REACH_S = 0.1
-"""An anchor is the loudest moment among its neighbours so far away on either side."""
+"""An anchor is the loudest moment within so many samples on either side."""
 
 GAP, HALF = 8, 40
 """Samples beside an anchor that are left out (anchors look alike there), and those then compared on either side."""
 
 STEPS = 63.0
-"""A magnitude of 1 in the 8-bit numbers that are kept."""
+"""The 8-bit number that stands for a magnitude of 1."""
 
 
 @dataclass(frozen=True)
 class WaveformPrint:
     """``samples`` ``[n, 2]`` are the complex amplitude of the whitened, levelled band at ``rate`` a second, as 8-bit
-    numbers; ``anchors`` ``[k]`` are places in it that a copy of the clip has too, ``vectors`` ``[k, 4 HALF]`` of unit
-    length what is around them.
+    numbers; ``anchors`` ``[k]`` are positions that a copy of the clip has too, and ``vectors`` ``[k, 4 HALF]``, of
+    unit length, their surroundings.
 
     A clip without any sound (all samples equal) has no samples.
     """
@@ -65,7 +65,7 @@ class WaveformPrint:
 
     @classmethod
     def of(cls, samples: Array, sample_rate: int) -> Self:
-        """From mono samples ``[n]``; all prints that are compared need the same ``sample_rate``."""
+        """Make a print of mono samples ``[n]``; only prints with the same ``sample_rate`` can be compared."""
         highest = min(HIGHEST_HZ, HIGHEST_SHARE * sample_rate)
         lowest = highest * LOWEST_HZ / HIGHEST_HZ
         rate = 2 * (highest - lowest)
@@ -80,7 +80,7 @@ class WaveformPrint:
 
 
 def _whitened_band(samples: Array, sample_rate: int, lowest: float, highest: float, rate: float) -> Complex:
-    """Complex amplitude of the band, all its frequencies about equally strong."""
+    """Complex amplitude of the band, with about the same power at all its frequencies."""
     count = max(int(len(samples) * rate / sample_rate), 1)
     length = scipy.fft.next_fast_len(count)
     padded = round(length * sample_rate / rate)
@@ -111,7 +111,7 @@ def _levelled(band: Complex, rate: float) -> Complex:
 
 
 def _is_silent(samples: Array, sample_rate: int, count: int, rate: float) -> Mask:
-    """Where the clip itself is next to silent, ``[count]``."""
+    """Positions at which the clip is nearly silent, ``[count]``."""
     power = np.square(np.diff(samples, append=samples[-1:]))  # of steps: a constant offset is no sound
     starts = np.minimum(np.arange(count) * (sample_rate / rate), len(samples) - 1).astype(np.int64)
     local = uniform_filter1d(np.add.reduceat(power, starts), int(LEVEL_S * rate) + 1)
@@ -126,8 +126,8 @@ def _anchors(magnitude: Array, rate: float) -> Integers:
 
 
 def _vectors(levelled: Complex, limited: Complex, anchors: Integers) -> Array:
-    """Around each anchor, turned so that the anchor has phase 0: an inverted polarity turns all alike, and so, nearly,
-    does a shift by part of a sample.
+    """The surroundings of each anchor, rotated so that the anchor has phase 0: an inverted polarity rotates all samples
+    alike, and so does, nearly, a shift by a part of a sample.
     """
     offsets = np.concatenate([np.arange(-HALF - GAP, -GAP), np.arange(GAP + 1, GAP + HALF + 1)])
     turn = (levelled[anchors].conj() / np.abs(levelled[anchors]))[:, None]

@@ -42,9 +42,9 @@ def simulate(
     the clips done, the clips in all and the machine. The same arguments give the same bytes, and a clip has the same
     samples however many others are made with it.
 
-    Raises `SimulationError` before anything is written if a machine is unknown or named twice, a count or the
-    length makes no data set, or a machine's folder is there and not empty; OSError if writing fails, which
-    leaves nothing of the machine at hand behind.
+    :raises SimulationError: before anything is written: a machine is unknown or named twice, a count or the length
+        is not valid, or a machine's folder exists and is not empty.
+    :raises OSError: writing failed; nothing of this machine is left.
     """
     plan = Plan(train, test, train // 10 if supplemental is None else supplemental)
     kinds = _named(machines)

@@ -16,7 +16,7 @@ _LEAST_TARGET = 3  # what neighbour-based over-sampling needs
 
 
 class SimulationError(MasdError, ValueError):
-    """A simulation that cannot be done as asked."""
+    """A simulation that is not possible with these arguments."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,16 @@ class PlannedClip:
 
     @property
     def identity(self) -> str:
-        """What tells the clip from every other clip of its machine."""
+        """The values that identify the clip among those of its machine."""
         return f"{self.split}/{self.domain}/{self.condition}/{self.index}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many clips of each split; raises `SimulationError` for counts that make no data set."""
+    """The number of clips of each split.
+
+    :raises SimulationError: a count is too small, or not a multiple of 4.
+    """
 
     train: int
     test: int

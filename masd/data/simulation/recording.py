@@ -1,4 +1,4 @@
-"""One recording: a machine in its hall, at a level that tells nothing of its condition."""
+"""One recording: a machine in its hall, at a level that does not depend on its condition."""
 
 import hashlib
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class SimulatedClip:
 
 
 def generator(seed: int, machine: str, clip: PlannedClip) -> np.random.Generator:
-    """The random numbers of one clip, which depend on no other clip and no other machine.
+    """The random numbers of one clip, independent of other clips and machines.
 
-    Raises ValueError for a negative seed.
+    :raises ValueError: the seed is negative.
     """
     identity = hashlib.sha256(f"{machine}/{clip.identity}".encode()).digest()
     return np.random.default_rng(np.random.SeedSequence([seed, int.from_bytes(identity[:16], "big")]))

@@ -1,4 +1,4 @@
-"""A simulated machine on disk: file names, attribute table and side file as the challenge lays them out."""
+"""Write a simulated machine to disk, with file names and attribute table as in the challenge."""
 
 import csv
 import shutil
@@ -22,7 +22,7 @@ _MISSING = "none"  # how the challenge's table says that an attribute is not the
 
 
 def check_free(folder: Path) -> None:
-    """Raises `SimulationError` where a folder with something in it, or a file, is in the way."""
+    """:raises SimulationError: there is a file, or a folder that is not empty."""
     if folder.parent.exists() and not folder.parent.is_dir():
         raise SimulationError(f"{folder.parent} is a file: choose a folder to write into")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -30,9 +30,10 @@ def check_free(folder: Path) -> None:
 
 
 def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int, written: Callable[[], None]) -> Path:
-    """Simulates one machine into `out/<machine>`, which appears whole or not at all.
+    """Simulate one machine into `out/<machine>`, completely or not at all.
 
-    `written` is called after each clip. Raises OSError if writing fails.
+    :param written: called after each clip.
+    :raises OSError: writing failed.
     """
     attributes: dict[str, dict[str, str]] = {}
     faults: dict[str, dict[str, str | float]] = {}
@@ -81,7 +82,7 @@ def file_name(machine: Machine, clip: PlannedClip, recording: SimulatedClip) -> 
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one that takes its name when the body is done and vanishes when it fails."""
+    """A folder beside the wanted one that is renamed to it when the block ends, and removed after an error."""
     partial = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex}")
     partial.mkdir(parents=True)
     try:

@@ -12,6 +12,8 @@ from masd.detection.features.views import Views
 class ClipFeatures:
     """``embeddings`` ``[W, d]`` of unit length and ``errors`` ``[W]`` (``||X - X_hat||_2``) of one clip's windows.
 
+    Without a network an embedding has no values (``d`` is 0) and an error is nan.
+
     ``log_mel`` are the clip's frames ``[T, F]`` in dB, of which each window covers those from the first to before the
     second of its ``spans`` ``[W, 2]``. ``views`` are those of the whole clip ``[1, D]``, ``window_views`` those of each
     window ``[W, D]``; detectors are fitted without the latter, which training clips therefore do not carry.
@@ -23,6 +25,11 @@ class ClipFeatures:
     spans: Integers
     views: Views
     window_views: Views
+
+    @property
+    def mean_error(self) -> float | None:
+        """Mean reconstruction error; None without a network."""
+        return float(self.errors.mean()) if self.embeddings.shape[1] else None
 
     def mean(self) -> tuple[Array, np.float32]:
         """Feature-based aggregation (paper, section 2.4 (1)): mean embedding, of unit length, and mean error."""

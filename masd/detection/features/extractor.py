@@ -1,4 +1,4 @@
-"""Compute the features of a clip from its log-mel frames, with the network."""
+"""Compute the features of a clip from its log-mel frames, with the network where the model has one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -27,9 +27,14 @@ class FeatureExtractor:
     """Log-mel frames -> :class:`ClipFeatures`, always in float32 so that a score does not depend on the processor."""
 
     def __init__(
-        self, network: ConvolutionalAutoEncoder, normalisation: Normalisation, windows: WindowSettings
+        self, network: ConvolutionalAutoEncoder | None, normalisation: Normalisation, windows: WindowSettings
     ) -> None:
-        self._network, self._normalisation, self._windows = NetworkRuntime(network), normalisation, windows
+        self._network = None if network is None else NetworkRuntime(network)
+        self._normalisation, self._windows = normalisation, windows
+
+    @property
+    def has_network(self) -> bool:
+        return self._network is not None
 
     def windows(self, log_mel: Array) -> Array:
         """``[T, F]`` dB -> the network's input ``[W, F, frames]``, standardised."""
@@ -48,14 +53,28 @@ class FeatureExtractor:
         cuts = np.cumsum([len(windows) for windows in per_clip])[:-1]
         parts = [np.split(part, cuts) for part in self.run(np.concatenate(per_clip))]
         return [
-            ClipFeatures(z, e, log_mel, self._spans(log_mel), _clip_views(frames, latent), views_of(windows, latent))
+            ClipFeatures(z, e, log_mel, self._spans(log_mel), *self._views(frames, windows, latent))
             for log_mel, frames, windows, z, e, latent in zip(log_mels, standardised, per_clip, *parts, strict=True)
         ]
 
     def run(self, windows: Array) -> tuple[Array, Array, Array]:
-        """Embeddings ``[W, d]``, errors ``[W]`` and latents ``[W, C, F', T']`` of any number of windows."""
-        embeddings, errors, latents = zip(*(self._network(chunk) for chunk in _chunks(windows)), strict=True)
+        """Embeddings ``[W, d]``, errors ``[W]`` and latents ``[W, C, F', T']`` of any number of windows; without a
+        network nothing, nan and nothing of each.
+        """
+        if self._network is None:
+            nothing = np.empty((len(windows), 0), np.float32)
+            return nothing, np.full(len(windows), np.nan, np.float32), nothing
+        embeddings, errors, latents = zip(*map(self._network, _chunks(windows)), strict=True)
         return np.concatenate(embeddings), np.concatenate(errors), np.concatenate(latents)
+
+    def _views(self, standardised: Array, windows: Array, latent: Array) -> tuple[Views, Views]:
+        """Of the clip, whose bands are taken over all frames, each once, and whose latent is its windows' mean; and of
+        each window.
+        """
+        bands = np.ascontiguousarray(standardised.T[None])
+        if self._network is None:
+            return views_of(bands, None), views_of(windows, None)
+        return views_of(bands, latent.mean(axis=0, keepdims=True)), views_of(windows, latent)
 
     def rows(self, store: FeatureStore, rows: Integers) -> list[ClipFeatures]:
         """:class:`ClipFeatures` of some clips of a store, a few clips at a time, without ``window_views``, and with
@@ -69,9 +88,14 @@ class FeatureExtractor:
         return clips
 
     def residual(self, log_mel: Array) -> Array:
-        """``|X - X_hat|`` of each cell ``[T, F]`` in standard deviations, overlapping windows averaged (pictures)."""
-        windows = self.windows(log_mel)
-        residuals = np.concatenate([np.abs(chunk - self._network.reconstruct(chunk)) for chunk in _chunks(windows)])
+        """``|X - X_hat|`` of each cell ``[T, F]`` in standard deviations, overlapping windows averaged (pictures).
+
+        Without a network, ``X_hat`` is the mean of each band over the training clips.
+        """
+        if self._network is None:
+            return np.abs(self._normalisation(log_mel))
+        network, windows = self._network, self.windows(log_mel)
+        residuals = np.concatenate([np.abs(chunk - network.reconstruct(chunk)) for chunk in _chunks(windows)])
         frames, hop = self._windows.frames, self._windows.hop_frames
         length = max(len(log_mel), frames)
         total, count = np.zeros((length, windows.shape[1]), np.float32), np.zeros((length, 1), np.float32)
@@ -81,11 +105,6 @@ class FeatureExtractor:
             count[start : start + frames] += 1
         mean: Array = (total / count)[: len(log_mel)]
         return mean
-
-
-def _clip_views(standardised: Array, latent: Array) -> Views:
-    """Bands over all frames of the clip, each once; the latent over its windows."""
-    return views_of(np.ascontiguousarray(standardised.T[None]), latent.mean(axis=0, keepdims=True))
 
 
 def _chunks(windows: Array) -> Iterable[Array]:

@@ -1,9 +1,9 @@
-"""Five views of a clip, which the fused detector uses beside the frames.
+"""Views of a clip, which the fused detector uses beside the frames.
 
 Band means say where in the spectrum the energy is, band peaks how far single moments stand out in each band, band
-changes how restless it is from frame to frame, the modulation spectrum in which rhythm the bands swell and fade, and
-the latent which shapes the trained encoder finds in which part of the spectrum, before pooling over frequency throws
-that away.
+changes how restless it is from frame to frame, the modulation spectrum in which rhythm the bands swell and fade, and,
+where there is a network, the latent which shapes its encoder finds in which part of the spectrum, before pooling over
+frequency throws that away.
 """
 
 from typing import Literal, get_args
@@ -16,6 +16,8 @@ from masd.audio import window_starts
 
 ViewName = Literal["band-mean", "band-peak", "band-change", "modulation", "latent"]
 VIEWS: tuple[ViewName, ...] = get_args(ViewName)
+"""Every view in its order; a clip without a network's features has no latent."""
+
 Views = dict[ViewName, Array]
 
 PEAK_QUANTILE = 0.95
@@ -37,21 +39,25 @@ as long.
 """
 
 
-def views_of(bands: Array, latent: Array) -> Views:
-    """Standardised log-mel ``[n, F, T]`` and encoder outputs ``[n, C, F', T']`` -> one vector a view ``[n, D]`` each.
+def views_of(bands: Array, latent: Array | None) -> Views:
+    """Standardised log-mel ``[n, F, T]`` and encoder outputs ``[n, C, F', T']``, if there are any -> one vector a view
+    ``[n, D]`` each.
 
     ``D`` is ``F`` three times, :data:`MODULATION_BANDS` (at most ``F``) times half of :data:`MODULATION_FRAMES`, and
     ``C`` times :data:`LATENT_BANDS` (at most ``F'``). All are statistics over time, so none depends on when something
     happens.
     """
     mean = bands.mean(axis=2)
-    return {
+    views: Views = {
         "band-mean": mean,
         "band-peak": _quantile(bands, PEAK_QUANTILE) - mean,
         "band-change": _change(bands),
         "modulation": _modulation(bands),
-        "latent": np.stack(_band_groups(latent.mean(axis=3), LATENT_BANDS, axis=2), axis=2).reshape(len(latent), -1),
     }
+    if latent is not None:
+        groups = _band_groups(latent.mean(axis=3), LATENT_BANDS, axis=2)
+        views["latent"] = np.stack(groups, axis=2).reshape(len(latent), -1)
+    return views
 
 
 def _band_groups(values: Array, count: int, axis: int) -> list[Array]:

@@ -27,7 +27,7 @@ WEIGHTS: dict[MemberName, float] = {
     "latent": 0.05,
 }
 """Weight of each member in the score: with these, the score is below the challenge's baseline on no machine of the
-development fleets.
+development fleets. Without a latent the others keep their proportions.
 """
 
 LEAST_RATIO = 1e-6
@@ -51,6 +51,8 @@ class FusedDetector:
     @classmethod
     def fit(cls, training: TrainingClips, settings: DetectionSettings, seed: int) -> FittedSystem:
         log_mels, views = [clip.log_mel for clip in training.clips], joined([clip.views for clip in training.clips])
+        if not settings.latent:
+            views.pop("latent", None)
         fitted, held_out = fit_fused(
             log_mels, views, training.is_target, settings.held_out_folds, seed, training.recordings, training.unseen
         )
@@ -114,10 +116,11 @@ class FusedDetector:
     @classmethod
     def from_tensors(cls, name: str, tensors: Tensors) -> Self:
         own = owned(name, tensors)
+        members = [member for member in WEIGHTS if member != "latent" or owned(member, own)]
         return cls(
             FrameResiduals.from_tensors(owned(FRAMES, own)),
-            {view: WhitenedNeighbours.from_tensors(owned(view, own)) for view in VIEWS},
-            {member: own[f"{member}.typical"].astype(np.float64) for member in WEIGHTS},
+            {view: WhitenedNeighbours.from_tensors(owned(view, own)) for view in members if view != FRAMES},
+            {member: own[f"{member}.typical"].astype(np.float64) for member in members},
         )
 
 
@@ -150,7 +153,7 @@ def fit_fused(
         for name, vectors in views.items():
             fitted = WhitenedNeighbours.fit(vectors[rest], is_target[rest])
             held_out[name][fold] = fitted.distances(vectors[fold])
-    if unseen is not None:
+    if unseen is not None and "latent" in held_out:
         held_out["latent"] = _as_if_unseen(held_out["latent"], is_target, unseen)
     typical = {name: _typical(distances, is_target) for name, distances in held_out.items()}
     neighbours = {name: WhitenedNeighbours.fit(vectors, is_target) for name, vectors in views.items()}
@@ -182,12 +185,13 @@ def _typical(held_out: Floats, is_target: Mask) -> Floats:
 
 def joined(views: Sequence[Views]) -> Views:
     """Views of several clips, ``[clips, D]`` each, as those of one sequence."""
-    return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS}
+    return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS if name in views[0]}
 
 
 def _log_ratios(distances: dict[MemberName, Floats], typical: dict[MemberName, Floats]) -> Floats:
     logs = {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
-    mean: Floats = np.sum([WEIGHTS[name] * values for name, values in logs.items()], axis=0)
+    total = 1.0 if "latent" in logs else 1.0 - WEIGHTS["latent"]
+    mean: Floats = np.sum([WEIGHTS[name] / total * values for name, values in logs.items()], axis=0)
     return mean
 
 

@@ -75,7 +75,6 @@ def score_long(
         segments += _shifted(result.segments, start_s)
     number = max(range(len(scores)), key=lambda index: scores[index].score)
     worst = scores[number]
-    distances = [result.embedding_distance for result in scores if result.embedding_distance is not None]
     return ClipScore(
         machine_type=worst.machine_type,
         model_version=worst.model_version,
@@ -86,7 +85,7 @@ def score_long(
         domain=worst.domain,
         duration_s=recording.duration_s,
         segments=peaks(segments),
-        reconstruction_error=float(np.mean([result.reconstruction_error for result in scores])),
+        reconstruction_error=_mean([result.reconstruction_error for result in scores]),
         systems={name: max(result.systems[name] for result in scores) for name in worst.systems},
         signals=Signals(
             level_while_on(recording.loudness, off),
@@ -96,7 +95,7 @@ def score_long(
             tuple(float(level) for level in np.mean([r.signals.octave_levels_db for r in scores], axis=0)),
         ),
         calibration=worst.calibration,
-        embedding_distance=None if not distances else float(np.mean(distances)),
+        embedding_distance=_mean([result.embedding_distance for result in scores]),
         blocks=Blocks(
             seconds=seconds,
             count=len(scores),
@@ -105,6 +104,12 @@ def score_long(
             off=off,
         ),
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""One cell of a benchmark: one network, or the controls, of one machine and seed; scores of all test clips."""
+"""One cell of a benchmark: one network, the controls or what needs no network, of one machine and seed; scores of all
+test clips.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +14,21 @@ from masd.data.store import FeatureStore
 from masd.detection.controls import score_controls
 from masd.detection.detectors import PAPER_SYSTEMS, fit_detectors
 from masd.detection.features.extractor import FeatureExtractor
-from masd.evaluation.benchmark.scores import DEFAULT, LOSSES
+from masd.evaluation.benchmark.scores import DEFAULT, WITH_LATENT, WITH_UNTRAINED
 from masd.files import replacing_file
+from masd.learning.normalisation import Normalisation
 from masd.learning.train import train_network
 from masd.learning.trained import load_network
 from masd.progress import Progress
 
-CONTROLS_PART = "controls"
+CONTROLS_PART, DEFAULT_PART, UNTRAINED_PART = "controls", "default", "untrained"
 ABLATION: dict[str, tuple[LossName, ...]] = {
     "recon": ("reconstruction",),
     "recon+class": ("reconstruction", "classification"),
     "recon+class+contr": ("reconstruction", "classification", "contrastive"),
 }
-PARTS = (CONTROLS_PART, *LOSSES)
-"""What is computed together, because all detectors of one network need only one training."""
-
 SHIPPED = "recon+class+contr"
-"""The network whose configured system is the method ``default``."""
+"""The network that ``masd train`` trains for a system that needs one."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +47,60 @@ class Cell:
         return f"{self.machine}, {self.part}, seed {self.seed}"
 
 
+def parts(settings: Settings) -> tuple[str, ...]:
+    """What is computed together, because all detectors of one network need only one training."""
+    own = () if settings.detection.needs_network else (DEFAULT_PART,)
+    return (CONTROLS_PART, *own, UNTRAINED_PART, *ABLATION)
+
+
 def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
     """Train, score the test clips and write ``cell.result``: one row a clip, one column a method.
 
     An interrupted training continues from its last checkpoint, and an existing network is not trained again.
     """
     settings = settings.model_copy(update={"seed": cell.seed})
+    store = FeatureStore.open(cell.features)
     if cell.part == CONTROLS_PART:
-        store = FeatureStore.open(cell.features).without_high_pass()
-        names = _names(store)
+        store = store.without_high_pass()
         scores, _ = score_controls(store, store.rows(split="test"), cell.seed, progress)
+    elif cell.part == DEFAULT_PART:
+        extract = FeatureExtractor(None, Normalisation.fit(store), settings.windows)
+        scores = _scores(store, extract, settings, {DEFAULT: settings.detection.system})
+    elif cell.part == UNTRAINED_PART:
+        extract = _network(store, _trained_as(settings, stage1_epochs=1, stage2_epochs=0), cell, progress)
+        scores = _scores(store, extract, _with_latent(settings), {WITH_UNTRAINED: "fused"})
     else:
-        training = settings.training.model_copy(update={"losses": ABLATION[cell.part]})
-        settings = settings.model_copy(update={"training": training})
-        names, scores = _network(FeatureStore.open(cell.features), settings, cell, progress)
+        extract = _network(store, _trained_as(settings, losses=ABLATION[cell.part]), cell, progress)
+        systems: dict[str, SystemName] = {f"{cell.part}/{system}": system for system in PAPER_SYSTEMS}
+        if cell.part == SHIPPED:
+            systems[WITH_LATENT] = "fused"
+            if settings.detection.needs_network:
+                systems[DEFAULT] = settings.detection.system
+        scores = _scores(store, extract, _with_latent(settings), systems)
+    names = store.clips["name"].iloc[store.rows(split="test")]
     with replacing_file(cell.result) as staged:
-        pd.DataFrame({"name": names} | scores).to_parquet(staged, index=False)
+        pd.DataFrame({"name": list(names)} | scores).to_parquet(staged, index=False)
 
 
-def _network(
-    store: FeatureStore, settings: Settings, cell: Cell, progress: Progress
-) -> tuple[list[str], dict[str, Floats]]:
+def _trained_as(settings: Settings, **training: object) -> Settings:
+    return settings.model_copy(update={"training": settings.training.model_copy(update=training)})
+
+
+def _with_latent(settings: Settings) -> Settings:
+    return settings.model_copy(update={"detection": settings.detection.model_copy(update={"latent": True})})
+
+
+def _network(store: FeatureStore, settings: Settings, cell: Cell, progress: Progress) -> FeatureExtractor:
     if not cell.network.exists():
         train_network([store], settings, cell.network, resume_from_checkpoint=True, progress=progress)
     trained = load_network(cell.network)
-    extract = FeatureExtractor(trained.network, trained.normalisations[store.machine_type], settings.windows)
+    return FeatureExtractor(trained.network, trained.normalisations[store.machine_type], settings.windows)
+
+
+def _scores(
+    store: FeatureStore, extract: FeatureExtractor, settings: Settings, systems: dict[str, SystemName]
+) -> dict[str, Floats]:
+    """Scores of the test clips by method, of which ``systems`` says the system."""
     rows = store.normal_rows()
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     detectors, _ = fit_detectors(
@@ -82,13 +111,4 @@ def _network(
         recordings=store.clips["recording"].to_numpy()[rows],
     )
     results = [detectors.score(clip) for clip in extract.rows(store, store.rows(split="test"))]
-    methods: dict[str, SystemName] = {f"{cell.part}/{system}": system for system in PAPER_SYSTEMS}
-    if cell.part == SHIPPED:
-        methods[DEFAULT] = settings.detection.system
-    return _names(store), {
-        method: np.array([result[system].score for result in results]) for method, system in methods.items()
-    }
-
-
-def _names(store: FeatureStore) -> list[str]:
-    return list(store.clips["name"].iloc[store.rows(split="test")])
+    return {method: np.array([result[system].score for result in results]) for method, system in systems.items()}

@@ -87,6 +87,7 @@ def _markdown(table: BenchmarkTable, about: BenchmarkAbout, absent: Iterable[str
 
 def _page(table: BenchmarkTable, about: BenchmarkAbout, absent: Sequence[str]) -> str:
     to_baseline, to_statistics = table.differences.of_default(), table.differences.to_statistics
+    to_baseline_by_name = _named(to_baseline, table)
     overall = table.differences.to_baseline.get(None, ())
     return render(
         "benchmark.html",
@@ -113,25 +114,24 @@ def _page(table: BenchmarkTable, about: BenchmarkAbout, absent: Sequence[str]) -
         official_plot=_uri(official_scores(table)),
         ablation_plot=_uri(ablation(table)),
         machine_plots={machine: _uri(machine_scores(table, machine)) for machine in table.machines},
-        baseline_plot=_uri(forest(_named(to_baseline, table, references=True), f"{DEFAULT} minus baseline, points")),
+        baseline_plot=_uri(
+            forest(
+                to_baseline_by_name,
+                f"{DEFAULT} minus baseline, points",
+                beside={name: f" ({baseline_label(each.reference)})" for name, each in to_baseline_by_name.items()},
+            )
+        ),
         statistics_plot=_uri(
-            forest(_named(to_statistics, table, references=False), f"{DEFAULT} minus {STATISTICS}, points", margin=True)
+            forest(_named(to_statistics, table), f"{DEFAULT} minus {STATISTICS}, points", margin=True)
         ),
         methods_plot=_uri(forest({label(each.method): each for each in overall}, "method minus baseline, points")),
     )
 
 
-def _named(
-    differences: Mapping[str | None, PairedDifference], table: BenchmarkTable, *, references: bool
-) -> dict[str, PairedDifference]:
-    """Rows of a forest plot: machines in their order, the official score last; in brackets what they are taken to."""
-    rows = {}
-    for machine in (*table.machines, None):
-        if machine in differences:
-            name = "official score" if machine is None else machine
-            reference = differences[machine].reference
-            rows[f"{name} ({baseline_label(reference)})" if references else name] = differences[machine]
-    return rows
+def _named(differences: Mapping[str | None, PairedDifference], table: BenchmarkTable) -> dict[str, PairedDifference]:
+    """Rows of a forest plot: machines in their order, the official score last."""
+    rows = (*table.machines, None)
+    return {machine or "official score": differences[machine] for machine in rows if machine in differences}
 
 
 def _uri(svg: str | None) -> str | None:

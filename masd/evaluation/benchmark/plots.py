@@ -25,7 +25,7 @@ from masd.evaluation.figures.colours import (
 )
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
-GROUP_COLOURS = dict(zip(GROUPS, (REFERENCE_COLOUR, *LOSS_COLOURS, SERVED_COLOUR), strict=True))
+GROUP_COLOURS = dict(zip(GROUPS, (REFERENCE_COLOUR, *LOSS_COLOURS, SERVED_COLOUR, SERVED_COLOUR), strict=True))
 SYSTEM_STYLES = dict(zip(PAPER_SYSTEMS, zip(SYSTEM_COLOURS, "os^D", strict=True), strict=True))
 
 ROW_HEIGHT = 0.205
@@ -80,9 +80,15 @@ def machine_scores(table: BenchmarkTable, machine: str) -> str | None:
         return svg(figure)
 
 
-def forest(differences: Mapping[str, PairedDifference], xlabel: str, *, margin: bool = False) -> str | None:
-    """Differences with their intervals, a row each by name; one of the official score is a diamond. ``margin`` marks
-    how far below mel-statistics is too far.
+def forest(
+    differences: Mapping[str, PairedDifference],
+    xlabel: str,
+    *,
+    beside: Mapping[str, str] | None = None,
+    margin: bool = False,
+) -> str | None:
+    """Differences with their intervals, a row each by name; one of the official score is a diamond. ``beside`` are
+    texts beside the names; ``margin`` marks how far below mel-statistics is too far.
     """
     if not differences:
         return None
@@ -98,7 +104,7 @@ def forest(differences: Mapping[str, PairedDifference], xlabel: str, *, margin: 
         axes.axvline(0, color=FAINT, linewidth=1, zorder=0)
         if margin:
             axes.axvline(-100 * STATISTICS_MARGIN, color=BAD, linestyle=":", linewidth=1, zorder=0)
-        _label_rows(axes, list(differences))
+        _label_rows(axes, [f"{_shortened(name)}{(beside or {}).get(name, '')}" for name in differences])
         axes.set_xlabel(xlabel)
         return svg(figure)
 
@@ -148,24 +154,22 @@ def _rows(methods: Sequence[str]) -> tuple[Figure, Axes, dict[str, float]]:
         height += 0.5 if any(method in rows for method in group) else 0.0
     figure = Figure(figsize=(WIDTH, 0.75 + ROW_HEIGHT * (height + 1.0)), layout="constrained")
     axes = figure.subplots()
-    _label_rows(axes, [label(method) for method in rows], list(rows.values()))
+    _label_rows(axes, [_shortened(label(method)) for method in rows], list(rows.values()))
     return figure, axes, rows
 
 
 def _label_rows(axes: Axes, labels: Sequence[str], heights: Sequence[float] | None = None) -> None:
     heights = heights or list(range(len(labels)))
-    axes.set_yticks(heights, [_shorten(name) for name in labels])
+    axes.set_yticks(heights, [text.replace("$", r"\$") for text in labels])  # a pair of them would be a formula
     axes.set_ylim(max(heights) + 0.7, -0.7)
     axes.tick_params(axis="y", length=0, labelsize=8)
     axes.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _shorten(name: str) -> str:
-    """A long machine name would leave no room for the figure; what stands in brackets at its end stays."""
-    head, bracket, tail = name.partition(" (")
-    short = head if len(head) <= MAX_NAME else f"{head[: MAX_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
-    return f"{short}{bracket}{tail}".replace("$", r"\$")  # a pair of them would be a formula
+def _shortened(name: str) -> str:
+    """A long name would leave no room for the figure."""
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _chance(axes: Axes) -> None:

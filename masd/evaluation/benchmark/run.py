@@ -26,7 +26,7 @@ from masd.config import Settings
 from masd.data.folders.machine import MachineData, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
-from masd.evaluation.benchmark.cells import CONTROLS_PART, PARTS, Cell, run_cell
+from masd.evaluation.benchmark.cells import CONTROLS_PART, DEFAULT_PART, UNTRAINED_PART, Cell, parts, run_cell
 from masd.evaluation.benchmark.page import BenchmarkAbout, BenchmarkScores, write_benchmark
 from masd.files import sha256, write_text
 from masd.progress import ConsoleProgress
@@ -60,7 +60,7 @@ def run_benchmark(
         _task(machine, part, seed, store, settings, out)
         for machine, store in stores.items()
         for seed in seeds
-        for part in PARTS
+        for part in parts(settings)
     ]
     started = time.monotonic()
     _run(tasks, out)
@@ -140,14 +140,17 @@ def _task(machine: str, part: str, seed: int, store: FeatureStore, settings: Set
     frames = int(store.clips["n_frames"].iloc[store.normal_rows()].sum())
     training = settings.training
     batch = settings.windows.frames * (training.batch_source + training.batch_target)
-    steps = (training.stage1_epochs + training.stage2_epochs) * max(1, round(frames / batch))
+    epochs = 1 if part in (DEFAULT_PART, UNTRAINED_PART) else training.stage1_epochs + training.stage2_epochs
+    steps = epochs * max(1, round(frames / batch))
     return CellTask(cell, settings, frames * CONTROLS_COST if part == CONTROLS_PART else steps)
 
 
 def _run(tasks: Sequence[CellTask], out: Path) -> None:
     """The unfinished cells, largest first, one a processor (one in all on a GPU)."""
     open_tasks = sorted((task for task in tasks if not task.cell.result.exists()), key=lambda task: -task.work)
-    workers = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, len(open_tasks)))
+    if not open_tasks:
+        return
+    workers = 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, len(open_tasks))
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(_end_with_parent)
@@ -241,7 +244,8 @@ def _schedule(settings: Settings) -> str:
     training = settings.training
     return (
         f"{training.stage1_epochs} epochs with L_recon alone, {training.stage2_epochs} with all losses of the method; "
-        f"the method default is {settings.detection.system} on the network of all three losses."
+        f"the method default is {settings.detection.system}"
+        + (" on the network of all three losses." if settings.detection.needs_network else ", which needs no network.")
     )
 
 

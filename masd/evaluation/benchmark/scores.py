@@ -17,9 +17,16 @@ DEFAULT = "default"
 LOSSES = {"recon": "L_recon", "recon+class": "+ L_class", "recon+class+contr": "+ L_contr"}
 """The paper's ablation: each variant adds a loss to the one before."""
 
+WITH_LATENT = "fused+latent"
+WITH_UNTRAINED = "fused+untrained"
+"""The system ``fused`` with the latent of a trained encoder, and of one that was trained for one epoch: what the
+network is worth to it.
+"""
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "controls": CONTROLS,
     **{label: tuple(f"{variant}/{system}" for system in PAPER_SYSTEMS) for variant, label in LOSSES.items()},
+    "fused, network": (WITH_LATENT, WITH_UNTRAINED),
     "shipped": (DEFAULT,),
 }
 """Every method in the order of the tables, by the heading it stands under."""
@@ -69,7 +76,9 @@ def label(method: str) -> str:
     if method in BASELINES:
         return f"baseline, {baseline_label(method)}"
     variant, _, system = method.partition("/")
-    return f"{LOSSES[variant]}, {system}" if system else method
+    if system:
+        return f"{LOSSES[variant]}, {system}"
+    return {WITH_LATENT: "fused + latent", WITH_UNTRAINED: "fused + untrained"}.get(method, method)
 
 
 def baseline_label(method: str) -> str:

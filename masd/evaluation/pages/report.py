@@ -34,7 +34,7 @@ class ReportData:
 
     ``metrics`` is metrics.json, ``scores`` scores.parquet, ``thresholds`` one per system and control,
     ``history`` one entry an epoch (epoch, stage, and the loss terms that were in use), ``places`` where the clips lie
-    in the embedding.
+    on the map.
     """
 
     metrics: dict[str, Any]

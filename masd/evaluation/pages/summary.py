@@ -40,14 +40,18 @@ def write_summary(
         if machine in folders:
             raise MasdError(f"{folders[machine]} and {folder} are both evaluations of {machine}: give one of them")
         if out.resolve().is_relative_to(folder.resolve()):
-            raise MasdError(f"{out} lies inside the evaluation {folder}, which is to be copied there: write elsewhere")
+            raise MasdError(
+                f"{out} lies inside the evaluation {folder}, which would be copied into it: choose another place"
+            )
         folders[machine], metrics[machine] = folder, found
     verdict_of: dict[str, dict[str, Any]] = {}
     comparison_of: dict[str, Path] = {}
     for number, file in enumerate(verdicts):
         verdict = _read(file, ("machine_type", "passed", "decision", "sentence", "system", "checks"))
         if verdict["machine_type"] not in folders:
-            raise MasdError(f"{file} is a verdict on {verdict['machine_type']}, of which there is no evaluation")
+            raise MasdError(
+                f"{file} is a verdict on {verdict['machine_type']}, but there is no evaluation of this machine"
+            )
         verdict_of[verdict["machine_type"]] = verdict
         if comparisons:
             comparison_of[verdict["machine_type"]] = comparisons[number]
@@ -104,7 +108,7 @@ def _read(file: Path, keys: Sequence[str]) -> dict[str, Any]:
         raise MasdError(f"cannot read {file}: {one_line(error, 160)}") from error
     if not isinstance(content, dict) or (missing := [key for key in keys if key not in content]):
         lacks = f"it has no {', '.join(missing)}" if isinstance(content, dict) else "it is not a JSON object"
-        raise MasdError(f"{file} is not what masd wrote: {lacks}")
+        raise MasdError(f"{file} was not written by masd: {lacks}")
     return content
 
 

@@ -13,3 +13,7 @@ def check_drift(
     verdict = {"verdict": "drift" if drifted else "no drift", "sentence": f"{bundle.parent.name}: looked at"}
     (out / "verdict.json").write_text(json.dumps(verdict))
     return SimpleNamespace(machine_type=bundle.parent.name, model_version="1", clips=1, columns={}, **verdict)
+
+
+def window_digest(bundle: Path, log: Path) -> str:
+    return Path(log).read_text()

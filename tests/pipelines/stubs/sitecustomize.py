@@ -6,6 +6,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 STUBS = {
+    "masd.alarms.step": "alarms.py",
     "masd.lifecycle.steps": "steps.py",
     "masd.registry.registry": "registry.py",
     "masd.drift.check": "drift.py",

@@ -143,7 +143,8 @@ def soak(model: BenchModel, clips: int) -> bool:
 
 def _two_versions(model: BenchModel, root: Path) -> tuple[Registry, Known]:
     """A registry with two versions that score differently, the first in production, and what each says of each clip."""
-    steps.fit_detectors(model.root / "features", MACHINE, model.root / "network", Settings(), root / "second")
+    steps.train(model.root / "features", [MACHINE], Settings(), root / "few")
+    steps.fit_detectors(model.root / "features", MACHINE, root / "few", Settings(), root / "second")
     registry = Registry.open(root / "registry")
     known: Known = {}
     for bundle in (model.bundle, root / "second"):

@@ -1,0 +1,3 @@
+from components.alarms.component import alarms
+
+__all__ = ["alarms"]
