@@ -17,7 +17,7 @@ TOKEN = "a-token-for-chaos-only"
 END_SECONDS = 60.0
 """After a kill: until the kernel has ended what the server had started, which holds the ports."""
 
-WORKERS = ("model_service_worker", "serving.shared.engine")
+WORKERS = ("model_service_worker", "serving.torchserve.shared.engine")
 """Part of a worker's command line: of TorchServe's own, and of one that is shared by many machines."""
 
 DROPPED = "masd_log_dropped_total{"
