@@ -2,7 +2,8 @@
 
 ``python -m serving.torchserve.shared.engine LISTENER METRICS``: the number of a listening socket, and TorchServe's
 metrics file. A launcher asks how many workers there are, and may then hand over a socket and its output. A thread waits
-at that socket for TorchServe, and speaks its protocol from then on. Nothing that hangs or fails there stops another.
+at that socket for TorchServe, and speaks its protocol from then on. Nothing that hangs or fails there stops another
+thread.
 """
 
 import copy
