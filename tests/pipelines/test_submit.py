@@ -231,7 +231,7 @@ def test_a_run_that_does_not_succeed(
 def test_a_run_that_takes_too_long_goes_on(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     server.states = ["RUNNING"]
     assert _submit(server, "--wait", "--timeout", "1s") == 1
-    assert "is still RUNNING after 1 s and goes on" in _line(capsys)
+    assert "is still RUNNING after 1 s; it continues" in _line(capsys)
 
 
 def test_a_schedule_on_the_cluster_is_kept_once(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
