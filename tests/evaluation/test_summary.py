@@ -181,7 +181,7 @@ def test_what_does_not_fit_together_is_refused_in_one_line(tmp_path: Path) -> No
     assert "cannot read" in _refused([tmp_path / "nowhere"], [], out)
     assert "lies inside the evaluation" in _refused([fan], [], fan / "summary")
     stray = make_verdict(tmp_path / "v.json", "valve", passed=True)
-    assert "a verdict on valve, of which there is no evaluation" in _refused([fan], [stray], out)
+    assert "a verdict on valve, but there is no evaluation of this machine" in _refused([fan], [stray], out)
     (tmp_path / "v.json").write_text('{"machine_type": "fan"}')
     assert "has no passed, decision, sentence" in _refused([fan], [stray], out)
     (tmp_path / "v.json").write_text("[]")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.step import StepLine
+from masd.progress import MARK
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,8 @@ def _worked(root: Path, machines: list[str], *overrides: str) -> set[tuple[str, 
         command, capture_output=True, text=True, check=False, cwd=root, env={**os.environ, "PYTHONPATH": paths}
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = [line for line in map(StepLine.find, done.stdout.splitlines()) if line is not None]
+    texts = [text.partition(MARK)[2] for text in done.stdout.splitlines()]
+    lines = [line for line in map(StepLine.read, texts) if line is not None]
     return {(line.step, line.machine) for line in lines if line.state == "done"}
 
 

@@ -166,7 +166,8 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
     shutil.copyfile(log, log.parent / "tuesday.jsonl")
     second = job.once(say=list[str]().append)
     assert (second.started, second.record.code) == (True, 3)  # what has drifted still serves
-    looked, drifted, held = second.record.outcome.splitlines()
+    looked, drifted, in_alarm, *_, held = second.record.outcome.splitlines()
+    assert in_alarm.startswith("in alarm: ")
     assert looked.endswith("/out/drift: 1 machines checked") and drifted.startswith("fan: drift in ")
     assert held.startswith("fan has drifted, but was not trained again: version 2 was refused on 20")
     assert held.endswith(

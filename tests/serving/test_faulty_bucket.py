@@ -77,7 +77,7 @@ def test_records_of_the_time_in_which_a_bucket_misbehaves_arrive_once(
 def test_a_rollback_after_a_bucket_misbehaved_is_followed(
     mode: Mode, proxy: FaultyProxy, s3_gateway: S3Gateway, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.agent.follower, "archive", lambda bundle, out: out)
+    monkeypatch.setattr(serving.agent.follower, "deploy", lambda bundle, out, shared: shared)
     registry, loops, played = Registry.open(s3_url), Loops(), Played()
     for _ in range(2):
         version = registry.register(write_fake_bundle(tmp_path / f"{time.time_ns()}"), metrics={})
