@@ -32,7 +32,6 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     simulate(folder / "recordings", [MACHINE], train=60, test=40, seconds=3.0, seed=3)
     simulate(folder / "heard", [MACHINE], train=8, test=160, seconds=3.0, seed=4)
     own = {
-        "detection": {},
         "data": {"group_by": "none"},
         "gate": {"bootstrap_samples": 200, "control_margin": 0.2},
     }  # each clip is its own
