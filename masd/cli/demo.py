@@ -42,10 +42,10 @@ def demo(out: Path) -> None:
 
     _say("3/6 serving with TorchServe")
     bundles = _bundles(Registry.open(run.registry))
-    with running_server(bundles, log_folder=out / "log") as server:
+    machine, bundle = next(iter(bundles.items()))
+    with running_server(list(bundles.values()), log_folder=out / "log") as server:
         _say(f"    ready at {server.url}: {server.models}")
         client = ScoringClient(server.url)
-        machine = next(iter(server.models))
         _say(f"4/6 scoring {machine} over HTTP: its most normal and its most anomalous clip, then all of its test set:")
         _say("    normal clips first, then faulty ones, as if it broke")
         clips = sorted((data / machine / "test").glob("*.wav"), key=lambda clip: ("_anomaly_" in clip.name, clip.name))
@@ -57,7 +57,6 @@ def demo(out: Path) -> None:
     _say("    server stopped")
 
     _say("5/6 drift: the clips that were served, compared with the training clips")
-    bundle = bundles[0]
     drift = check_drift(bundle, out / "log", out / "drift")
     _say(f"    {drift.sentence}")
 
@@ -93,16 +92,16 @@ def _extremes(results: Path) -> tuple[str, str]:
     return normal["name"][normal[system].idxmin()], anomaly["name"][anomaly[system].idxmax()]
 
 
-def _bundles(registry: Registry) -> list[Path]:
+def _bundles(registry: Registry) -> dict[str, Path]:
     """The versions in production; if the gate refused all, the candidates, and a message that says so."""
     if production := registry.in_production():
-        return [registry.fetch(machine, version) for machine, version in production.items()]
+        return {machine: registry.fetch(machine, version) for machine, version in production.items()}
     _say("    the gate refused every candidate, so nothing is in production: the demo serves the refused candidates")
-    candidates = [
-        registry.fetch(machine, version)
+    candidates = {
+        machine: registry.fetch(machine, version)
         for machine in registry.machines()
         if (version := registry.channel(machine, "candidate")) is not None
-    ]
+    }
     if not candidates:
         raise MasdError(f"{registry.url}: holds no model; see the pipeline's log")
     return candidates
