@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
@@ -113,13 +114,13 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
         has_network = NETWORK in manifest.files
-        trained = restore_network(
-            load_tensors(folder / (NETWORK if has_network else "detectors.safetensors")),
-            settings.network if has_network else None,
-            manifest.classes,
-            history,
-        )
         arrays = load_arrays(folder / "detectors.safetensors")
+        if has_network:
+            trained = restore_network(load_tensors(folder / NETWORK), settings.network, manifest.classes, history)
+        else:
+            normalisation = named("normalisation", owned("normalisation", arrays))
+            tensors = {name: torch.from_numpy(array) for name, array in normalisation.items()}
+            trained = restore_network(tensors, None, manifest.classes, history)
         detectors = Detectors.from_tensors(arrays, has_network=has_network)
         if settings.detection.system not in detectors.systems:
             raise KeyError(settings.detection.system)
