@@ -6,9 +6,10 @@ A worker only appends to a local file, before it answers; :mod:`serving.log_ship
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,14 +30,21 @@ LIMIT_BYTES = 256 * 2**20
 
 MEASURE_SECONDS = 1.0
 
+KEPT_BYTES = 4 * 2**20
+"""Largest size of the records that a process keeps in memory for a machine while they cannot be written, some 10,000
+clips: beyond it new records are dropped and counted."""
+
+RETRY_SECONDS = 1.0
+
 logger = logging.getLogger(__name__)
 
 
 class InferenceLog:
     """Appends to ``<folder>/<machine>-<pid>.jsonl``: a file per process, so that workers never interleave lines.
 
-    One ``write`` a batch, to the page cache: a record is safe from the death of any process, not from a power cut. A
-    log that is full or cannot be written costs its records and one warning, never an answer.
+    One ``write`` a batch, to the page cache: a record is safe from the death of any process, not from a power cut. What
+    cannot be written, as the disk is full, is kept in memory and written once it can be. A log that cannot be written
+    costs one warning, and records once it has too many, but never an answer.
     """
 
     def __init__(self, folder: Path, machine: str, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -45,6 +53,8 @@ class InferenceLog:
         self._limit_bytes = limit_bytes
         self._measured = (-MEASURE_SECONDS, 0)
         self._warned = False
+        self._lock = threading.Lock()
+        self._kept: list[bytes] = []
 
     def write(self, scores: Iterable[tuple[str | None, ClipScore]]) -> None:
         """Append one row for each ``(request_id, score)``."""
@@ -56,12 +66,21 @@ class InferenceLog:
         if not rows:
             return
         if self.waiting_bytes() >= self._limit_bytes:
-            self._lose(rows, f"{self._limit_bytes} bytes of records wait in {self.path.parent}, which is the limit")
+            self._warn(f"{self._limit_bytes} bytes of records wait in {self.path.parent}, which is the limit")
+            self._dropped += len(rows)
             return
-        try:
-            self._append("".join(rows).encode())
-        except OSError as error:
-            self._lose(rows, str(error))
+        with self._lock:
+            retried = bool(self._kept)
+            self._kept += [row.encode() for row in rows]
+            try:
+                self._write_kept()
+            except OSError as error:
+                self._warn(str(error))
+                while sum(map(len, self._kept)) > KEPT_BYTES:
+                    self._kept.pop()
+                    self._dropped += 1
+                if not retried:
+                    threading.Thread(target=self._retry, name="inference log", daemon=True).start()
 
     def take_dropped(self) -> int:
         """Records lost since the last call."""
@@ -75,6 +94,17 @@ class InferenceLog:
             size = _records_bytes(self.path.parent)
             self._measured = (time.monotonic(), size)
         return size
+
+    def _write_kept(self) -> None:
+        self._append(b"".join(self._kept))
+        self._kept.clear()
+
+    def _retry(self) -> None:
+        """Until nothing is kept any more: there may be no further clip for a long time."""
+        while self._kept:
+            time.sleep(RETRY_SECONDS)
+            with self._lock, suppress(OSError):
+                self._write_kept()
 
     def _append(self, text: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,8 +120,7 @@ class InferenceLog:
                     raise OSError("no space left for a whole record")
                 return
 
-    def _lose(self, rows: list[str], reason: str) -> None:
-        self._dropped += len(rows)
+    def _warn(self, reason: str) -> None:
         if not self._warned:
             logger.warning("inference log %s cannot be written: %s; clips are still scored", self.path, reason)
         self._warned = True

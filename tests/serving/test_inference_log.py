@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -61,6 +62,42 @@ def test_a_full_folder_costs_new_records_and_they_are_counted(
     log.path.unlink()
     log.write([("again", SCORE)])
     assert json.loads(log.path.read_text(encoding="utf-8"))["request_id"] == "again"
+
+
+def test_what_finds_no_room_is_kept_and_written_in_its_order_without_another_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.worker.inference_log, "RETRY_SECONDS", 0.01)
+    in_the_way = tmp_path / "folder"
+    in_the_way.write_text("a file", encoding="utf-8")
+    log = InferenceLog(in_the_way, "fan")
+    for number in range(5):
+        log.write([(str(number), SCORE)])
+    assert log.take_dropped() == 0
+    in_the_way.unlink()
+    deadline = time.monotonic() + 10.0
+    while not log.path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    log.write([("5", SCORE)])
+    rows = [json.loads(line)["request_id"] for line in log.path.read_text(encoding="utf-8").splitlines()]
+    assert rows == [str(number) for number in range(6)]
+
+
+def test_no_more_is_kept_in_memory_than_the_limit_and_the_oldest_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.worker.inference_log, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(serving.worker.inference_log, "KEPT_BYTES", 1000)
+    in_the_way = tmp_path / "folder"
+    in_the_way.write_text("a file", encoding="utf-8")
+    log = InferenceLog(in_the_way, "fan")
+    log.write((str(number), SCORE) for number in range(10))
+    dropped = log.take_dropped()
+    assert 0 < dropped < 10
+    in_the_way.unlink()
+    log.write([("later", SCORE)])
+    rows = [json.loads(line)["request_id"] for line in log.path.read_text(encoding="utf-8").splitlines()]
+    assert rows == [*(str(number) for number in range(10 - dropped)), "later"]
 
 
 def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None:

@@ -112,13 +112,12 @@ def _verdict(
 ) -> bool:
     shipped, waiting = records
     missing = {name: about for name, about in traffic.answered.items() if name not in shipped | waiting}
-    no_room = {
-        name: machine
+    by_old_code = [  # of 0.1.0, which keeps no record that finds no room
+        name
         for name, (machine, at) in missing.items()
-        if any(begin <= at <= end for begin, end in faults.full)
-    }
-    counted = sum(machine != OLD for machine in no_room.values())  # 0.1.0 did not count
-    lost = len(missing) - len(no_room) + max(0, counted - faults.dropped)
+        if machine == OLD and any(begin <= at <= end for begin, end in faults.full)
+    ]
+    lost = len(missing) - len(by_old_code)
     slowest, machine = max(rollbacks.followed, default=(float("inf"), "none"))
     waited, who = traffic.longest_wait
     print(f"chaos: {sum(traffic.statuses.values())} clips, {dict(sorted(traffic.statuses.items()))} by status")
@@ -129,7 +128,7 @@ def _verdict(
     if faults.disk is None:
         print("  disk full: left out, as no small file system can be mounted here (it needs root)")
     else:
-        print(f"    {len(no_room)} not written while the disk was full, as documented; counted: {faults.dropped}")
+        print(f"    besides {len(by_old_code)} of masd 0.1.0 while the disk was full: it keeps none in memory")
     print(f"  promotions followed: {len(rollbacks.promoted)}; rollbacks: {len(rollbacks.followed)}")
     print(f"  longest until a rollback was followed: {slowest:.1f} s, {machine} (at most {FOLLOWED_SECONDS:g})")
     print(f"  longest that a caller waited: {waited:.1f} s, {who} (at most {WAITED_SECONDS:g})")

@@ -26,7 +26,7 @@ BLOCK = bytes(1 << 16)
 @dataclass
 class Faults:
     """``disk`` is the small file system of the spool, None where there is none. ``full`` has the times, in seconds
-    since 1970, between which a record may have found no room, and ``dropped`` how many the server has counted then.
+    since 1970, between which a record may have found no room.
     """
 
     registry: Registry
@@ -36,7 +36,6 @@ class Faults:
     proxy: FaultyProxy
     disk: Path | None
     full: list[tuple[float, float]] = field(default_factory=list)
-    dropped: int = 0
 
     def named(self) -> list[tuple[str, Callable[[], None]]]:
         """All of them, in the order in which they happen."""
@@ -105,7 +104,7 @@ class Faults:
 
     def _fill_the_disk(self) -> None:
         assert self.disk is not None
-        begin, counted = time.time(), self.server.dropped()
+        begin = time.time()
         with (self.disk / "other").open("wb", buffering=0) as file:
             deadline = time.monotonic() + FULL_SECONDS
             while time.monotonic() < deadline:  # what is shipped meanwhile makes room, which is filled too
@@ -116,8 +115,6 @@ class Faults:
                     time.sleep(0.05)
         (self.disk / "other").unlink()
         self.full.append((begin, time.time() + 1.0))
-        time.sleep(5.0)  # a worker tells of what it has lost with its next batch
-        self.dropped += self.server.dropped() - counted
 
     def _kill_the_server(self) -> None:
         self.traffic.server_is_down.set()

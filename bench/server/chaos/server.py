@@ -20,8 +20,6 @@ END_SECONDS = 60.0
 WORKERS = ("model_service_worker", "serving.torchserve.shared.engine")
 """Part of a worker's command line: of TorchServe's own, and of one that is shared by many machines."""
 
-DROPPED = "masd_log_dropped_total{"
-
 
 class Server:
     """``url`` stays the same over restarts; what it says on standard error goes to the file ``words``."""
@@ -87,14 +85,6 @@ class Server:
         said += [f"the loop {name} is dead" for name, loop in status["loops"].items() if not loop["alive"]]
         models = status["models"].items()
         return said + [f"{name}: {model['problem']}" for name, model in models if model["problem"]]
-
-    def dropped(self) -> int:
-        """Records that were lost and counted since the server started: ``masd_log_dropped_total``."""
-        answer = httpx.get(
-            f"{self.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30.0, trust_env=False
-        )
-        counts = [line.rsplit(" ", 1)[1] for line in answer.text.splitlines() if line.startswith(DROPPED)]
-        return round(sum(float(count) for count in counts))
 
 
 def _free_ports(count: int) -> list[int]:
