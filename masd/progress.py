@@ -32,8 +32,9 @@ def marked_lines() -> Iterator[None]:
 
 
 def print_line(line: str) -> None:
-    """Print a line on standard error."""
-    print(f"{_mark.get()}{line}", file=sys.stderr, flush=True)
+    """Print a line on standard error, in one piece: several threads may print at once."""
+    sys.stderr.write(f"{_mark.get()}{line}\n")
+    sys.stderr.flush()
 
 
 class ConsoleProgress:

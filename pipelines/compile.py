@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 
 from components.base import IMAGE
 from masd.config import Settings
-from pipelines.local.process import Say, say_on_stderr
+from masd.progress import print_line
+from pipelines.local.process import Say
 from pipelines.monitoring import monitoring_pipeline
 from pipelines.placement import by_digest, on_cluster
 from pipelines.training import training_pipeline
@@ -25,7 +26,7 @@ def compile_pipelines(
     image: str | None = None,
     volume: str = "masd",
     gpu: bool = True,
-    say: Say = say_on_stderr,
+    say: Say = print_line,
 ) -> list[Path]:
     """Write ``training.yaml`` and ``monitoring.yaml`` below ``out``; returns their paths.
 

@@ -14,9 +14,10 @@ from masd.errors import one_line
 from masd.lifecycle.monitoring import ALARMS, windows
 from masd.lifecycle.retraining import HeldBack
 from masd.lifecycle.triggers import Outcome, once
+from masd.progress import print_line
 from masd.registry.registry import Registry
 from masd.storage.opening import absolute_url, open_store
-from pipelines.local.process import Runner, Say, say_on_stderr
+from pipelines.local.process import Runner, Say
 from pipelines.local.run import MachineVerdict, TrainingRun, run_monitoring, run_training
 
 PipelineName = Literal["training", "monitoring"]
@@ -45,7 +46,7 @@ class PipelineJob:
     def pipeline(self) -> PipelineName:
         return "training" if self.log is None else "monitoring"
 
-    def run(self, say: Say = say_on_stderr) -> tuple[int, str]:
+    def run(self, say: Say = print_line) -> tuple[int, str]:
         """Returns an exit code (0, :data:`FAILED` or :data:`REFUSED`) and a text about the outcome.
 
         :raises MasdError: as :func:`~pipelines.local.run.run_training`.
@@ -60,7 +61,7 @@ class PipelineJob:
         lines += _alarm_lines(json.loads((ran.alarms / ALARMS).read_text(encoding="utf-8")))
         return _result(ran.training, self.registry, lines, ran.held_back)
 
-    def once(self, say: Say = say_on_stderr) -> Outcome:
+    def once(self, say: Say = print_line) -> Outcome:
         """:meth:`run`, unless that was done for the same recordings (monitoring: also the same window of the log and
         the same versions in production) with the same settings.
         """
@@ -78,7 +79,7 @@ class PipelineJob:
         heard = windows(production, absolute_url(self.log), self.registry)
         return self._once("window of the log", about | {"production": production, "windows": heard}, say)
 
-    def once_for(self, timetable: str, slot: datetime, say: Say = say_on_stderr) -> Outcome:
+    def once_for(self, timetable: str, slot: datetime, say: Say = print_line) -> Outcome:
         """:meth:`run`, unless it has been done for this time of a schedule."""
         about = {
             "pipeline": self.pipeline,

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from masd.errors import described
+from masd.progress import print_line
 
 LONGEST_PROBLEM = 300
 
@@ -85,7 +86,7 @@ class Loop:
         if problem == before or self._ended.is_set():
             return
         said = f"{self.name}: {problem}" if problem else f"{self.name}: works again"
-        print(f"masd: {said}", file=sys.stderr, flush=True)
+        print_line(f"masd: {said}")
 
 
 @dataclass

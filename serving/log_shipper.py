@@ -7,13 +7,13 @@ after its object was read back: a proxy before a bucket may say 200 to a write t
 
 import os
 import secrets
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from masd.errors import MasdError, described
+from masd.progress import print_line
 from masd.storage.opening import folder_of
 from masd.storage.protocol import ObjectStore, StoreError
 from serving.background import Loop
@@ -110,7 +110,7 @@ class LogShipper:
             lines = (
                 "line is not a valid record and is" if len(records.bad) == 1 else "lines are not valid records and are"
             )
-            print(f"masd: inference log: {len(records.bad)} {lines} kept in {kept}", file=sys.stderr, flush=True)
+            print_line(f"masd: inference log: {len(records.bad)} {lines} kept in {kept}")
         if records.parquet is not None:
             self._write(file.key, records.parquet)
         file.path.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """``masd demo``: the whole chain once on simulated machines, from recordings to a served model, drift and an alarm."""
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from masd.data.simulation import simulate
 from masd.drift.check import check_drift
 from masd.errors import MasdError
 from masd.files import json_text
-from masd.progress import ConsoleProgress
+from masd.progress import ConsoleProgress, print_line
 from masd.registry.registry import Registry
 from pipelines.local.run import run_training
 from serving.client import ScoringClient
@@ -35,41 +34,45 @@ def demo(out: Path) -> None:
     start = time.monotonic()
     data = _recordings(out)
 
-    _say("2/6 training pipeline (Kubeflow, run on this machine)")
+    print_line("2/6 training pipeline (Kubeflow, run on this machine)")
     run = run_training(data, MACHINES, Settings(), out / "run")
     for verdict in run.verdicts:
-        _say(f"    {verdict.sentence}")
+        print_line(f"    {verdict.sentence}")
 
-    _say("3/6 serving with TorchServe")
+    print_line("3/6 serving with TorchServe")
     bundles = _bundles(Registry.open(run.registry))
     machine, bundle = next(iter(bundles.items()))
     with running_server(list(bundles.values()), log_folder=out / "log") as server:
-        _say(f"    ready at {server.url}: {server.models}")
+        print_line(f"    ready at {server.url}: {server.models}")
         client = ScoringClient(server.url)
-        _say(f"4/6 scoring {machine} over HTTP: its most normal and its most anomalous clip, then all of its test set:")
-        _say("    normal clips first, then faulty ones, as if it broke")
+        print_line(
+            f"4/6 scoring {machine} over HTTP: its most normal and its most anomalous clip, then all of its test set:"
+        )
+        print_line("    normal clips first, then faulty ones, as if it broke")
         clips = sorted((data / machine / "test").glob("*.wav"), key=lambda clip: ("_anomaly_" in clip.name, clip.name))
         for name in _extremes(out / "run" / machine):
             answer = client.score(machine, data / machine / "test" / name)
             print(json_text({"file": name} | {key: value for key, value in answer.items() if key != "segments"}))
         for clip in clips:
             client.score(machine, clip, request_id=clip.stem)
-    _say("    server stopped")
+    print_line("    server stopped")
 
-    _say("5/6 drift: the clips that were served, compared with the training clips")
+    print_line("5/6 drift: the clips that were served, compared with the training clips")
     drift = check_drift(bundle, out / "log", out / "drift")
-    _say(f"    {drift.sentence}")
+    print_line(f"    {drift.sentence}")
 
-    _say("6/6 alarms: the same clips, one after the other")
+    print_line("6/6 alarms: the same clips, one after the other")
     for line in alarm_lines(run.registry, out / "log", machine):
-        _say(f"    {line}")
+        print_line(f"    {line}")
     print(_closing(out, data, bundle, machine, clips, time.monotonic() - start))
 
 
 def _recordings(out: Path) -> Path:
     data = out / "data"
     missing = [machine for machine in MACHINES if not (data / machine).exists()]
-    _say(f"1/6 simulated recordings of {' and '.join(MACHINES)}" + ("" if missing else ": kept from the last run"))
+    print_line(
+        f"1/6 simulated recordings of {' and '.join(MACHINES)}" + ("" if missing else ": kept from the last run")
+    )
     if missing:
         with ConsoleProgress("simulate") as progress:
             simulate(
@@ -96,7 +99,9 @@ def _bundles(registry: Registry) -> dict[str, Path]:
     """The versions in production; if the gate refused all, the candidates, and a message that says so."""
     if production := registry.in_production():
         return {machine: registry.fetch(machine, version) for machine, version in production.items()}
-    _say("    the gate refused every candidate, so nothing is in production: the demo serves the refused candidates")
+    print_line(
+        "    the gate refused every candidate, so nothing is in production: the demo serves the refused candidates"
+    )
     candidates = {
         machine: registry.fetch(machine, version)
         for machine in registry.machines()
@@ -135,7 +140,3 @@ Try next (with .venv/bin on the PATH):
   masd board --registry {registry} --log {out / "log"}     # the shift's page, at http://127.0.0.1:8090
   masd registry show {machine} --registry {registry}
   masd pipeline run --data {data} --out {out / "run"}     # the next version"""
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

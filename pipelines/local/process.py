@@ -39,10 +39,6 @@ ORDER = "order.json"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def say_on_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 @contextmanager
 def working_folder(out: Path) -> Iterator[Path]:
     """The folder ``out/steps`` for the outputs of one run's tasks; it is kept if the run fails.

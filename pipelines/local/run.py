@@ -13,6 +13,7 @@ from masd.data.check.machines import unfit_machines
 from masd.data.data_sets import training_bytes
 from masd.errors import MasdError
 from masd.lifecycle.retraining import HELD_BACK, HeldBack
+from masd.progress import print_line
 from masd.storage.opening import absolute_url
 from pipelines.local.containers import check_engine
 from pipelines.local.process import (
@@ -22,7 +23,6 @@ from pipelines.local.process import (
     Say,
     StepsFailedError,
     run_pipeline,
-    say_on_stderr,
     working_folder,
 )
 
@@ -92,7 +92,7 @@ def run_training(
     *,
     registry: str | None = None,
     runner: Runner = "subprocess",
-    say: Say = say_on_stderr,
+    say: Say = print_line,
 ) -> TrainingRun:
     """Train, gate and ship every machine below ``data``, and write one report.
 
@@ -148,7 +148,7 @@ def run_monitoring(
     *,
     registry: str,
     runner: Runner = "subprocess",
-    say: Say = say_on_stderr,
+    say: Say = print_line,
 ) -> MonitoringRun:
     """Take an alarm step over an inference log and check the log for drift; train the drifted machines as
     :func:`run_training` does, unless the result would be the same as last time (:mod:`masd.lifecycle.retraining`).

@@ -5,7 +5,6 @@ default; the one before stays loaded with one worker, so that a rollback is a ma
 what serves goes on serving. A pointer that moves while a version loads ends that wait at once.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from masd.errors import MasdError, described
+from masd.progress import print_line
 from masd.registry.registry import Registry
 from serving.archive import deploy
 from serving.client import ScoringClient
@@ -241,4 +241,4 @@ class Follower:
             self._spare.discard(version)
 
     def _say(self, line: str) -> None:
-        print(f"masd agent: {self.machine}: {line}", file=sys.stderr, flush=True)
+        print_line(f"masd agent: {self.machine}: {line}")

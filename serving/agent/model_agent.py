@@ -4,12 +4,12 @@ It asks TorchServe what is loaded, so it may start, end and start again at any t
 machine has a loop of its own (:mod:`serving.agent.follower`), so what hangs or fails at one keeps no other waiting.
 """
 
-import sys
 import threading
 from collections.abc import Collection
 from typing import Any
 
 from masd.errors import MasdError, one_line
+from masd.progress import print_line
 from serving.agent.follower import Follower, Plant
 from serving.background import Loop, Loops
 
@@ -118,7 +118,7 @@ class ModelAgent:
         self._registry_problem = ""
         problems = {name: problem for name, problem in look.problems.items() if self._follows(name)}
         for name in sorted(problems.keys() - self._unreadable.keys()):
-            print(f"masd agent: {name}: {problems[name]}", file=sys.stderr, flush=True)
+            print_line(f"masd agent: {name}: {problems[name]}")
         self._unreadable = problems
         return [
             name

@@ -6,13 +6,13 @@ Both listeners ask here, so the limits are the same whether a token is asked for
 import asyncio
 import re
 import resource
-import sys
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from masd.files import json_text
+from masd.progress import print_line
 
 MOST_IN_FLIGHT = 64
 """Requests of one machine: eight batches. What comes beyond would only wait, and take cores from other machines."""
@@ -158,7 +158,7 @@ class Room:
         if time.monotonic() - self._said >= 60.0:
             self._said = time.monotonic()
             line = f"masd: {self.most} connections are open, which is the limit: idle ones are closed"
-            print(line, file=sys.stderr, flush=True)
+            print_line(line)
 
 
 def most_connections() -> int:

@@ -6,11 +6,11 @@ left alone; the others hang, and are ended, upon which TorchServe starts new one
 shared process, the machine's workers are replaced: the process goes on with its other machines.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from masd.progress import print_line
 from serving.background import Loop, Loops
 from serving.client import ScoringClient, ScoringError
 from serving.health.workers import Worker, is_stopped, workers_of
@@ -173,12 +173,12 @@ class Watch:
         """End workers that hang: TorchServe starts others."""
         for pid in pids:
             if self._end_worker is not None:
-                print(f"masd: worker {pid} does not answer: it is killed", file=sys.stderr, flush=True)
+                print_line(f"masd: worker {pid} does not answer: it is killed")
                 self._end_worker(pid)
 
     def replace(self, machine: str, entry: Loaded) -> None:
         """Have TorchServe end all workers of a version and start others."""
-        print(f"masd: {machine}: all workers of version {entry.version} are replaced", file=sys.stderr, flush=True)
+        print_line(f"masd: {machine}: all workers of version {entry.version} are replaced")
         self.management.scale(machine, entry.version, 0)
         deadline = time.monotonic() + REPLACE_SECONDS
         while self.management.loaded(machine)[entry.version].pids and time.monotonic() < deadline:

@@ -14,6 +14,7 @@ from masd.cli.alarms.options import add_places, add_recipients, sentence_of
 from masd.cli.common import REFUSED_OR_DRIFT, names
 from masd.cli.numbers import port, rate, seconds
 from masd.errors import MasdError, one_line
+from masd.progress import print_line
 
 if TYPE_CHECKING:
     from masd.alarms.metrics import Gauges
@@ -107,7 +108,7 @@ def _gauges(options: argparse.Namespace) -> "Iterator[Gauges | None]":
 
     gauges = Gauges(open_store(beside(options.log, "drift")))
     with exposed(gauges, options.metrics_host, options.metrics_port) as url:
-        print(f"metrics: {url}", file=sys.stderr, flush=True)
+        print_line(f"metrics: {url}")
         yield gauges
 
 

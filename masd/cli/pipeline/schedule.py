@@ -5,6 +5,7 @@ import argparse
 from masd.cli.common import needs, settings_from
 from masd.cli.pipeline.options import add_cluster, add_places, add_runner, cluster_of, job_of
 from masd.errors import MasdError
+from masd.progress import print_line
 
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -33,22 +34,20 @@ def _run(options: argparse.Namespace) -> int:
             raise MasdError(f"a schedule for {options.pipeline} on this computer needs --{name}")
     with needs("pipelines"):
         from pipelines.jobs import describe
-        from pipelines.local.process import say_on_stderr
         from pipelines.schedule import Cron, Every, keep, watch
 
     job = job_of(options)
     if options.watch:
-        watch(job.glance, lambda: print(describe(job.once()), flush=True), say_on_stderr)
+        watch(job.glance, lambda: print(describe(job.once()), flush=True), print_line)
         return 0
     timetable = Cron(options.cron) if options.cron else Every(options.every)
-    keep(timetable, lambda slot: print(describe(job.once_for(timetable.text, slot)), flush=True), say_on_stderr)
+    keep(timetable, lambda slot: print(describe(job.once_for(timetable.text, slot)), flush=True), print_line)
     return 0
 
 
 def _on_cluster(options: argparse.Namespace) -> int:
     with needs("pipelines"):
         from pipelines.cluster.submit import EXPERIMENT, upload
-        from pipelines.local.process import say_on_stderr
         from pipelines.schedule import Cron, seconds
 
     if options.watch:
@@ -56,7 +55,7 @@ def _on_cluster(options: argparse.Namespace) -> int:
     cron = Cron(options.cron).text if options.cron else None
     every = seconds(options.every) if options.every else None
     cluster, arguments = cluster_of(options)
-    ids, _ = upload(cluster, options.pipeline, settings_from(options), say_on_stderr)
+    ids, _ = upload(cluster, options.pipeline, settings_from(options), print_line)
     name = f"masd {options.pipeline}: {', '.join(options.machines)}"
     recurring = cluster.schedule(ids, name, EXPERIMENT, arguments, cron=cron, every_s=every)
     print(f"recurring run: {recurring} ({name})")

@@ -4,6 +4,7 @@ import argparse
 
 from masd.cli.common import REFUSED_OR_DRIFT, needs, settings_from
 from masd.cli.pipeline.options import add_cluster, add_places, cluster_of
+from masd.progress import print_line
 
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,17 +23,16 @@ def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _run(options: argparse.Namespace) -> int:
     with needs("pipelines"):
         from pipelines.cluster.submit import EXPERIMENT, follow, require, upload
-        from pipelines.local.process import say_on_stderr
         from pipelines.schedule import seconds
 
     timeout_s = seconds(options.timeout)
     cluster, arguments = cluster_of(options)
-    ids, name = upload(cluster, options.pipeline, settings_from(options), say_on_stderr)
+    ids, name = upload(cluster, options.pipeline, settings_from(options), print_line)
     run_id = cluster.start(ids, name, EXPERIMENT, arguments)
     print(f"run: {run_id}\npage: {cluster.page(run_id)}", flush=True)
     if not options.wait:
         return 0
-    found = follow(cluster, run_id, options.machines, options.registry, say_on_stderr, timeout_s=timeout_s)
+    found = follow(cluster, run_id, options.machines, options.registry, print_line, timeout_s=timeout_s)
     if found is None:
         print("verdicts: in the audit trail of the run's registry; name it with --registry to print them here")
         return 0

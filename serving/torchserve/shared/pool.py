@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 import serving
+from masd.progress import print_line
 from serving.background import Loop
 from serving.torchserve.shared import launcher
 
@@ -168,7 +169,7 @@ class _Process:
             return False
 
     def _say(self, what: str) -> None:
-        print(f"masd: shared worker {self.pid} {what}", file=sys.stderr, flush=True)
+        print_line(f"masd: shared worker {self.pid} {what}")
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
