@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> None:
             _exact(shape, asked, limits[shape], rng)
             for size in SIZES:
                 _calibrated(shape, size, asked, rng)
+    _bound_of_loud_faults(ASKED[-1])
     print(
         "\nshare of calibrations that keep the rate for themselves, asked 1/1,000, 40,000 clips each, nothing learned"
     )
@@ -66,6 +67,20 @@ def main(arguments: list[str]) -> None:
     else:
         print("\nname a folder of real recordings to measure on their scores too")
     print(f"{time.monotonic() - begun:.0f} s")
+
+
+def _bound_of_loud_faults(asked: int) -> None:
+    """How fast a rule can be that knows ranks only: with fewer than ``asked`` scores, the highest rank of one clip is
+    more frequent than 1/``asked``, so it needs a second clip. The best test of two clips is that of their sum.
+    """
+    limit, shift = norm.isf(1 / asked), STRENGTHS[-1]
+    one, two = norm.sf(limit - shift), norm.sf(limit - np.sqrt(2) * shift)
+    threshold, fastest = 1 / one, 2 + (1 - two)
+    print(
+        f"\nloud faults, asked 1/{asked:,}: a threshold on the true distribution needs {threshold:.2f} clips. With fewer"
+        f" than {asked:,} scores no rule of ranks can raise an alarm after one clip,\nand the best test of two clips on the"
+        f" true distribution needs at least {fastest:.2f}: {fastest / threshold:.2f} times as many"
+    )
 
 
 def _line(rule: str, found: Found, delays: list[float]) -> None:
