@@ -77,9 +77,9 @@ def _bound_of_loud_faults(asked: int) -> None:
     one, two = norm.sf(limit - shift), norm.sf(limit - np.sqrt(2) * shift)
     threshold, fastest = 1 / one, 2 + (1 - two)
     print(
-        f"\nloud faults, asked 1/{asked:,}: a threshold on the true distribution needs {threshold:.2f} clips. With fewer"
-        f" than {asked:,} scores no rule of ranks can raise an alarm after one clip,\nand the best test of two clips on the"
-        f" true distribution needs at least {fastest:.2f}: {fastest / threshold:.2f} times as many"
+        f"\nloud faults, asked 1/{asked:,}: a threshold on the true distribution needs {threshold:.2f} clips.\n"
+        f"With fewer than {asked:,} scores no rule of ranks can raise an alarm after one clip, and the best test of\n"
+        f"two clips on the true distribution needs at least {fastest:.2f}: {fastest / threshold:.2f} times as many"
     )
 
 
