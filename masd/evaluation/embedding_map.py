@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from masd.arrays import Array, Floats
@@ -76,6 +75,8 @@ def place(vectors: Array) -> tuple[Floats, str]:
         return _principal_plane(points), "principal components"
     perplexity = min(MAX_PERPLEXITY, (len(points) - 1) / 3)
     with threadpool_limits(1):  # sums of several threads have no fixed order, and t-SNE makes much of the last digit
+        from sklearn.manifold import TSNE
+
         places = TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(points)
     return places.astype(np.float64), "t-SNE"
 

@@ -9,7 +9,6 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from scipy.signal import stft
 from scipy.spatial.distance import pdist, squareform
-from sklearn.cluster import AgglomerativeClustering
 
 from masd.arrays import Array, Mask
 
@@ -33,6 +32,8 @@ def half_spectra(samples: Array) -> Array:
 
 def similar(spectra: Sequence[Array], domains: Sequence[str], used: Mask) -> list[Hashable | None]:
     """A key for each clip, the same for those of ``used`` ``[n]`` in one domain that seem to be of one recording."""
+    from sklearn.cluster import AgglomerativeClustering
+
     keys: list[Hashable | None] = [None] * len(spectra)
     for domain in sorted({domain for domain, one in zip(domains, used, strict=True) if one}):
         rows = [row for row, one in enumerate(used) if one and domains[row] == domain]

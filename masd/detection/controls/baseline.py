@@ -12,7 +12,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from masd.arrays import Array, Floats, Integers
@@ -106,5 +105,7 @@ def _precision(network: nn.Module, store: FeatureStore, rows: Integers) -> Tenso
 def _gamma_threshold(scores: Floats) -> float:
     if np.ptp(scores) < 1e-12:
         return float(scores[0])
+    from scipy import stats  # only who fits waits for this import
+
     shape, location, scale = stats.gamma.fit(scores)
     return float(stats.gamma.ppf(THRESHOLD_PERCENTILE, shape, location, scale))

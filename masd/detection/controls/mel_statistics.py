@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from sklearn.covariance import LedoitWolf
 
 from masd.arrays import Floats, Integers, Mask
 from masd.data.store import FeatureStore
@@ -58,6 +57,8 @@ def _fit(vectors: Floats, is_target: Mask) -> tuple[Floats, Floats, Floats, Floa
     centre, spread = vectors.mean(axis=0), np.maximum(vectors.std(axis=0), 1e-9)
     standardised = (vectors - centre) / spread
     means = [standardised[domain].mean(axis=0) for domain in (~is_target, is_target) if domain.any()]
+    from sklearn.covariance import LedoitWolf  # only who fits waits for this import
+
     return centre, spread, np.stack(means), LedoitWolf().fit(standardised).precision_
 
 

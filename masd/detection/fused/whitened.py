@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from sklearn.covariance import ledoit_wolf
 
 from masd.arrays import Array, Floats, Mask, Tensors
 
@@ -40,6 +39,8 @@ class WhitenedNeighbours:
         centre, spread = points.mean(axis=0), points.std(axis=0)
         spread = np.maximum(spread, max(SPREAD_FLOOR * float(np.sqrt(np.mean(spread**2))), 1e-9))
         standardised = (points - centre) / spread
+        from sklearn.covariance import ledoit_wolf  # only who fits waits for this import
+
         covariance, _ = ledoit_wolf(standardised, assume_centered=True)
         variances, axes = np.linalg.eigh(covariance)
         whitening = axes / np.sqrt(np.maximum(variances, 1e-9))

@@ -5,7 +5,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from sklearn.cluster import KMeans
 
 from masd.arrays import Array, Floats, Tensors
 from masd.config import DetectionSettings
@@ -86,6 +85,8 @@ class KnnDetector:
 
 def _centres(vectors: Array, count: int, seed: int) -> Array:
     distinct = len(np.unique(vectors, axis=0))
+    from sklearn.cluster import KMeans  # only who fits waits for this import
+
     fitted = KMeans(min(count, distinct), n_init=4, random_state=seed).fit(vectors)
     centres: Array = fitted.cluster_centers_.astype(np.float32)
     return centres

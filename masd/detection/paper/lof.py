@@ -5,7 +5,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from sklearn.neighbors import NearestNeighbors
 
 from masd.arrays import Array, Floats, Tensors
 from masd.config import DetectionSettings
@@ -40,6 +39,8 @@ class LofDetector:
         if len(vectors) < cls.fewest:
             raise ValueError("a local outlier factor needs at least two vectors")
         points = vectors.astype(np.float64)
+        from sklearn.neighbors import NearestNeighbors  # only who fits waits for this import
+
         search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points)
         indexes = search.kneighbors(return_distance=False)  # of the points themselves: each without itself
         # the search's own distances come from dot products, which leave 1e-8 between duplicates where 0 is due

@@ -3,7 +3,6 @@
 import logging
 
 import numpy as np
-from imblearn.over_sampling import SMOTE
 
 from masd.arrays import Array
 
@@ -25,6 +24,8 @@ def oversample_target(source: Array, target: Array, *, neighbours: int, share: f
         return target
     both = np.concatenate([source, target])
     is_target = np.repeat([0, 1], [len(source), len(target)])
+    from imblearn.over_sampling import SMOTE  # only who fits waits for this import
+
     sampler = SMOTE(sampling_strategy={1: wanted}, k_neighbors=min(neighbours, len(target) - 1), random_state=seed)
     resampled, labels = sampler.fit_resample(both, is_target)
     vectors: Array = np.asarray(resampled[labels == 1], dtype=np.float32)
