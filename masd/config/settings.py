@@ -188,6 +188,7 @@ class GateSettings(_Section):
     confidence: float = Field(0.9, gt=0.0, lt=1.0)  # of an interval: its lower end is the quantile (1 - confidence) / 2
     bootstrap_samples: PositiveInt = 1000  # resamples of the test clips
     control_margin: float = Field(0.05, ge=0.0)
+    baseline_epochs: PositiveInt = 100  # of the baseline, a control; as published. Fewer make it quicker and weaker
     production_margin: float = Field(0.02, ge=0.0)
     approval: Literal["automatic", "manual"] = "automatic"  # manual: what passes waits for masd registry promote
 

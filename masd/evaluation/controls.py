@@ -34,7 +34,7 @@ class ControlScores:
         if len(rows) == 0:
             raise MasdError(f"{machine}: no test clips, or none readable; expected {machine}/test/*.wav to evaluate on")
         with ConsoleProgress(f"baseline {machine}") as progress:
-            scores, thresholds = score_controls(plain, rows, settings.seed, progress)
+            scores, thresholds = score_controls(plain, rows, settings.seed, settings.gate.baseline_epochs, progress)
         names = store.clips["name"].iloc[rows].reset_index(drop=True)
         return cls(pd.concat([names, pd.DataFrame(scores)], axis=1), thresholds)
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -115,28 +116,28 @@ def _machines(lines: Iterable[StepLine]) -> frozenset[str]:
 @contextmanager
 def _process(steps: Path, runner: Runner) -> Iterator[subprocess.Popen[str]]:
     """Start the process in a group with its tasks, so that all of them end when the run is stopped."""
-    # In a folder of its own: python -m looks there first, and users have folders named components.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.local", ORDER],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        cwd=steps,
-        # kfp leaves a temporary folder behind per task: these go with the steps.
-        env={**os.environ, "TMPDIR": str(steps / "tmp"), "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,
-    )
-    try:
-        with terminable():
-            yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            if runner == "docker":
-                remove_containers(steps)
+    with tempfile.TemporaryDirectory() as sockets:  # here, as the process may be killed before it removes any
+        # In a folder of its own: python -m looks there first, and users have folders named components.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.local", ORDER],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd=steps,
+            env={**os.environ, "TMPDIR": sockets, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        try:
+            with terminable():
+                yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+                if runner == "docker":
+                    remove_containers(steps)
 
 
 @contextmanager

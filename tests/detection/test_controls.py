@@ -14,6 +14,7 @@ from masd.data.folders.machine import read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.detection.controls import CONTROLS, BaselineAutoEncoder, MelStatistics
 from masd.detection.controls.baseline import frame_vectors
+from masd.detection.controls.scores import score_controls
 from masd.evaluation.metrics import official_metrics
 
 BANDS, FRAMES = 8, 30
@@ -192,11 +193,13 @@ class TestBaseline:
         assert np.isfinite(np.concatenate(list(scores.values()))).all()
 
 
-def test_all_controls_have_a_score_and_a_threshold() -> None:
+def test_all_controls_have_a_score_and_a_threshold_and_as_many_epochs_as_set() -> None:
     data = store()
-    baseline = BaselineAutoEncoder.fit(data, seed=0, epochs=1)
-    names = {*baseline.score(data, data.rows(**TEST)), "mel-statistics"}
-    assert names == set(CONTROLS) == {*baseline.thresholds, "mel-statistics"}
+    rows = data.rows(**TEST)
+    scores, thresholds = score_controls(data, rows, seed=0, baseline_epochs=2)
+    assert set(scores) == set(CONTROLS) == set(thresholds)
+    expected = BaselineAutoEncoder.fit(data, seed=0, epochs=2).score(data, rows)
+    np.testing.assert_array_equal(scores["baseline-mse"], expected["baseline-mse"])
 
 
 @pytest.mark.slow

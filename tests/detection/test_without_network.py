@@ -103,18 +103,7 @@ def test_what_is_marked_is_the_difference_from_the_mean_spectrum(scorer: Scorer)
     assert np.abs(difference[~changed]).max() == 0.0 and np.abs(difference[changed]).min() > 0.0
 
 
-def test_the_evaluation_has_our_system_and_the_controls(
-    bundle: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from masd.detection.controls import BaselineAutoEncoder
-    from masd.detection.controls import scores as control_scores
-
-    class Quick:
-        @staticmethod
-        def fit(*arguments: Any, **options: Any) -> BaselineAutoEncoder:
-            return BaselineAutoEncoder.fit(*arguments, **options, epochs=1)
-
-    monkeypatch.setattr(control_scores, "BaselineAutoEncoder", Quick)
+def test_the_evaluation_has_our_system_and_the_controls(bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
     steps.evaluate_recordings(bundle, tiny_data, "fan", tmp_path / "out")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert list(metrics["systems"]) == ["fused"] and len(metrics["controls"]) == 3

@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from masd.bundle.bundle import load_bundle
 from masd.config import ALL_SYSTEMS, Settings
 from masd.data.folders.machine import read_machine
 from masd.data.store import FeatureStore
-from masd.detection.controls import CONTROLS, BaselineAutoEncoder
-from masd.detection.controls import scores as control_scores
+from masd.detection.controls import CONTROLS
 from masd.errors import MasdError
 from masd.evaluation import evaluate
 from masd.evaluation.controls import ControlScores
@@ -30,21 +29,6 @@ from masd.lifecycle import steps
 
 EVERYTHING = (*ALL_SYSTEMS, *CONTROLS)
 NAME = re.compile(r"section_(\d\d)_(source|target)_test_(normal|anomaly)_\d+(_.*)?\.wav")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_baseline() -> Iterator[None]:
-    """One epoch of the baseline: these tests are not about its quality."""
-    real = BaselineAutoEncoder.fit
-
-    class Quick:
-        @staticmethod
-        def fit(*arguments: Any, **options: Any) -> BaselineAutoEncoder:
-            return real(*arguments, **options, epochs=1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(control_scores, "BaselineAutoEncoder", Quick)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ TINY = {
         "checkpoint_every": 1,
     },
     "detection": {"latent": True},
-    "gate": {"bootstrap_samples": 50},
+    "gate": {"bootstrap_samples": 50, "baseline_epochs": 3},
 }
 TINY_OVERRIDES = [
     "network.channels=[4,8,8,16]",
@@ -28,6 +28,7 @@ TINY_OVERRIDES = [
     "training.checkpoint_every=1",
     "detection.latent=true",
     "gate.bootstrap_samples=50",
+    "gate.baseline_epochs=3",
 ]
 
 SMALL_NORMALISATION = Normalisation(np.linspace(-50, -30, 16).astype(np.float32), 4.0)

@@ -62,7 +62,8 @@ def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
     store = FeatureStore.open(cell.features)
     if cell.part == CONTROLS_PART:
         store = store.without_high_pass()
-        scores, _ = score_controls(store, store.rows(split="test"), cell.seed, progress)
+        rows = store.rows(split="test")
+        scores, _ = score_controls(store, rows, cell.seed, settings.gate.baseline_epochs, progress)
     elif cell.part == DEFAULT_PART:
         extract = FeatureExtractor(None, Normalisation.fit(store), settings.windows)
         scores = _scores(store, extract, settings, {DEFAULT: settings.detection.system})

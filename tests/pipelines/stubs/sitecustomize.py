@@ -12,6 +12,7 @@ STUBS = {
     "masd.drift.check": "drift.py",
     "masd.evaluation.pages.summary": "summary.py",
     "serving.package": "package.py",
+    "pipelines.local.libraries": "libraries.py",
 }
 
 

@@ -1,0 +1,1 @@
+"""Stubs import nothing that takes long."""
