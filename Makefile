@@ -27,11 +27,12 @@ test: $(STAMP) ## run lint and every test, also the slow ones
 test-fast: $(STAMP) ## run the tests that take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
-# Lower bounds of pyproject.toml, which nobody would try otherwise. What they depend on is as new as it may be.
+# Lower bounds of pyproject.toml, which nobody would try otherwise. What they depend on is as new as it may be, and old
+# packages warn of it: their warnings are no errors.
 test-oldest: $(STAMP) ## the quick tests with the oldest dependencies that pyproject.toml allows, in .venv-oldest
 	$(PYTHON) -m venv --clear .venv-oldest
 	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct -e '.[dev]'
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -m "not slow" $(TESTS)
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -W default -m "not slow" $(TESTS)
 
 lint: $(STAMP) ## ruff, spelling, declared dependencies, mypy, and the layers of docs/architecture.md
 	$(BIN)/ruff check .
