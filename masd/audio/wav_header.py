@@ -1,4 +1,4 @@
-"""Correct wrong headers of WAV, RF64, BW64, Wave64 and CAF files, which libsndfile would believe.
+"""Correct wrong headers of WAV, RF64, BW64, Wave64 and CAF files, which libsndfile would use as they are.
 
 A recorder that lost its power, or a program that wrote to a pipe, leaves a length of zero or of the maximum. If the
 fault is certain, the header is replaced by a correct one. Sizes in a header are always checked: nothing is read or
@@ -163,7 +163,7 @@ def _in_larger_containers(content: Bytes, form: bytes, start: int, length: int) 
 
 
 def _frames(form: bytes, fact: bytes, length: int) -> int | None:
-    """Samples that a ``fact`` chunk vouches for, if the rest is no more than padding of the last block of ADPCM."""
+    """The number of samples that a ``fact`` chunk states, if the rest is only padding of the last block of ADPCM."""
     tag, align = int.from_bytes(form[:2], "little"), int.from_bytes(form[12:14], "little")
     in_block = int.from_bytes(form[18:20], "little")
     frames = int.from_bytes(fact, "little")

@@ -50,7 +50,7 @@ class AudioSettings(_Section):
     def _frames_and_filters_fit_the_samples(self) -> Self:
         if self.hop_length > self.n_fft:
             raise ValueError(
-                f"hop_length is {self.hop_length}: must be at most n_fft ({self.n_fft}), or samples are skipped"
+                f"hop_length is {self.hop_length}: must be at most n_fft ({self.n_fft}); otherwise samples are skipped"
             )
         if self.upper_edge_hz > self.sample_rate / 2:
             raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
@@ -88,7 +88,7 @@ class WindowSettings(_Section):
     def _windows_leave_no_gap(self) -> Self:
         if self.hop_frames > self.frames:
             raise ValueError(
-                f"hop_frames is {self.hop_frames}: must be at most frames ({self.frames}), or frames are skipped"
+                f"hop_frames is {self.hop_frames}: must be at most frames ({self.frames}); otherwise frames are skipped"
             )
         return self
 
@@ -151,7 +151,9 @@ class TrainingSettings(_Section):
     @model_validator(mode="after")
     def _reconstruction_is_always_there(self) -> Self:
         if "reconstruction" not in self.losses:
-            raise ValueError("losses must contain 'reconstruction': eq. (5) weights the other two relative to it")
+            raise ValueError(
+                "losses must contain 'reconstruction': the weights of the other two are relative to it (eq. (5))"
+            )
         if self.stage1_epochs + self.stage2_epochs == 0:
             raise ValueError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
         return self
@@ -161,7 +163,7 @@ class DetectionSettings(_Section):
     """The detectors (those of the paper, behind its network: section 2.4)."""
 
     system: SystemName = "fused"
-    latent: bool = False  # fused also compares the encoder's latent; it needs the network and is no better with it
+    latent: bool = False  # fused also compares the encoder's latent; needs the network; measured: no better
     error_weight: float = Field(1.0, ge=0.0)
     knn: Literal["centres", "plain"] = "centres"
     knn_centres: PositiveInt = 16
@@ -227,7 +229,10 @@ class Settings(_Section):
         step = 2 ** len(self.network.channels)
         for name, size in (("audio.n_mels", self.audio.n_mels), ("windows.frames", self.windows.frames)):
             if size % step:
-                raise ValueError(f"{name} is {size}: {len(self.network.channels)} poolings need a multiple of {step}")
+                raise ValueError(
+                    f"{name} is {size}, but must be a multiple of {step}: network.channels has "
+                    f"{len(self.network.channels)} blocks, and each halves it"
+                )
         return self
 
     @classmethod

@@ -128,16 +128,19 @@ def fit_detectors(
 
     ``is_target`` ``[clips]``. Returns the detectors and, per system, the held-out score of every training clip
     ``[clips]``, made without any clip of its recording (``recordings`` ``[clips]``, each its own where not given). Each
-    threshold is the ``threshold_percentile`` of the held-out scores, so that it needs no fault and no test clip; which
-    of them it rests on, given those that the network was not trained on (``unseen`` ``[clips]``), is the system's to
-    say.
+    threshold is the ``threshold_percentile`` of the held-out scores, so that it needs no fault and no test clip.
+    ``unseen`` ``[clips]``: the clips that the network was not trained on. Each system decides whether its threshold
+    uses only their scores (``FittedSystem.calibrates``).
 
     :raises MasdError: fewer than three clips, from which no held-out score can be made.
     """
     if is_target.all():
         is_target = np.zeros_like(is_target)  # one domain only, whatever it is called
     if (~is_target).sum() < 3:
-        raise MasdError(f"{int((~is_target).sum())} source training clips: detectors need at least 3 of them")
+        raise MasdError(
+            f"there are only {int((~is_target).sum())} source training clips, but detectors need at least 3; record "
+            "more"
+        )
     if not is_target.any():
         log.info("no target training clips: only the source detector is fitted")
     recordings = np.arange(len(clips)) if recordings is None else recordings

@@ -12,9 +12,9 @@ from masd.registry.registry import Registry
 from masd.storage.cache import temporary_folder
 
 MENDS: dict[Doubt, str] = {
-    "silence": "clips in it are silent",
-    "drift": "its first and second half differ",
-    "alarms": "it has alarms",
+    "silence": "some clips are silent",
+    "drift": "its first and its second half differ",
+    "alarms": "the alarm rule finds alarms in it",
 }
 
 

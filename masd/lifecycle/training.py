@@ -46,7 +46,7 @@ def train(
         if not resume:
             raise MasdError(f"{existing[0]}: already holds a bundle; choose another --out or remove it")
     elif out.exists() and any(out.iterdir()):
-        raise MasdError(f"{out}: is not empty and holds no bundle; choose another --out")
+        raise MasdError(f"{out}: is not empty and contains no bundle; choose another --out")
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     steps.featurize(root, machines, settings, work / "features")

@@ -137,7 +137,7 @@ def _form(body: bytes | bytearray) -> Request | None:
     if len(clips) == 1:
         return Request((_not_empty(clips[0]),), **_parameters(given))
     checked: Clips = tuple(
-        clip or RequestError(400, "empty", f"file {number} of the form holds no bytes")
+        clip or RequestError(400, "empty", f"file {number} of the form contains no bytes")
         for number, clip in enumerate(_list(clips, "data"))
     )
     return Request(checked, **_parameters(given), shape="instances")
@@ -242,13 +242,13 @@ def _base64(value: object, where: str) -> bytes | RequestError:
         audio = base64_bytes(value)
     except NotBase64Error:
         return RequestError(400, "undecodable", f"{where} is not base64")
-    return audio or RequestError(400, "empty", f"{where} holds no bytes")
+    return audio or RequestError(400, "empty", f"{where} contains no bytes")
 
 
 def _clip(value: object, where: str) -> bytes | RequestError:
     """An element of a tensor, which is base64 in JSON and the audio itself in binary."""
     if isinstance(value, bytes):
-        return value or RequestError(400, "empty", f"{where} holds no bytes")
+        return value or RequestError(400, "empty", f"{where} contains no bytes")
     return _base64(value, where)
 
 
@@ -277,7 +277,7 @@ def _list(value: object, where: str) -> list[Any]:
 
 def _not_empty(audio: bytes | bytearray) -> bytes | bytearray:
     if not audio:
-        raise RequestError(400, "empty", "the audio holds no bytes")
+        raise RequestError(400, "empty", "the audio contains no bytes")
     return audio
 
 

@@ -117,7 +117,7 @@ def test_a_window_in_doubt_is_refused_unless_told(registry: Registry, tmp_path: 
     clips = make_clips(300, np.random.default_rng(2), version="1")
     clips.loc[100:114, "score"] += 3.0
     log = str(write_log(tmp_path / "log.jsonl", clips))
-    with pytest.raises(MasdError, match=r"may not be normal: it has alarms.*--despite alarms"):
+    with pytest.raises(MasdError, match=r"may not be normal: the alarm rule finds alarms in it.*--despite alarms"):
         calibrate(registry.url, "fan", log, 1e-3)
     assert registry.versions("fan") == ["1"]
     _, found = calibrate(registry.url, "fan", log, 1e-3, despite=["alarms", "drift"])

@@ -528,7 +528,7 @@ def test_partial_matches_are_counted_both_ways(tmp_path: Path) -> None:
     table(folder, "file_name,d1p,d1v\na.wav,load,50\nx.wav,load,50\nc,load,1\n")
     seen = found(folder)
     assert "1 of 3 rows name a recording that does not exist (x.wav)" in seen["attributes_partly_matched"].text
-    assert "1 training clip without a row in any attribute table: train/b.wav" in seen["attributes_missing"].text
+    assert "1 training clip has no row in any attribute table: train/b.wav" in seen["attributes_missing"].text
 
 
 def test_a_table_without_conditions_is_refused_by_name(tmp_path: Path) -> None:

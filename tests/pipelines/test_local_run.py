@@ -159,7 +159,7 @@ def test_machines_that_cannot_be_trained_are_left_out_before_the_first_step(
     reasons = {
         "my pump 1": "use letters",
         "few": "cut long recordings",
-        "faulty": "anomaly_3.wav: an anomalous clip",
+        "faulty": "anomaly_3.wav: is anomalous by its name or folder",
         "untested": "no test clips",
         "drift": "no machine can be named drift",
     }

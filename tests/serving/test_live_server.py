@@ -235,7 +235,7 @@ def test_a_bundle_whose_files_do_not_fit_never_becomes_ready_and_says_why(tiny_b
     (broken / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     begin = time.monotonic()
     with (
-        pytest.raises(MasdError, match=r"no model can be served: fan: it does not load: .*do not fit together"),
+        pytest.raises(MasdError, match=r"no model can be served: fan: it does not load: .*do not belong together"),
         running_server([broken]),
     ):
         pass

@@ -109,6 +109,7 @@ def _check_space(missing: Sequence[Archive], work: Path, out: Path) -> None:
     free = shutil.disk_usage(there).free
     if needed > free:
         raise MasdError(
-            f"{out}: about {needed} bytes are needed, {free} are free; make room, choose another folder, or fewer "
+            f"{out}: about {needed:,} bytes are needed, but only {free:,} are free; make room, choose another folder, "
+            "or fewer "
             "--machines"
         )
