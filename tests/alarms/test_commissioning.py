@@ -132,7 +132,7 @@ def test_the_command_says_what_the_clips_can_promise(
     assert main(order) == 0
     said = capsys.readouterr().out
     assert "version 2 is the candidate, calibrated with 300 clips (300 source)" in said
-    assert "at most 1 in 101 normal clips (95 %)" in said
+    assert "at most 1 in 101 normal clips is above it (95 % confidence)" in said
     assert "a threshold for 1 in 10,000 needs 29,956 clips" in said
     assert (registry.fetch("fan", "2") / "fan.mar").is_file()
     assert main([*order, "--json"]) == 0

@@ -46,7 +46,7 @@ def test_an_old_registry_is_listed_shown_and_compared(old: Path, capsys: pytest.
     assert main(["registry", "diff", "fan", "1", "2", *where]) == 0
     assert capsys.readouterr().out == "metrics   hmean: 0.5 -> 0.6\n"
     assert main(["registry", "verify", *where]) == 0
-    assert "2 versions of 1 machines checked, 0 problems" in capsys.readouterr().out
+    assert "2 versions of 1 machine checked, 0 problems" in capsys.readouterr().out
 
 
 def test_an_old_version_is_served_by_its_archive_and_rolled_back(old: Path) -> None:

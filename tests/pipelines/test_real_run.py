@@ -168,7 +168,7 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
     assert (second.started, second.record.code) == (True, 3)  # what has drifted still serves
     looked, drifted, in_alarm, *_, held = second.record.outcome.splitlines()
     assert in_alarm.startswith("in alarm: ")
-    assert looked.endswith("/out/drift: 1 machines checked") and drifted.startswith("fan: drift in ")
+    assert looked.endswith("/out/drift: 1 machine checked") and drifted.startswith("fan: drift in ")
     assert held.startswith("fan has drifted, but was not trained again. Version 2 was refused on 20")
     assert held.endswith(
         f"Add recordings of the new condition to {plant}/fan/train, change settings, or train by hand with masd "
