@@ -103,8 +103,8 @@ def run_training(
     steps are kept, in ``out/steps``, only when a step has failed. Two machines are worked on at a time.
 
     Names and folders of all machines are checked before the first step. A machine whose recordings cannot be used is
-    left out, and named in the report and in the answer. One of which a step fails does not stop the others either: their versions
-    are registered and the report is written, with the failure in it, before the error is raised.
+    left out, and named in the report and in the answer. A failed step of one machine does not stop the others: their
+    versions are registered and the report is written, with the failure in it, before the error is raised.
 
     :param data: a folder or ``s3://bucket/prefix`` with one folder per machine.
     :param machines: machine types; none: all below ``data``.

@@ -30,7 +30,7 @@ class ModelAgent:
         self._machines: dict[str, Follower] = {}
         self._running: dict[str, Loop] = {}
         self._unreadable: dict[str, str] = {}
-        self._registry_problem = "the registry was not read yet"
+        self._registry_problem = "the registry has not been read yet"
         self._begun = False
         self._starting = threading.Lock()
 

@@ -126,7 +126,7 @@ def make_tile(
         problems.append(f"masd alarms has not run since {alarm.modified:%Y-%m-%d %H:%M} UTC")
         state = state if state in ("alarm", "known") else "unread"  # nobody may take an old "normal" for a new one
     if view is not None and production is not None and view.version != production:
-        problems.append(f"masd alarms still reads clips of version {view.version}")
+        problems.append(f"masd alarms still works with version {view.version}, not with the version in production")
     last = "" if view is None else view.hearing.last
     scores = () if view is None else view.recent
     normal = None if view is None else view.normal
@@ -164,7 +164,7 @@ def _versions(sources: Sources, machine: str, problems: list[str]) -> tuple[str 
     try:
         production = models.channel(machine, "production")
         if production is None:
-            problems.append("nothing is in production")
+            problems.append("no version is in production")
         else:
             models.manifest(machine, production)
     except MasdError as error:

@@ -191,7 +191,9 @@ def command(
 def check_sockets(folder: Path) -> None:
     """:raises MasdError: the working folder's name is too long for the sockets in it."""
     if len(os.fsencode(folder / "tmp" / SOCKET)) > LONGEST_SOCKET_PATH:
-        raise MasdError(f"{folder}: too long a path for the workers' sockets: set TMPDIR to a shorter folder")
+        raise MasdError(
+            f"{folder}: the path is too long for the workers' sockets: set TMPDIR to a folder with a shorter path"
+        )
 
 
 def environment(log: Path | None) -> dict[str, str]:
