@@ -25,7 +25,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--since",
         type=time_since,
         metavar="WHEN",
-        help="only clips since a time (ISO 8601, UTC), or of the last 90m, 24h, 7d (default: newest drift.window clips)",
+        help="only clips since a time (ISO 8601, UTC), or of the last 90m, 24h, 7d (default: newest drift.window)",
     )
     drift.add_argument("--out", type=Path, metavar="DIR", help="folder for the verdict and the report")
     drift.add_argument("--workspace", type=Path, metavar="DIR", help="also add the check to the history in this folder")

@@ -158,7 +158,7 @@ class Room:
         if time.monotonic() - self._said >= 60.0:
             self._said = time.monotonic()
             print_line(
-                f"masd: {self.most} connections are open, which is the limit: idle ones are closed; find out who opens them"
+                f"masd: {self.most} connections are open, the limit: idle ones are closed; find out who opens them"
             )
 
 
