@@ -25,6 +25,8 @@ from masd.errors import MasdError, one_line
 
 SystemName = Literal["fused", "knn-feature", "knn-score", "lof-feature", "lof-score"]
 ALL_SYSTEMS: tuple[SystemName, ...] = get_args(SystemName)
+PAPER_SYSTEMS: tuple[SystemName, ...] = ("knn-feature", "knn-score", "lof-feature", "lof-score")
+"""The systems of the paper, which need a network."""
 """The values of ``detection.system``: the rows of :data:`masd.detection.detectors.SYSTEMS`, in their order."""
 
 LossName = Literal["reconstruction", "classification", "contrastive"]
@@ -179,7 +181,7 @@ class DetectionSettings(_Section):
     @property
     def needs_network(self) -> bool:
         """Whether the system looks at what a trained network makes of a clip."""
-        return self.latent or self.system != "fused"
+        return self.latent or self.system in PAPER_SYSTEMS
 
 
 class GateSettings(_Section):

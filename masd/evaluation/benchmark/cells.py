@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Floats
-from masd.config import LossName, Settings, SystemName
+from masd.config import PAPER_SYSTEMS, LossName, Settings, SystemName
 from masd.data.store import FeatureStore
 from masd.detection.controls import score_controls
-from masd.detection.detectors import PAPER_SYSTEMS, fit_detectors
+from masd.detection.detectors import fit_detectors
 from masd.detection.features.extractor import FeatureExtractor
 from masd.evaluation.benchmark.scores import DEFAULT, WITH_LATENT, WITH_UNTRAINED
 from masd.files import replacing_file

@@ -1,14 +1,15 @@
 """Figures of the benchmark: official scores, machines, paired differences, the ablation of the losses. All are SVG."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from masd.config import PAPER_SYSTEMS
 from masd.detection.controls import BASELINES
-from masd.detection.detectors import PAPER_SYSTEMS
 from masd.evaluation.benchmark.differences import PairedDifference
 from masd.evaluation.benchmark.findings import CHANCE, STATISTICS_MARGIN
 from masd.evaluation.benchmark.scores import GROUPS, LOSSES, STATISTICS, label
@@ -26,7 +27,7 @@ from masd.evaluation.figures.colours import (
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
 GROUP_COLOURS = dict(zip(GROUPS, (REFERENCE_COLOUR, *LOSS_COLOURS, SERVED_COLOUR, SERVED_COLOUR), strict=True))
-SYSTEM_STYLES = dict(zip(PAPER_SYSTEMS, zip(SYSTEM_COLOURS, "os^D", strict=True), strict=True))
+SYSTEM_STYLES = dict(zip(PAPER_SYSTEMS, zip(cycle(SYSTEM_COLOURS), cycle("os^D"), strict=False), strict=False))
 
 ROW_HEIGHT = 0.205
 """Inches for a row of a dot plot."""

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Floats
+from masd.config import PAPER_SYSTEMS
 from masd.detection.controls import BASELINES, CONTROLS
-from masd.detection.detectors import PAPER_SYSTEMS
 from masd.errors import MasdError
 
 STATISTICS = "mel-statistics"
