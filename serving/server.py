@@ -140,7 +140,7 @@ def running_server(
         TorchServe's own keys, which some of its paths do not ask for.
     :param log_folder: where workers write the inference log; without it the environment's ``MASD_INFERENCE_LOG``.
     :param log_url: where that log is shipped to, as Parquet.
-    :param registry: instead of bundles: what is in production there is served, and looked at every ``poll_seconds``.
+    :param registry: instead of bundles: what is in production there is served, and read every ``poll_seconds``.
     :param machines: those of the registry that are served; None means all.
     :param startup_seconds: how long it may take until the first is served; None means two minutes and half a minute
         for each machine, at most nine minutes. What is not loaded by then is loaded later.

@@ -144,7 +144,7 @@ def _wave(content: Bytes, kind: bytes) -> Layout:
 def _in_larger_containers(content: Bytes, form: bytes, start: int, length: int) -> tuple[bytes | None, float]:
     """A ``fmt`` chunk that says how large samples really are, and what to multiply them by; None where it does already.
 
-    Some recorders say 24 bits and write four bytes a sample: with the bits at the upper end, as the standard has it, or
+    Some recorders say 24 bits and write four bytes per sample: with the bits at the upper end, as in the standard, or
     at the lower one, the sign repeated above them.
     """
     tag, channels, _, _, align, bits = struct.unpack("<HHIIHH", form[:16])

@@ -1,4 +1,4 @@
-"""The tiles: one a machine, those that need somebody first."""
+"""The tiles: one per machine, those that need attention first."""
 
 import logging
 import threading
@@ -18,12 +18,12 @@ from serving.board.timeline.charts import Spark, spark
 
 State = Literal["alarm", "known", "silent", "watch", "unread", "normal", "unheard"]
 """``known``: an alarm that somebody has acknowledged. ``unread``: its state cannot be told, or is old. ``unheard``: the
-alarm step has not heard it yet."""
+check for alarms has read no clip of it yet."""
 
 ORDER: tuple[State, ...] = ("alarm", "known", "silent", "watch", "unread", "unheard", "normal")
 FRESH_SECONDS = 5.0
 STALE = timedelta(minutes=15)
-"""An alarm step that has not looked at a machine for so long is not running."""
+"""If masd alarms has not checked a machine for so long, it is not running."""
 READERS = 8
 
 log = logging.getLogger(__name__)

@@ -54,7 +54,7 @@ def parts(settings: Settings) -> tuple[str, ...]:
 
 
 def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
-    """Train, score the test clips and write ``cell.result``: one row a clip, one column a method.
+    """Train, score the test clips and write ``cell.result``: one row per clip, one column per method.
 
     An interrupted training continues from its last checkpoint, and an existing network is not trained again.
     """

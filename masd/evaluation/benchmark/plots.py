@@ -55,7 +55,7 @@ def official_scores(table: BenchmarkTable) -> str | None:
 
 
 def machine_scores(table: BenchmarkTable, machine: str) -> str | None:
-    """Harmonic mean of the areas on one machine by method: a dot a seed, a bar at their mean. All machines share the
+    """Harmonic mean of the areas of one machine by method: a dot per seed, a bar at their mean. All machines share the
     scale.
     """
     known = {method: means for method in table.methods if (means := _hmean(table, machine, method))}
@@ -142,7 +142,7 @@ def ablation(table: BenchmarkTable) -> str | None:
 
 
 def _rows(methods: Sequence[str]) -> tuple[Figure, Axes, dict[str, float]]:
-    """A figure with a row a method, in the order of the tables from the top, and the height of each row: the groups
+    """A figure with one row per method, in the order of the tables from the top, and the height of each row: the groups
     stand apart.
     """
     rows: dict[str, float] = {}
