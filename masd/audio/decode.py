@@ -137,7 +137,7 @@ def decode_or_stream(
     whole = np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
-        raise AudioError("empty", name, f"is too short to hold a sample at {sample_rate} Hz")
+        raise AudioError("empty", name, f"is too short to contain a sample at {sample_rate} Hz")
     return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **measured)
 
 

@@ -44,7 +44,7 @@ def train(
             shutil.rmtree(work, ignore_errors=True)  # what a run that was killed at its very end left
             return
         if not resume:
-            raise MasdError(f"{existing[0]}: already holds a bundle; choose another --out or remove it")
+            raise MasdError(f"{existing[0]}: already contains a bundle; choose another --out or remove it")
     elif out.exists() and any(out.iterdir()):
         raise MasdError(f"{out}: is not empty and contains no bundle; choose another --out")
     if not resume:

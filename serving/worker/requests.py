@@ -177,7 +177,7 @@ def _json(body: dict[str, Any], beside: Mapping[str, str], binary: bytes = b"") 
 
 def _v2_clips(inputs: list[Any], binary: bytes) -> Clips:
     if len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise _wrong("'inputs' must hold exactly one input, the clips")
+        raise _wrong("'inputs' must contain exactly one input, the clips")
     (tensor,) = inputs
     if tensor.get("datatype") != "BYTES":
         raise _wrong("inputs[0].datatype must be BYTES")

@@ -436,7 +436,7 @@ def test_other_recordings_are_neither_replaced_nor_mixed(file: str, server: Zeno
 
 def test_two_years_do_not_share_a_folder(server: Zenodo, tmp_path: Path) -> None:
     get(tmp_path, "fan")
-    assert "already holds dcase2025-dev" in refusal(tmp_path, name="dcase2024-dev")
+    assert "already contains dcase2025-dev" in refusal(tmp_path, name="dcase2024-dev")
 
 
 @pytest.mark.parametrize("after", ["rename", "replace"])

@@ -180,7 +180,7 @@ def test_what_waits_for_approval_is_not_trained_again(plant: Plant) -> None:
     assert plant.again() == []
     held = plant.held_back()
     assert held is not None and not held.refused
-    assert "version 2 has waited for approval since 20" in held.sentence
+    assert "Version 2 has waited for approval since 20" in held.sentence
     assert "Approve it with masd registry promote fan 2, add recordings" in held.sentence
     plant.models.promote("fan", version, reason="heard them")
     assert plant.again() == ["fan"]

@@ -32,7 +32,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     serve.add_argument(
         "--grpc-port",
         type=port,
-        help="port for gRPC requests, on loopback (default 7070, or a free one where that is taken)",
+        help="port for gRPC requests, on loopback (default 7070, or a free one if that is taken)",
     )
     serve.add_argument(
         "--auth",

@@ -49,7 +49,7 @@ def list_machines(data: Path) -> list[str]:
     :raises MasdError: there is no such folder, or no machine in it.
     """
     if not data.is_dir():
-        raise MasdError(f"{data}: no such folder; give the folder that holds one folder per machine type")
+        raise MasdError(f"{data}: no such folder; give the folder that contains one folder per machine type")
     machines = sorted(folder.name for folder in data.iterdir() if (folder / "train").is_dir())
     if not machines:
         raise MasdError(f"{data}: contains no machine folder; expected {data.name}/<machine>/train/*.wav")

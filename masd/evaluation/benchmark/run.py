@@ -108,7 +108,7 @@ def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> d
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise MasdError(f"{note}: was not written by a benchmark; choose another --out") from error
         if made_with != fingerprint or changed:
-            raise MasdError(f"{out}: holds a benchmark of other data or settings; choose another --out")
+            raise MasdError(f"{out}: contains a benchmark of other data or settings; choose another --out")
     for machine, found in clips.items():
         if machine in known:
             continue
