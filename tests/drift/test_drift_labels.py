@@ -116,7 +116,7 @@ def test_without_one_of_the_conditions_there_is_no_auc() -> None:
     rows, _ = make_rows()
     live = live_performance(rows, {"r0": "normal", "r1": "normal"})
     assert (live.auc, live.auc_low, live.recall) == (None, None, None)
-    assert live.describe().startswith("no live AUC, precision")
+    assert live.describe().startswith("no live AUC (it needs normal and anomalous labels), precision")
     none = live_performance(rows, {"x": "normal"})
     assert (none.clips, none.unmatched, none.auc) == (0, 1, None)
 
