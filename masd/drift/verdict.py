@@ -46,7 +46,8 @@ def conclusion(
     if columns:
         return "no drift", f"no drift in {len(columns)} columns; {against}"
     if clips < min_clips:
-        return "insufficient data", f"{clips} clips are too few to decide; {min_clips} are needed (drift.min_clips); check again later"
+        few = f"{clips} clips are too few to decide; {min_clips} are needed (drift.min_clips); check again later"
+        return "insufficient data", few
     return (
         "insufficient data",
         f"every column has one and the same value in all {clips} clips and in the reference, so there is nothing to "

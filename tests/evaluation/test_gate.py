@@ -219,8 +219,8 @@ def test_a_model_that_gives_no_number_is_refused(broken: float) -> None:
     frame.loc[[0, 5, 9], "knn-feature"] = broken
     verdict = judge(frame, champion_of(frame, 1.0))
     assert verdict.decision == "refuse" and verdict.checks == ()
-    broken = "the model is broken: knn-feature gives no finite score for 3 of 160 test clips"
-    assert verdict.sentence == f"fan: the new model is refused: {broken}."
+    reason = "the model is broken: knn-feature gives no finite score for 3 of 160 test clips"
+    assert verdict.sentence == f"fan: the new model is refused: {reason}."
 
 
 def test_a_model_that_gives_one_score_is_refused() -> None:
