@@ -414,7 +414,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_for(
         file.writestr(FAN[1], bytes(2_000_000))
     server.files["dev_fan.zip"] = bomb.getvalue()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, 1_000_000))
-    assert "2000000 bytes" in refusal(tmp_path, "fan")
+    assert "unpacks to 2,000,000 bytes, but only 1,000,000 are free" in refusal(tmp_path, "fan")
     assert not (tmp_path / "fan").exists()
 
 

@@ -431,7 +431,8 @@ def test_a_training_clip_that_says_both_is_named(tmp_path: Path) -> None:
 
 
 def test_test_clips_without_a_condition_are_counted(tmp_path: Path) -> None:
-    assert "1 test clip of unknown" in found(make(tmp_path / "p", "train/a.wav", "test/b.wav"))["unlabelled_test"].text
+    seen = found(make(tmp_path / "p", "train/a.wav", "test/b.wav"))
+    assert "1 test clip has no known condition" in seen["unlabelled_test"].text
 
 
 SUFFIXES = [

@@ -73,7 +73,7 @@ def _channels(train: Sequence[MeasuredClip], audio: AudioSettings, layout: Layou
     if half:
         alive = _channels_with_sound(half[0])
         dead = sorted(set(range(half[0].sound.channels_in)) - alive)
-        what = f"have a channel without sound ({', '.join(map(str, dead))}) which is averaged with the others"
+        what = f"have a channel without sound ({', '.join(map(str, dead))}), which is averaged with the others"
         found.append(_of_some("dead_channel", half, train, what, f"set audio.channel={min(alive)}"))
     if mixed and not found:
         near_and_far = layout == "dcase" and {one.sound.channels_in for one in mixed} == {2}

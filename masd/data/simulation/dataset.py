@@ -50,7 +50,7 @@ def simulate(
     kinds = _named(machines)
     if not (math.isfinite(seconds) and seconds >= 1.0):
         raise SimulationError(
-            f"seconds is {seconds}, but must be at least 1: slow machines need a second for one cycle"
+            f"seconds is {seconds}, but must be at least 1 s: slow machines need a second for one cycle"
         )
     if seed < 0:
         raise SimulationError(f"seed is {seed}, but must be 0 or more")
