@@ -542,7 +542,7 @@ def test_a_table_without_conditions_is_refused_by_name(tmp_path: Path) -> None:
 def test_too_few_clips_are_refused_with_what_to_do(files: list[str], few: bool, tmp_path: Path) -> None:
     data = read_machine(make(tmp_path / "press", *(f"train/{file}" for file in files)))
     if few:
-        with pytest.raises(MasdError, match=r"press/train: 2 source training clips.*cut long recordings"):
+        with pytest.raises(MasdError, match=r"press/train: has 2 source training clips.*cut long recordings"):
             data.check_enough()
     else:
         data.check_enough()

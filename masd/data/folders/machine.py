@@ -92,7 +92,7 @@ def refuse_too_few(source_clips: int, folder: Path) -> None:
     """:raises MasdError: fewer than :data:`LEAST_SOURCE_CLIPS`."""
     if source_clips < LEAST_SOURCE_CLIPS:
         raise MasdError(
-            f"{folder / 'train'}: {counted(source_clips, 'source training clip')}, and training needs at least "
+            f"{folder / 'train'}: has {counted(source_clips, 'source training clip')}, but training needs at least "
             f"{LEAST_SOURCE_CLIPS}, better 50; cut long recordings into clips of about 10 s, for example with "
             "ffmpeg -i long.wav -f segment -segment_time 10 train/part_%04d.wav"
         )
