@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from masd.config import Settings
 from masd.data.data_sets import fingerprint, glance, training_bytes
+from masd.data.findings import counted
 from masd.errors import one_line
 from masd.lifecycle.monitoring import ALARMS, windows
 from masd.lifecycle.retraining import HeldBack
@@ -22,7 +23,7 @@ from pipelines.local.run import MachineVerdict, TrainingRun, run_monitoring, run
 
 PipelineName = Literal["training", "monitoring"]
 FAILED = 1
-"""Exit code if a machine was left out because it cannot be trained."""
+"""Exit code if a machine was left out because no model can be trained on its recordings."""
 
 REFUSED = 3
 """Exit code if the gate refused a machine, now or at its last training with nothing changed since: the drifted model
@@ -57,7 +58,7 @@ class PipelineJob:
             return _result(run_training(*where, self.settings, self.out, **how), self.registry, [])
         ran = run_monitoring(*where, self.log, self.settings, self.out, **how)
         found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ran.drift.glob("*/verdict.json"))]
-        lines = [f"{ran.drift}: {len(found)} machines checked"] + [verdict["sentence"] for verdict in found]
+        lines = [f"{ran.drift}: {counted(len(found), 'machine')} checked"] + [verdict["sentence"] for verdict in found]
         lines += _alarm_lines(json.loads((ran.alarms / ALARMS).read_text(encoding="utf-8")))
         return _result(ran.training, self.registry, lines, ran.held_back)
 
@@ -107,15 +108,18 @@ def describe(outcome: Outcome) -> str:
     record = outcome.record
     if outcome.started:
         return record.outcome
-    by = f"by {one_line(record.actor)} on {record.host} since {record.begun}"
+    same, by = (
+        f"a run for the same {record.kind}",
+        f"{one_line(record.actor)} started it on {record.host} at {record.begun}",
+    )
     if record.state == "running":
-        return f"nothing started: a run for the same {record.kind} is in progress, {by}"
-    return f"nothing started: a run for the same {record.kind} has been done, {by}; its result was:\n{record.outcome}"
+        return f"nothing was started: {same} is in progress; {by}"
+    return f"nothing was started: {same} has already ended; {by}; its result:\n{record.outcome}"
 
 
 def _alarm_lines(step: dict[str, Any]) -> list[str]:
     on = [f"{one['machine_type']} since {one['since']}" for one in step["machines"] if one["state"] == "alarm"]
-    failed = [f"{machine}: no alarm step: {reason}" for machine, reason in step["failed"].items()]
+    failed = [f"{machine}: alarms were not checked: {reason}" for machine, reason in step["failed"].items()]
     return [f"in alarm: {', '.join(on) or 'none'}", *failed]
 
 

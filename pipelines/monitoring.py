@@ -38,4 +38,6 @@ def monitoring_pipeline(settings: Settings, place: Place) -> Any:
             task.set_caching_options(False)  # its tasks have their own, see placement
 
     name = "masd-monitoring" if scope == "machine" else "masd-fleet-monitoring"
-    return dsl.pipeline(name=name, description="Raise alarms; retrain where the sound has drifted.")(monitoring)
+    return dsl.pipeline(name=name, description="Raise alarms; retrain the machines whose sound has drifted.")(
+        monitoring
+    )

@@ -31,7 +31,7 @@ class Loop:
         self.problem = ""
         """What the last step raised, in one line; empty after one that went well."""
         self.last_success: float | None = None
-        """Seconds since 1970 when a step last went well."""
+        """Seconds since 1970 of the last success of a step."""
         self._step = step
         self._last = last
         self._seconds = seconds

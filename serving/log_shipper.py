@@ -42,7 +42,8 @@ def check_writable(spool: Path | None, log_url: str | None) -> None:
                 pass
         except OSError as error:
             raise MasdError(
-                f"inference log folder {folder} cannot be written: {error.strerror}; let user {os.geteuid()} write it"
+                f"inference log folder {folder} cannot be written: {error.strerror}; give user {os.geteuid()} write "
+                "access"
             ) from error
 
 
@@ -86,7 +87,7 @@ class LogShipper:
                 except Exception as error:  # of this file or this answer: the next may go well
                     unexpected = error
         except (StoreError, OSError) as error:
-            raise MasdError(f"{error}; records wait in {self._folder}") from error
+            raise MasdError(f"{error}; records wait in {self._folder} until they can be written") from error
         if unexpected is not None:
             raise MasdError(f"{described(unexpected, 160)}; records wait in {self._folder}") from unexpected
 
@@ -119,4 +120,6 @@ class LogShipper:
         """:raises StoreError: what the store holds then is not ``content``, whatever it has said."""
         self._store.write(key, content)
         if self._store.read(key) != content:
-            raise StoreError(f"{self._store.url}: {key} is stored with other content than was written")
+            raise StoreError(
+                f"{self._store.url}: {key} was stored with wrong content; check the bucket, or the proxy before it"
+            )

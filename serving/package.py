@@ -73,5 +73,5 @@ def _registered(models: Registry, machine: str, bundle: Path) -> str | None:
 def _read(file: Path, machine: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if content["machine_type"] != machine:
-        raise MasdError(f"{file}: is about {content['machine_type']}, the bundle is a model of {machine}")
+        raise MasdError(f"{file}: is about {content['machine_type']}, but the bundle is a model of {machine}")
     return content

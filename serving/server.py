@@ -56,7 +56,7 @@ FIRST_SECONDS, MORE_SECONDS, MOST_SECONDS = 120.0, 30.0, 540.0
 """Until a server is ready: for the first machine, for each other one, and at most; a worker takes 7 s of a core."""
 
 DRAIN_SECONDS = 3.0
-"""For what is being answered when a server is stopped, so that it ends within ten seconds."""
+"""Seconds for open requests when a server stops, so that it ends within ten seconds."""
 
 LOAD_PROBE_SECONDS = 30.0
 """For the first clip of a version that was just loaded."""
@@ -140,7 +140,7 @@ def running_server(
         TorchServe's own keys, which some of its paths do not ask for.
     :param log_folder: where workers write the inference log; without it the environment's ``MASD_INFERENCE_LOG``.
     :param log_url: where that log is shipped to, as Parquet.
-    :param registry: instead of bundles: what is in production there is served, and looked at every ``poll_seconds``.
+    :param registry: instead of bundles: what is in production there is served, and read every ``poll_seconds``.
     :param machines: those of the registry that are served; None means all.
     :param startup_seconds: how long it may take until the first is served; None means two minutes and half a minute
         for each machine, at most nine minutes. What is not loaded by then is loaded later.
@@ -150,7 +150,9 @@ def running_server(
     :raises StoppedError: ``stop`` was set first.
     """
     if auth != "static" and host not in LOOPBACK_NAMES:
-        raise MasdError(f"--host {host}: requests would not all be authenticated: use {LOOPBACK}, or --auth static")
+        raise MasdError(
+            f"--host {host} needs --auth static, because other computers could send requests without a token"
+        )
     if not bundles and registry is None:
         raise MasdError("nothing to serve: no bundle was given")
     token = StaticToken.from_environment() if auth == "static" else None
@@ -263,7 +265,7 @@ def _wait_for_pointers(agent: ModelAgent, url: str, stop: threading.Event) -> No
     if not agent.machines:
         reasons = "; ".join(f"{name}: {problem}" for name, problem in agent.problems.items())
         raise MasdError(
-            f"{url}: nothing is in production; promote a version with masd registry promote, or use --bundle"
+            f"{url}: no version is in production; promote a version with masd registry promote, or use --bundle"
             + (f" ({reasons})" if reasons else "")
         )
 
@@ -279,10 +281,14 @@ def _wait_until_served(
         check_running(torchserve, stop)
     reasons = "; ".join(f"{machine}: {problem}" for machine, problem in sorted(fleet.problems.items()))
     if not fleet.serving:
-        raise MasdError(f"no model can be served: {reasons}" if reasons else f"no model is served after {seconds:g} s")
+        raise MasdError(
+            f"no model can be served: {reasons}"
+            if reasons
+            else f"no model is served after {seconds:g} s; raise --startup-seconds, or see standard error"
+        )
     if not fleet.settled:
         print(
-            f"masd: after {seconds:g} s not all models are loaded: the others are served as soon as they are",
+            f"masd: after {seconds:g} s some models are still loading; they are served as soon as they are loaded",
             file=sys.stderr,
             flush=True,
         )

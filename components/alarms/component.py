@@ -1,4 +1,4 @@
-"""Inference log -> alarms: one step of the alarm rule for every machine."""
+"""Inference log -> alarms: one check of every machine."""
 
 from kfp import dsl
 
@@ -15,10 +15,10 @@ def alarms(
     """Read what is new in an inference log, and raise alarms.
 
     Args:
-        machines: The machine types to look at; one without a production version is skipped.
+        machines: The machine types to check; one without a production version is skipped.
         log: Inference log: a file, a folder, or s3://bucket/prefix. States and events are kept beside it.
         registry: URL of the model registry.
-        alarms: A file alarms.json with the events of this step, the state of each machine after it, and what
+        alarms: A file alarms.json with the events of this check, the state of each machine after it, and what
             went wrong.
 
     Returns:

@@ -16,7 +16,7 @@ def controls(
     """Train the controls of one machine and score its test clips with them.
 
     Args:
-        features: Feature stores, including that of the machine.
+        features: Log-mel stores, including that of the machine.
         machine: The machine type.
         config: Settings as YAML.
         fingerprint: The fingerprint of the recordings. Not read: it only changes the key of Kubeflow's cache.

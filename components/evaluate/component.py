@@ -1,4 +1,4 @@
-"""Bundle, feature store and the controls' scores -> the evaluation of one machine."""
+"""Bundle, log-mel store and the controls' scores -> the evaluation of one machine."""
 
 from kfp import dsl
 
@@ -21,7 +21,7 @@ def evaluate(
 
     Args:
         bundle: The machine's bundle.
-        features: Feature stores, including that of the machine.
+        features: Log-mel stores, including that of the machine.
         controls: The controls' scores of the same test clips.
         data: URL of the place with one folder per machine type; the report plays clips from it.
         machine: The machine type.

@@ -1,4 +1,4 @@
-"""Recordings -> log-mel feature stores."""
+"""Recordings -> log-mel stores."""
 
 from kfp import dsl
 
@@ -14,14 +14,14 @@ def featurize(
     features: dsl.Output[dsl.Dataset],
     only: str = "",
 ) -> None:
-    """Write one feature store per machine.
+    """Write one log-mel store per machine.
 
     Args:
         data: URL of the place with one folder per machine type.
         machines: The machine types of this run; none where ``only`` names one.
         config: Settings as YAML.
         fingerprint: The fingerprint of the recordings: stored with the features, part of the key of Kubeflow's cache.
-        features: A folder per machine: its feature store.
+        features: A folder per machine: its log-mel store.
         only: The one machine to read, inside a loop over machines.
     """
     from pathlib import Path

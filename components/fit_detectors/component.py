@@ -17,7 +17,7 @@ def fit_detectors(
     """Fit the detectors and thresholds of one machine on the outputs of a trained network.
 
     Args:
-        features: Feature stores, including that of the machine.
+        features: Log-mel stores, including that of the machine.
         network: A trained network.
         machine: The machine type.
         config: Settings as YAML.

@@ -20,7 +20,7 @@ def gate(
 
     Args:
         evaluation: The candidate's evaluation.
-        features: Feature stores, including that of the machine: the version in production scores the same clips.
+        features: Log-mel stores, including that of the machine: the version in production scores the same clips.
         data: URL of the place with one folder per machine type; the page plays clips from it.
         registry: URL of the model registry.
         machine: The machine type.

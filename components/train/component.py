@@ -1,4 +1,4 @@
-"""Feature stores -> one trained network."""
+"""Log-mel stores -> one trained network."""
 
 from kfp import dsl
 
@@ -17,7 +17,7 @@ def train(
     """Train one network in two stages, on a GPU if the task has one.
 
     Args:
-        features: Feature stores of the machines.
+        features: Log-mel stores of the machines.
         machines: The machine types of this run, trained on together; none where ``only`` names one.
         config: Settings as YAML.
         fingerprint: The fingerprint of the recordings. Not read: it only changes the key of Kubeflow's cache.

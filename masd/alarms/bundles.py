@@ -69,7 +69,10 @@ def calibration_of(bundle: Path) -> Calibrated:
                 return Calibrated(scores, asked, int(block))
         held_out = pd.read_parquet(bundle / "reference.parquet", columns=["score"])["score"].dropna()
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise MasdError(f"{bundle}: no scores to compare with ({one_line(error, 160)})") from error
+        raise MasdError(
+            f"{bundle}: has no normal scores that alarms can compare with ({one_line(error, 160)}); calibrate it with "
+            "masd registry calibrate, or train it again"
+        ) from error
     return Calibrated({ALL: held_out.tolist()}, None, 1)
 
 

@@ -29,7 +29,10 @@ class Calibration:
                 "with clips from the inference log (masd registry calibrate)"
             )
         if not np.isfinite(self._all).all():
-            raise MasdError("a normal score to compare with is not a finite number")
+            raise MasdError(
+                "the calibration contains a score that is not a finite number; calibrate the version again with masd "
+                "registry calibrate"
+            )
 
     def rank(self, score: float, domain: str) -> tuple[int, int]:
         """How many normal scores of the domain are at least as high, and how many there are."""

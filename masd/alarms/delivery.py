@@ -41,10 +41,16 @@ def deliver(waiting: Sequence[Waiting], recipients: Sequence[Recipient], store: 
             problem = _tell(recipient, one.event)
             if problem is not None:
                 if not isinstance(problem, RefusedError) and one.steps + 1 < MOST_STEPS:
-                    log.warning("%s; event %s is sent again in the next step", problem, one.event.id)
+                    log.warning("%s; event %s is sent again at the next check", problem, one.event.id)
                     away.add(name)
                     continue
-                log.warning("%s; event %s is moved to %s/dead/%s", problem, one.event.id, store.url, name)
+                log.warning(
+                    "%s; event %s is given up and moved to %s/dead/%s; send it by hand if it matters",
+                    problem,
+                    one.event.id,
+                    store.url,
+                    name,
+                )
                 letter = {"event": one.event.to_dict(), "problem": str(problem)}
                 store.write(f"dead/{name}/{one.event.id}.json", json.dumps(letter, indent=2).encode())
             done.setdefault(one.event.id, []).append(name)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["watch", "alarm", "normal", "acknowledged", "silent", "heard"]
-"""``normal``: a watch or an alarm is over. ``silent``: no clip for longer than usual; ``heard``: the first after it."""
+"""``normal``: a watch or an alarm is over. ``silent``: no clip for longer than usual; ``heard``: a clip again."""
 
 
 @dataclass(frozen=True)

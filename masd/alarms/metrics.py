@@ -1,4 +1,4 @@
-"""What the last step has found, as gauges for Prometheus, and the address where Prometheus reads them."""
+"""The result of the last alarm check, as gauges for Prometheus, and the address where Prometheus reads them."""
 
 import threading
 import time
@@ -46,13 +46,25 @@ class Gauges:
         ended: list[Sample] = [({"Loop": "alarms"}, round(time.time(), 3))]
         self.text = (
             metric("masd_alarm_state", "gauge", "0 normal, 1 watch, 2 alarm", states)
-            + metric("masd_alarm_evidence", "gauge", "A normal machine has this once in so many clips", evidence)
-            + metric("masd_alarm_asked", "gauge", "Normal clips between two false alarms, as asked", asked)
-            + metric("masd_last_heard_seconds", "gauge", "When a clip was last heard, since 1970", heard)
-            + metric("masd_not_heard", "gauge", "1 after no clip for longer than usual", silent)
-            + metric("masd_alarm_failed", "gauge", "1 where the last step could not look at the machine", failed)
-            + metric("masd_drift", "gauge", "1 where the last drift check has found drift", drifted)
-            + metric("masd_loop_last_success_seconds", "gauge", "When a loop last went well, since 1970", ended)
+            + metric(
+                "masd_alarm_evidence",
+                "gauge",
+                "Evidence of a fault: a normal machine reaches it once in this number of clips",
+                evidence,
+            )
+            + metric(
+                "masd_alarm_asked", "gauge", "Configured mean number of normal clips between two false alarms", asked
+            )
+            + metric("masd_last_heard_seconds", "gauge", "Time of the last clip, in seconds since 1970", heard)
+            + metric("masd_not_heard", "gauge", "1 if there was no clip for longer than usual", silent)
+            + metric("masd_alarm_failed", "gauge", "1 if the last alarm check could not check the machine", failed)
+            + metric("masd_drift", "gauge", "1 if the last drift check found drift", drifted)
+            + metric(
+                "masd_loop_last_success_seconds",
+                "gauge",
+                "Time of the last success of a loop, in seconds since 1970",
+                ended,
+            )
         )
 
     def _last_checks(self, machines: Collection[str]) -> dict[str, DriftCheck]:
@@ -91,7 +103,7 @@ def exposed(gauges: Gauges, host: str, port: int) -> Iterator[str]:
 
         def do_GET(self) -> None:
             known = self.path == "/metrics"
-            body = gauges.text.encode() if known else b"there is /metrics\n"
+            body = gauges.text.encode() if known else b"not found: the metrics are at /metrics\n"
             self.send_response(200 if known else 404)
             self.send_header("Content-Type", CONTENT_TYPE if known else "text/plain")
             self.send_header("Content-Length", str(len(body)))

@@ -49,9 +49,11 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not self.clips >= 100:
-            raise MasdError(f"false alarms: one in {self.clips:g} clips is too many for a rule; ask for 1/100 or fewer")
+            raise MasdError(
+                f"a false-alarm rate of 1/{self.clips:g} is too high for the alarm rule; give 1/100 or lower"
+            )
         if self.block < 1:
-            raise MasdError(f"block of {self.block} clips: give 1 or more")
+            raise MasdError(f"a block has {self.block} clips, but must have at least 1")
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,11 @@ def read_content(store: ObjectStore, machine: str) -> dict[str, Any] | None:
         except MissingObjectError:
             return None
         if content["schema_version"] != SCHEMA:
-            raise MasdError(f"{store.url}/{key}: schema {content['schema_version']} is not the one this masd reads")
+            raise MasdError(
+                f"{store.url}/{key}: has schema {content['schema_version']}, but this masd reads {SCHEMA}; use the "
+                "masd "
+                "that wrote it, or move the file away to start again"
+            )
     return content
 
 

@@ -189,7 +189,7 @@ class AlarmStep:
                 if known.silent:
                     recipient.repeat("MasdNotHeard", machine, known.last_heard)
             except MasdError as error:
-                log.warning("%s; the next step tries again", error)
+                log.warning("%s; the next check tries again", error)
         yield known
 
 
@@ -198,7 +198,7 @@ class _Alone:
 
     def __init__(self, store: ObjectStore, machine: str) -> None:
         self._store, self._machine = store, machine
-        self._lock = exclusive(store, f"locks/{machine}", f"{machine}: another alarm step")
+        self._lock = exclusive(store, f"locks/{machine}", f"{machine}: an alarm check")
 
     def __enter__(self) -> MachineState:
         self._lease = self._lock.__enter__()
@@ -208,7 +208,7 @@ class _Alone:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
             if kind is None:
-                self._lease.check(f"{self._machine}: alarm step")
+                self._lease.check(f"{self._machine}: the alarm check")
                 save_state(self._store, self._state)
         finally:
             self._lock.__exit__(kind, error, trace)

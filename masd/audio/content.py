@@ -31,7 +31,7 @@ def in_memory_unless_regular(source: Path | Encoded) -> Path | Encoded:
         while part := file.read(1 << 20):
             content += part
             if len(content) > MOST_PIPED:
-                raise OSError(f"is not a regular file and is longer than {MOST_PIPED} bytes")
+                raise OSError(f"it is a pipe or a device with more than {MOST_PIPED} bytes; save it to a file first")
     return content
 
 

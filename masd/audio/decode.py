@@ -113,17 +113,23 @@ def decode_or_stream(
         repaired = stream.layout.repaired
         for block, mono in stream.blocks():
             if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
-                raise AudioError("not_finite", name, "holds NaN, infinite or impossibly large samples")
+                raise AudioError(
+                    "not_finite", name, "contains NaN, infinite or impossibly large samples; check the recorder"
+                )
             meter.add(block, mono)
             n = meter.samples
             if max_seconds is not None and n > max_seconds * rate:
-                raise AudioError("too_long", name, f"longer than {max_seconds:g} s")
+                raise AudioError(
+                    "too_long",
+                    name,
+                    f"is longer than {max_seconds:g} s (serving.max_clip_seconds); cut it into shorter clips",
+                )
             if long_from is not None and n > long_from * rate:
                 kept = None
             if kept is not None:
                 kept.append(mono)
     if meter.samples == 0:
-        raise AudioError("empty", name, "holds no samples")
+        raise AudioError("empty", name, "contains no samples; record it again")
     measured = {**vars(meter.properties()), "repaired": repaired}
     if kept is None:
         loudness = meter.loudness()
@@ -131,7 +137,7 @@ def decode_or_stream(
     whole = np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
-        raise AudioError("empty", name, f"is too short to hold a sample at {sample_rate} Hz")
+        raise AudioError("empty", name, f"is too short to contain a sample at {sample_rate} Hz")
     return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **measured)
 
 
@@ -159,7 +165,7 @@ class _Stream:
         return codec
 
     def blocks(self) -> Iterator[tuple[Array, Array]]:
-        """All channels ``[n, channels]`` and what is listened to of them ``[n]``, at the recording's own rate."""
+        """All channels ``[n, channels]`` and the channel or mean that is used ``[n]``, at the recording's own rate."""
         left = self.layout.frames
         while left is None or left > 0:
             frames = BLOCK // self.channels if left is None else min(BLOCK // self.channels, left)
@@ -186,7 +192,7 @@ def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
     try:
         with opened(source) as content:
             if content.size == 0:
-                raise AudioError("empty", name, "holds no bytes")
+                raise AudioError("empty", name, "contains no bytes; record it again")
             layout = layout_of(content)
             laid_out = LaidOut(content, layout)
             try:
@@ -208,12 +214,17 @@ def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
 def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None:
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise AudioError(
-            "sample_rate", name, f"sample rate {rate} Hz is outside {MIN_SAMPLE_RATE}..{MAX_SAMPLE_RATE} Hz"
+            "sample_rate",
+            name,
+            f"has a sample rate of {rate} Hz, but masd reads {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz: resample it, "
+            "or correct its header",
         )
     if not 1 <= channels <= MAX_CHANNELS:
         raise AudioError("channel", name, f"has {channels} channels, more than {MAX_CHANNELS}")
     if channels > 1 and channel != "mean" and channel >= channels:
-        raise AudioError("channel", name, f"has {channels} channels, so there is no channel {channel} (audio.channel)")
+        raise AudioError(
+            "channel", name, f"has {channels} channels, but audio.channel is {channel}; channels are counted from 0"
+        )
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships no types

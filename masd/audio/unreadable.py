@@ -5,7 +5,7 @@ import struct
 from masd.audio.wav_header import W64_RIFF, Bytes, chunks
 
 CONVERT = "convert it, for example with: ffmpeg -i IN -c:a pcm_s16le OUT.wav"
-RAW = "if you know the format, say it, for example with: ffmpeg -f s16le -ar 16000 -ac 1 -i IN OUT.wav"
+RAW = "if you know its format, convert it, for example with: ffmpeg -f s16le -ar 16000 -ac 1 -i IN OUT.wav"
 
 FOREIGN = (
     (0, b"wvpk", "WavPack"),
@@ -42,15 +42,15 @@ def _of_wave(content: Bytes) -> str | None:
     found = list(chunks(content))
     form = next((chunk for chunk in found if chunk.name == b"fmt "), None)
     if beyond := next((c for c in found if c.name != b"data" and c.start + c.size > content.size), None):
-        return f"its {_name(beyond.name)} chunk says {beyond.size} bytes, more than the file has: {RAW}"
+        return f"its {_name(beyond.name)} chunk states {beyond.size} bytes, more than the file has: {RAW}"
     if form is None or form.size < 16:
         return f"it has no 'fmt ' chunk before its samples: {RAW}"
     if found[-1].name != b"data":
-        return "it has no 'data' chunk: it holds no samples"
+        return "it has no 'data' chunk: it contains no samples"
     tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", content.read_at(form.start, 16))
     if tag not in SAMPLED_TAGS:
         return f"its 'fmt ' chunk names the codec 0x{tag:04x}, which masd does not read: {CONVERT}"
-    about = f"{channels} channels, {rate} Hz, {bits} bits, {align} bytes for a sample of all channels"
+    about = f"{channels} channels, {rate} Hz, {bits} bits, {align} bytes per frame"
     return f"its 'fmt ' chunk cannot be right ({about}): {RAW}"
 
 

@@ -1,4 +1,4 @@
-"""Correct wrong headers of WAV, RF64, BW64, Wave64 and CAF files, which libsndfile would believe.
+"""Correct wrong headers of WAV, RF64, BW64, Wave64 and CAF files, which libsndfile would use as they are.
 
 A recorder that lost its power, or a program that wrote to a pipe, leaves a length of zero or of the maximum. If the
 fault is certain, the header is replaced by a correct one. Sizes in a header are always checked: nothing is read or
@@ -144,7 +144,7 @@ def _wave(content: Bytes, kind: bytes) -> Layout:
 def _in_larger_containers(content: Bytes, form: bytes, start: int, length: int) -> tuple[bytes | None, float]:
     """A ``fmt`` chunk that says how large samples really are, and what to multiply them by; None where it does already.
 
-    Some recorders say 24 bits and write four bytes a sample: with the bits at the upper end, as the standard has it, or
+    Some recorders say 24 bits and write four bytes per sample: with the bits at the upper end, as in the standard, or
     at the lower one, the sign repeated above them.
     """
     tag, channels, _, _, align, bits = struct.unpack("<HHIIHH", form[:16])
@@ -163,7 +163,7 @@ def _in_larger_containers(content: Bytes, form: bytes, start: int, length: int) 
 
 
 def _frames(form: bytes, fact: bytes, length: int) -> int | None:
-    """Samples that a ``fact`` chunk vouches for, if the rest is no more than padding of the last block of ADPCM."""
+    """The number of samples that a ``fact`` chunk states, if the rest is only padding of the last block of ADPCM."""
     tag, align = int.from_bytes(form[:2], "little"), int.from_bytes(form[12:14], "little")
     in_block = int.from_bytes(form[18:20], "little")
     frames = int.from_bytes(fact, "little")

@@ -134,5 +134,7 @@ def load_bundle(folder: Path) -> Bundle:
         known = f"{USUAL}.mean" in arrays
         usual = UsualResidual(arrays[f"{USUAL}.mean"], arrays[f"{USUAL}.spread"]) if known else None
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise MasdError(f"{folder}: its files do not fit together ({one_line(error, 160)})") from error
+        raise MasdError(
+            f"{folder}: its files do not belong together ({one_line(error, 160)}); fetch it or train it again"
+        ) from error
     return Bundle(folder, manifest, settings, scorer, history, usual)

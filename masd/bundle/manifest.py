@@ -72,7 +72,7 @@ def _needs(schema: int) -> str:
         return f"bundle schema {schema} is newer than this masd reads ({SCHEMA_VERSION}); upgrade masd"
     return (
         f"bundle schema {schema} is older than this masd reads ({OLDEST_SCHEMA}); train it again, or serve "
-        "its archive, which carries its own code"
+        "its .mar archive, which contains the masd that made it"
     )
 
 
@@ -95,7 +95,9 @@ def parse_manifest(text: str | bytes, where: str, *, any_schema: bool = False) -
         manifest = Manifest(**content)
         check_machine_name(manifest.machine_type)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MasdError(f"{where}: not a bundle ({one_line(error, 160)})") from error
+        raise MasdError(
+            f"{where}: is not a bundle ({one_line(error, 160)}); give a folder that masd train wrote"
+        ) from error
     if not manifest.needs and {*manifest.files, NETWORK} != set(FILES):
         raise MasdError(
             f"{where}/manifest.json: must name exactly the files {', '.join(FILES)}; only {NETWORK} may be left out"

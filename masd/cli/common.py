@@ -16,7 +16,7 @@ WORK_FAILED, REFUSED_OR_DRIFT = 1, 3
 def add_settings(command: argparse.ArgumentParser, *, seed: bool = True) -> None:
     """``--config``, ``--set`` and, for commands of one seed, ``--seed``."""
     command.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings in YAML; anything left out has its default"
+        "--config", type=Path, metavar="FILE", help="settings in YAML; settings that are left out have their defaults"
     )
     command.add_argument(
         "--set",

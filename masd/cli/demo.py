@@ -40,15 +40,16 @@ def demo(out: Path) -> None:
         print_line(f"    {verdict.sentence}")
 
     print_line("3/6 serving with TorchServe")
-    bundles = _bundles(Registry.open(run.registry))
+    bundles = _bundles(Registry.open(run.registry), out / "run" / "pipeline.log")
     machine, bundle = next(iter(bundles.items()))
     with running_server(list(bundles.values()), log_folder=out / "log") as server:
         print_line(f"    ready at {server.url}: {server.models}")
         client = ScoringClient(server.url)
         print_line(
-            f"4/6 scoring {machine} over HTTP: its most normal and its most anomalous clip, then all of its test set:"
+            f"4/6 scoring {machine} over HTTP: one clearly normal and one clearly anomalous clip, then the whole test "
+            "set"
         )
-        print_line("    normal clips first, then faulty ones, as if it broke")
+        print_line("    (normal clips first, then faulty ones, as if the machine broke)")
         clips = sorted((data / machine / "test").glob("*.wav"), key=lambda clip: ("_anomaly_" in clip.name, clip.name))
         for name in _extremes(out / "run" / machine):
             answer = client.score(machine, data / machine / "test" / name)
@@ -95,12 +96,12 @@ def _extremes(results: Path) -> tuple[str, str]:
     return normal["name"][normal[system].idxmin()], anomaly["name"][anomaly[system].idxmax()]
 
 
-def _bundles(registry: Registry) -> dict[str, Path]:
+def _bundles(registry: Registry, pipeline_log: Path) -> dict[str, Path]:
     """The versions in production; if the gate refused all, the candidates, and a message that says so."""
     if production := registry.in_production():
         return {machine: registry.fetch(machine, version) for machine, version in production.items()}
     print_line(
-        "    the gate refused every candidate, so nothing is in production: the demo serves the refused candidates"
+        "    the gate refused every candidate, so no version is in production: the demo serves the refused candidates"
     )
     candidates = {
         machine: registry.fetch(machine, version)
@@ -108,17 +109,17 @@ def _bundles(registry: Registry) -> dict[str, Path]:
         if (version := registry.channel(machine, "candidate")) is not None
     }
     if not candidates:
-        raise MasdError(f"{registry.url}: holds no model; see the pipeline's log")
+        raise MasdError(f"{registry.url}: contains no model; see {pipeline_log}")
     return candidates
 
 
 def alarm_lines(registry: str, log: Path, machine: str) -> list[str]:
-    """What one alarm step finds in the log."""
+    """What one alarm check finds in the log."""
     outcome = AlarmStep(registry, str(log)).run([machine])
     if machine in outcome.failed:
-        return [f"no alarm step: {outcome.failed[machine]}"]
+        return [f"alarms were not checked: {outcome.failed[machine]}"]
     events = [sentence_of(one) for one in outcome.events if one.kind == "alarm" or one.reason == "alarm-over"]
-    return events or [f"no alarm: nothing of {machine} is in production, or its faults are too faint"]
+    return events or [f"no alarm: {machine} has no version in production, or its faults are too weak"]
 
 
 def _closing(out: Path, data: Path, bundle: Path, machine: str, clips: Sequence[Path], seconds: float) -> str:
@@ -137,6 +138,6 @@ Try next (with .venv/bin on the PATH):
   masd score {bundle} {clips[0]}
   masd serve {f"--registry {registry}" if in_production else f"--bundle {bundle}"}
   curl -H 'Content-Type: audio/wav' --data-binary @{clips[0]} http://127.0.0.1:8080/predictions/{machine}
-  masd board --registry {registry} --log {out / "log"}     # the shift's page, at http://127.0.0.1:8090
+  masd board --registry {registry} --log {out / "log"}     # the board, a web page for the staff, at http://127.0.0.1:8090
   masd registry show {machine} --registry {registry}
   masd pipeline run --data {data} --out {out / "run"}     # the next version"""

@@ -15,7 +15,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "       masd drift --registry URL --machines A,B --log LOG --out DIR [--since WHEN] [--workspace DIR]\n"
         "       masd drift ui --workspace DIR [--port PORT]",
     )
-    drift.add_argument("--bundle", type=Path, metavar="BUNDLE")
+    drift.add_argument("--bundle", type=Path, metavar="BUNDLE", help="bundle whose training clips are the reference")
     drift.add_argument(
         "--registry", metavar="URL", help="check the versions in production there; results go to --out/<machine>"
     )
@@ -25,9 +25,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--since",
         type=time_since,
         metavar="WHEN",
-        help="only clips since a time (ISO 8601, UTC) or of the last 90m, 24h, 7d (default: the newest drift.window)",
+        help="only clips since a time (ISO 8601, UTC), or of the last 90m, 24h, 7d (default: newest drift.window)",
     )
-    drift.add_argument("--out", type=Path, metavar="DIR")
+    drift.add_argument("--out", type=Path, metavar="DIR", help="folder for the verdict and the report")
     drift.add_argument("--workspace", type=Path, metavar="DIR", help="also add the check to the history in this folder")
     drift.add_argument(
         "--labels",
@@ -40,8 +40,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     ui = drift.add_subparsers(metavar="ui", prog="masd drift").add_parser(
         "ui", help="show the history of checks in a browser"
     )
-    ui.add_argument("--workspace", type=Path, required=True, metavar="DIR")
-    ui.add_argument("--port", type=port, default=8000, help="on 127.0.0.1 (default 8000)")
+    ui.add_argument("--workspace", type=Path, required=True, metavar="DIR", help="the folder of masd drift --workspace")
+    ui.add_argument("--port", type=port, default=8000, help="port on 127.0.0.1 (default 8000)")
     ui.set_defaults(run=_drift_ui)
 
 
@@ -82,7 +82,8 @@ def _drift(command: argparse.ArgumentParser, options: argparse.Namespace) -> int
     for name, clips in verdict.unusual.items():
         print(f"  {name}: {'; '.join(map(str, clips[:3]))}")
     if verdict.not_compared:
-        print(f"not compared, because the log or the reference does not have them: {', '.join(verdict.not_compared)}")
+        missing = ", ".join(verdict.not_compared)
+        print(f"columns that were not compared, because the log or the reference does not have them: {missing}")
     if verdict.live is not None:
         print(verdict.live.describe())
     print(f"verdict: {options.out / 'verdict.json'}")

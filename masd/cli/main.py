@@ -1,7 +1,7 @@
 """Entry point: parse, run, turn errors into one line and an exit code.
 
-Exit codes: 0 done; 1 the work failed, with one line that says what to do; 2 usage; 3 the gate refused or drift was
-found.
+Exit codes: 0 done; 1 the work failed, with one line that says what to do; 2 usage; 3 the gate refused a model, drift
+was found, or a machine is in alarm.
 """
 
 import argparse
@@ -48,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_command(commands)
     demo = commands.add_parser("demo", help="run the whole chain once, on two simulated machines")
-    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder for all files (default demo)"
+    )
     demo.set_defaults(run=_demo)
     return top
 

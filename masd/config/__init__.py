@@ -2,6 +2,7 @@
 
 from masd.config.settings import (
     ALL_SYSTEMS,
+    PAPER_SYSTEMS,
     AudioSettings,
     DataSettings,
     DetectionSettings,
@@ -18,6 +19,7 @@ from masd.config.settings import (
 
 __all__ = [
     "ALL_SYSTEMS",
+    "PAPER_SYSTEMS",
     "AudioSettings",
     "DataSettings",
     "DetectionSettings",

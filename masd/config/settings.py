@@ -25,6 +25,8 @@ from masd.errors import MasdError, one_line
 
 SystemName = Literal["fused", "knn-feature", "knn-score", "lof-feature", "lof-score"]
 ALL_SYSTEMS: tuple[SystemName, ...] = get_args(SystemName)
+PAPER_SYSTEMS: tuple[SystemName, ...] = ("knn-feature", "knn-score", "lof-feature", "lof-score")
+"""The systems of the paper, which need a network."""
 """The values of ``detection.system``: the rows of :data:`masd.detection.detectors.SYSTEMS`, in their order."""
 
 LossName = Literal["reconstruction", "classification", "contrastive"]
@@ -50,7 +52,7 @@ class AudioSettings(_Section):
     def _frames_and_filters_fit_the_samples(self) -> Self:
         if self.hop_length > self.n_fft:
             raise ValueError(
-                f"hop_length is {self.hop_length}: must be at most n_fft ({self.n_fft}), or samples are skipped"
+                f"hop_length is {self.hop_length}: must be at most n_fft ({self.n_fft}); otherwise samples are skipped"
             )
         if self.upper_edge_hz > self.sample_rate / 2:
             raise ValueError(f"f_max_hz is {self.f_max_hz:g}: must be at most half of sample_rate ({self.sample_rate})")
@@ -88,7 +90,7 @@ class WindowSettings(_Section):
     def _windows_leave_no_gap(self) -> Self:
         if self.hop_frames > self.frames:
             raise ValueError(
-                f"hop_frames is {self.hop_frames}: must be at most frames ({self.frames}), or frames are skipped"
+                f"hop_frames is {self.hop_frames}: must be at most frames ({self.frames}); otherwise frames are skipped"
             )
         return self
 
@@ -151,7 +153,9 @@ class TrainingSettings(_Section):
     @model_validator(mode="after")
     def _reconstruction_is_always_there(self) -> Self:
         if "reconstruction" not in self.losses:
-            raise ValueError("losses must contain 'reconstruction': eq. (5) weights the other two relative to it")
+            raise ValueError(
+                "losses must contain 'reconstruction': the weights of the other two are relative to it (eq. (5))"
+            )
         if self.stage1_epochs + self.stage2_epochs == 0:
             raise ValueError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
         return self
@@ -161,7 +165,7 @@ class DetectionSettings(_Section):
     """The detectors (those of the paper, behind its network: section 2.4)."""
 
     system: SystemName = "fused"
-    latent: bool = False  # fused also compares the encoder's latent; it needs the network and is no better with it
+    latent: bool = False  # fused also compares the encoder's latent; needs the network; measured: no better
     error_weight: float = Field(1.0, ge=0.0)
     knn: Literal["centres", "plain"] = "centres"
     knn_centres: PositiveInt = 16
@@ -177,7 +181,7 @@ class DetectionSettings(_Section):
     @property
     def needs_network(self) -> bool:
         """Whether the system looks at what a trained network makes of a clip."""
-        return self.latent or self.system != "fused"
+        return self.latent or self.system in PAPER_SYSTEMS
 
 
 class GateSettings(_Section):
@@ -228,7 +232,10 @@ class Settings(_Section):
         step = 2 ** len(self.network.channels)
         for name, size in (("audio.n_mels", self.audio.n_mels), ("windows.frames", self.windows.frames)):
             if size % step:
-                raise ValueError(f"{name} is {size}: {len(self.network.channels)} poolings need a multiple of {step}")
+                raise ValueError(
+                    f"{name} is {size}, but must be a multiple of {step}: network.channels has "
+                    f"{len(self.network.channels)} blocks, and each halves it"
+                )
         return self
 
     @classmethod

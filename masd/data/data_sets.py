@@ -79,7 +79,7 @@ def training_bytes(url: str | Path) -> dict[str, int]:
         if rest.startswith("train/"):
             sizes[machine] = sizes.get(machine, 0) + item.size
     if not sizes:
-        raise MasdError(f"{url}: holds no machine; expected {url}/<machine>/train/*.wav")
+        raise MasdError(f"{url}: contains no machine folder; expected {url}/<machine>/train/*.wav")
     return sizes
 
 
@@ -97,8 +97,8 @@ def fingerprint(url: str | Path, machines: Sequence[str] = ()) -> str:
     found = [item for prefix in sorted(prefixes) for item in store.list(prefix)]
     if not found:
         places = ", ".join(f"{url}/{machine}" for machine in machines)
-        expected = f"{places}: nothing is there; expected a machine's folder with train/*.wav"
-        raise MasdError(expected if machines else f"{url}: nothing is there")
+        expected = f"{places}: does not exist or is empty; expected a machine's folder with train/*.wav"
+        raise MasdError(expected if machines else f"{url}: does not exist or is empty")
     # An ETag stands for the bytes; a folder has none, and its times change with every copy.
     return _digest([[item.key, item.size, item.etag or _content(folder_of(str(url)) / item.key)] for item in found])
 
@@ -124,7 +124,7 @@ def _recordings(store: ObjectStore, machine: str) -> list[StoredObject]:
     wanted = {*AUDIO_SUFFIXES, ".csv"}
     found = [item for item in store.list(f"{machine}/") if PurePosixPath(item.key).suffix.lower() in wanted]
     if not found:
-        raise MasdError(f"{store.url}/{machine}: holds no recordings; expected {machine}/train/*.wav")
+        raise MasdError(f"{store.url}/{machine}: contains no recordings; expected {machine}/train/*.wav")
     for item in found:
         check_key(item.key)
     return found

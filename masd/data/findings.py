@@ -43,5 +43,10 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def have(number: int, what: str) -> str:
+    """``1 clip has``, ``7 clips have``."""
+    return f"{counted(number, what)} {'has' if number == 1 else 'have'}"
+
+
 def of_level(findings: Iterable[Finding], level: Level) -> list[Finding]:
     return [finding for finding in findings if finding.level == level]

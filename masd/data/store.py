@@ -67,7 +67,11 @@ class FeatureStore:
         try:
             about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
             if about["format"] != FORMAT:
-                raise MasdError(f"{folder}: store format {about['format']}, this masd reads {FORMAT}; featurize again")
+                raise MasdError(
+                    f"{folder}: has store format {about['format']}, but this masd reads {FORMAT}; run the training "
+                    "again "
+                    "from the start"
+                )
             frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
             return cls(
                 folder=folder,
@@ -84,7 +88,7 @@ class FeatureStore:
                 ),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MasdError(f"{folder}: not a log-mel store ({one_line(error, 160)})") from error
+            raise MasdError(f"{folder}: is not a log-mel store ({one_line(error, 160)})") from error
 
     def without_high_pass(self) -> Self:
         """The same clips with unfiltered frames, which the controls use."""

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
 from masd.arrays import Floats, Integers, Mask, Tensors, named, owned
-from masd.config import DetectionSettings, SystemName
+from masd.config import PAPER_SYSTEMS, DetectionSettings, SystemName
 from masd.detection.features.clip import ClipFeatures
 from masd.detection.fused.detector import FusedDetector
 from masd.detection.fused.whitened import WhitenedNeighbours
@@ -19,30 +19,23 @@ from masd.errors import MasdError
 
 log = logging.getLogger(__name__)
 
-SystemKind = Literal["own", "paper"]
-
 
 @dataclass(frozen=True)
 class SystemRow:
-    """A system of our own or of the paper, whose systems need a network; ``windows_of`` is another system, whose window
-    scores are shown with this one.
-    """
+    """A system; ``windows_of`` is another system, whose window scores are shown with this one."""
 
-    kind: SystemKind
     system: type[System]
     windows_of: SystemName | None = None
 
 
 SYSTEMS: dict[SystemName, SystemRow] = {
-    "fused": SystemRow("own", FusedDetector),
-    "knn-feature": SystemRow("paper", KnnFeature, windows_of="knn-score"),
-    "knn-score": SystemRow("paper", KnnScore),
-    "lof-feature": SystemRow("paper", LofFeature, windows_of="lof-score"),
-    "lof-score": SystemRow("paper", LofScore),
+    "fused": SystemRow(FusedDetector),
+    "knn-feature": SystemRow(KnnFeature, windows_of="knn-score"),
+    "knn-score": SystemRow(KnnScore),
+    "lof-feature": SystemRow(LofFeature, windows_of="lof-score"),
+    "lof-score": SystemRow(LofScore),
 }
 """Every system by its name, in the order in which results show them."""
-
-PAPER_SYSTEMS: tuple[SystemName, ...] = tuple(name for name, row in SYSTEMS.items() if row.kind == "paper")
 
 EMBEDDINGS = "embeddings"
 """Whose arrays are those of :attr:`Detectors.embeddings`."""
@@ -113,7 +106,7 @@ class Detectors:
 
 
 def _rows(has_network: bool) -> dict[SystemName, SystemRow]:
-    return {name: row for name, row in SYSTEMS.items() if row.kind == "own" or has_network}
+    return {name: row for name, row in SYSTEMS.items() if has_network or name not in PAPER_SYSTEMS}
 
 
 def fit_detectors(
@@ -128,16 +121,19 @@ def fit_detectors(
 
     ``is_target`` ``[clips]``. Returns the detectors and, per system, the held-out score of every training clip
     ``[clips]``, made without any clip of its recording (``recordings`` ``[clips]``, each its own where not given). Each
-    threshold is the ``threshold_percentile`` of the held-out scores, so that it needs no fault and no test clip; which
-    of them it rests on, given those that the network was not trained on (``unseen`` ``[clips]``), is the system's to
-    say.
+    threshold is the ``threshold_percentile`` of the held-out scores, so that it needs no fault and no test clip.
+    ``unseen`` ``[clips]``: the clips that the network was not trained on. Each system decides whether its threshold
+    uses only their scores (``FittedSystem.calibrates``).
 
     :raises MasdError: fewer than three clips, from which no held-out score can be made.
     """
     if is_target.all():
         is_target = np.zeros_like(is_target)  # one domain only, whatever it is called
     if (~is_target).sum() < 3:
-        raise MasdError(f"{int((~is_target).sum())} source training clips: detectors need at least 3 of them")
+        raise MasdError(
+            f"there are only {int((~is_target).sum())} source training clips, but detectors need at least 3; record "
+            "more"
+        )
     if not is_target.any():
         log.info("no target training clips: only the source detector is fitted")
     recordings = np.arange(len(clips)) if recordings is None else recordings

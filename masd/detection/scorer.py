@@ -68,8 +68,10 @@ class Scorer:
         )
         floor = serving.refuse_silence_below_dbfs
         if floor is not None and recording.level_dbfs < floor:
-            level = f"{recording.level_dbfs:.1f} dBFS is below {floor:g} (serving.refuse_silence_below_dbfs)"
-            raise AudioError("silent", name_of(source), f"silent, {level}")
+            level = (
+                f"its level of {recording.level_dbfs:.1f} dBFS is below {floor:g} (serving.refuse_silence_below_dbfs)"
+            )
+            raise AudioError("silent", name_of(source), f"is silent: {level}; check the microphone")
         return recording
 
     def known_bands(self, sample_rate_in: int) -> int:

@@ -70,8 +70,9 @@ class Calibration:
     def sentence(self) -> str:
         """The threshold, its interval and its basis, in one line."""
         return (
-            f"threshold {self.threshold:.3f} (90 % interval {self.low:.3f} to {self.high:.3f}) for {self.rate:.0%} "
-            f"false alarms, from held-out scores of {self.clips} training clips from {self.recordings} recordings"
+            f"the threshold is {self.threshold:.3f} (90 % interval {self.low:.3f} to {self.high:.3f}); it allows "
+            f"{self.rate:.0%} false alarms and comes from held-out scores of {self.clips} training clips from "
+            f"{self.recordings} recordings"
         )
 
     @property
@@ -81,8 +82,8 @@ class Calibration:
             return None
         return (
             f"{self.recordings} independent recordings are too few for a false-alarm rate of {self.rate:.0%}: the "
-            f"threshold may be far off; record at least {self.recordings_needed}, or ask for a higher rate "
-            "(detection.threshold_percentile)"
+            f"threshold may be far off; record at least {self.recordings_needed}, or lower "
+            "detection.threshold_percentile, which allows more false alarms"
         )
 
 

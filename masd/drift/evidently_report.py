@@ -97,7 +97,7 @@ def serve_workspace(folder: Path, port: int) -> None:
     import socket
 
     if not any(folder.glob("*/metadata.json")):
-        raise MasdError(f"{folder} holds no drift check: name the folder given to masd drift --workspace")
+        raise MasdError(f"{folder} contains no drift check: name the folder given to masd drift --workspace")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

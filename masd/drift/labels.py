@@ -21,11 +21,11 @@ SAMPLES = 1000
 
 @dataclass(frozen=True)
 class LivePerformance:
-    """The performance of the model on the labelled clips of a window.
+    """The performance of the model on the labelled clips of the log.
 
     ``auc`` is over all of them, from ``auc_low`` to ``auc_high`` in 95 % of bootstrap resamples; ``precision`` and
     ``recall`` are of the decisions as they were served. A value is None if it is not defined: without anomalies,
-    normal clips or flagged clips. ``unmatched`` counts labels without a clip in the window; ``unmatched_ids`` are the
+    normal clips or flagged clips. ``unmatched`` counts labels without a clip in the log; ``unmatched_ids`` are the
     first ten of them.
     """
 
@@ -40,9 +40,9 @@ class LivePerformance:
     recall: float | None
 
     def describe(self) -> str:
-        """``live AUC 0.91 (0.84 to 0.96), precision 0.80, recall 0.67 on 40 labelled clips, 12 of them anomalies``."""
+        """``live AUC 0.91 (0.84 to 0.96), precision 0.80, recall 0.67 on 40 labelled clips, 12 of them anomalous``."""
         parts = [
-            "no live AUC"
+            "no live AUC (it needs normal and anomalous labels)"
             if self.auc is None
             else f"live AUC {self.auc:.2f} ({self.auc_low:.2f} to {self.auc_high:.2f})",
             *(
@@ -50,9 +50,10 @@ class LivePerformance:
                 for name, value in (("precision", self.precision), ("recall", self.recall))
             ),
         ]
-        text = f"{', '.join(parts)} on {self.clips} labelled clips, {self.anomalies} of them anomalies"
+        text = f"{', '.join(parts)} on {self.clips} labelled clips, {self.anomalies} of them anomalous"
         if self.unmatched:
-            text += f"; {counted(self.unmatched, 'label')} without a clip in the window: "
+            match = "matches" if self.unmatched == 1 else "match"
+            text += f"; {counted(self.unmatched, 'label')} {match} no clip in the log: "
             text += some(self.unmatched_ids, self.unmatched)
         return text
 

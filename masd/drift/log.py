@@ -146,7 +146,7 @@ def _as_text(times: "pd.Series[str]") -> "pd.Series[str]":
 def _nothing(log: str | Path, machine: str, found: _Found, others: list[str]) -> MasdError:
     if names := sorted({*found.machines, *others}):
         return NothingLoggedError(
-            f"inference log {log} has no row of machine '{machine}', only of {', '.join(names[:5])}"
+            f"inference log {log} contains no clip of machine '{machine}', only of {', '.join(names[:5])}"
         )
     if found.unreadable:
         return MasdError(f"inference log {log} has no readable row: none of {found.unreadable} lines is a JSON object")

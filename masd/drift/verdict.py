@@ -46,8 +46,10 @@ def conclusion(
     if columns:
         return "no drift", f"no drift in {len(columns)} columns; {against}"
     if clips < min_clips:
-        return "insufficient data", f"{clips} clips are too few to decide; {min_clips} are needed"
+        few = f"{clips} clips are too few to decide; {min_clips} are needed (drift.min_clips); check again later"
+        return "insufficient data", few
     return (
         "insufficient data",
-        f"no column differs between any of the {clips} clips and the reference, so nothing can be compared",
+        f"every column has one and the same value in all {clips} clips and in the reference, so there is nothing to "
+        "compare",
     )

@@ -52,4 +52,6 @@ class ControlScores:
             thresholds = json.loads((folder / "thresholds.json").read_text(encoding="utf-8"))
             return cls(scores, {name: float(thresholds[name]) for name in CONTROLS})
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MasdError(f"{folder}: not scores of the controls ({one_line(error, 160)})") from error
+            raise MasdError(
+                f"{folder}: does not contain the scores of the controls ({one_line(error, 160)})"
+            ) from error

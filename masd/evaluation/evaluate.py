@@ -51,12 +51,17 @@ def evaluate_scorer(
     """
     machine, rows = store.machine_type, store.rows(split="test")
     if not fits(scorer, store):
-        raise MasdError(f"{store.folder}: was made with other audio settings than the model; featurize again")
+        raise MasdError(
+            f"{store.folder}: was made with other audio settings than the model; run the training again from the start"
+        )
     files = {clip.name: clip.path for clip in clips}
     with ConsoleProgress(f"score {machine}") as progress:
         scored = score_stored(scorer, store, rows, files, progress)
     if scored["name"].tolist() != controls.scores["name"].tolist():
-        raise MasdError(f"{machine}: the controls' scores are of other clips than {store.folder}; run controls again")
+        raise MasdError(
+            f"{machine}: the controls' scores are of other clips than {store.folder}; run the training again from the "
+            "start"
+        )
     about = store.clips.iloc[rows][["section", "domain", "condition"]].reset_index(drop=True)
     systems = list(scorer.detectors.systems)
     scores = pd.concat([scored[["name"]], about, scored[systems], controls.scores[[*CONTROLS]]], axis=1)
@@ -79,7 +84,9 @@ def evaluate_scorer(
     (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
     if broken := [name for name in systems if not np.isfinite(scores[name]).all()]:
         log.warning(
-            "%s: no report was written, because %s gives scores that are not finite numbers", machine, ", ".join(broken)
+            "%s: no report was written, because %s gives scores that are not finite numbers; train it again",
+            machine,
+            ", ".join(broken),
         )
         return metrics
     with ConsoleProgress(f"map {machine}") as progress:
@@ -104,14 +111,14 @@ def evaluate_scorer(
 def _notes(scores: pd.DataFrame, store: FeatureStore, calibration: Calibration | None) -> list[str]:
     notes = []
     if calibration is not None:
-        notes.append(f"The {calibration.sentence}.")
+        notes.append(f"{calibration.sentence[0].upper()}{calibration.sentence[1:]}.")
     if calibration is not None and calibration.warning:
         notes.append(calibration.warning)
     if note := shared_sound_note(store.clips):
         notes.append(note)
     if not (scores["domain"] == "target").any():
         notes.append(
-            "No target clips in the test set: the values of the target domain are missing, "
+            "The test set has no target clips, so the values of the target domain are missing, "
             "and the harmonic mean leaves them out."
         )
     if not {"normal", "anomaly"} <= set(scores["condition"]):

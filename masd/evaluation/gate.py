@@ -49,8 +49,8 @@ class GateVerdict:
 
     ``passed`` says that every check holds; ``decision`` what follows: into production, to a person who approves, or
     neither. ``reason`` and the whole ``sentence`` are for people. ``difference`` is candidate minus champion, of the
-    harmonic means. ``champion_schema`` is there where the version in production is of a bundle schema that this masd
-    does not read: there was no champion to compare with then.
+    harmonic means. ``champion_schema`` is set if this masd does not read the bundle schema of the version in
+    production; then there was no comparison.
     """
 
     machine_type: str
@@ -83,8 +83,8 @@ def decide(
     controls flag, ``champion`` the production model on the same clips. The candidate passes when it scores every clip
     with a number, the lower bound of its bootstrap confidence interval beats chance, it does not flag nearly all
     normal clips where a control or the champion does not, and it is not worse than the better official baseline, the
-    mel-statistics control or the champion by more than the margins. An equal candidate passes: it has learned from
-    newer recordings. ``champion_schema`` as in :class:`Verdict`, with ``champion`` None.
+    mel-statistics control or the champion by more than the margins. An equal candidate passes: the newer
+    model is preferred. ``champion_schema`` as in :class:`GateVerdict`, with ``champion`` None.
     """
     checks: list[Check] = []
     difference: Interval | None = None

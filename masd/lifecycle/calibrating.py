@@ -12,9 +12,9 @@ from masd.registry.registry import Registry
 from masd.storage.cache import temporary_folder
 
 MENDS: dict[Doubt, str] = {
-    "silence": "clips in it are silent",
-    "drift": "its first and second half differ",
-    "alarms": "it has alarms",
+    "silence": "some clips are silent",
+    "drift": "its first and its second half differ",
+    "alarms": "the alarm rule finds alarms in it",
 }
 
 
@@ -36,7 +36,7 @@ def calibrate(
     It becomes the candidate. Nothing is trained, so it has the metrics of the version in production. The record of the
     registration names the window.
 
-    :param asked: false alarms a clip; window and ``leave_out`` as for
+    :param asked: false alarms per clip; window and ``leave_out`` as for
         :func:`masd.alarms.commissioning.commission.commission`.
     :param despite: doubts about the window that a person has checked; silent clips and clips of an alarm are then left
         out.

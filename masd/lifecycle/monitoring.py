@@ -52,7 +52,10 @@ def drifted_machines(
         try:
             version = models.channel(machine, "production")
             if version is None:
-                log.warning("%s has no version in production: nothing to compare with", machine)
+                log.warning(
+                    "%s has no version in production, so drift was not checked; promote one with masd registry promote",
+                    machine,
+                )
                 continue
             bundle = models.fetch(machine, version)
         except StoreError:

@@ -101,13 +101,13 @@ def _held_back(machine: str, verdict: dict[str, Any], place: str) -> HeldBack:
     version, time = verdict["version"], f"{verdict['time'][:16].replace('T', ' ')} UTC"
     if verdict["event"] == "ask":
         what = f"has waited for approval since {time}"
-        do = f"approve it with masd registry promote {machine} {version}, add"
+        do = f"Approve it with masd registry promote {machine} {version}, add"
     else:
         what = f"was refused on {time} ({verdict['decision_reason'] or verdict['reason']})"
-        do = "add"
+        do = "Add"
     sentence = (
-        f"{machine} has drifted, but was not trained again: version {version} {what}; recordings, settings, masd and "
-        f"the version in production are unchanged, so a new training would end the same way; {do} recordings of the "
-        f"new condition to {place}, change settings, or train by hand with masd pipeline run"
+        f"{machine} has drifted, but was not trained again. Version {version} {what}. Recordings, settings, masd and "
+        "the version in production have not changed since, so a new training would have the same result. "
+        f"{do} recordings of the new condition to {place}, change settings, or train by hand with masd pipeline run."
     )
     return HeldBack(machine, version, verdict["event"], verdict["time"], sentence)

@@ -97,7 +97,10 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
 
     store, trained = FeatureStore.open(features / machine), load_network(network)
     if machine not in trained.normalisations:
-        raise MasdError(f"{network}: was trained on {', '.join(trained.normalisations)}, not on {machine}")
+        raise MasdError(
+            f"{network}: was trained on {', '.join(trained.normalisations)}, not on {machine}; train it again with "
+            f"{machine}"
+        )
     extract = FeatureExtractor(trained.network, trained.normalisations[machine], settings.windows)
     rows = store.normal_rows()
     clips = extract.rows(store, rows)
@@ -192,7 +195,9 @@ def evaluate_recordings(bundle: Path, data: str | Path, machine: str, out: Path)
 
 def _check_machine(bundle: Path, of: str, machine: str) -> None:
     if of != machine:
-        raise MasdError(f"{bundle}: is a model of {of}, not of {machine}")
+        raise MasdError(
+            f"{bundle}: is a model of {of}, not of {machine}; give the bundle and the recordings of one machine"
+        )
 
 
 def gate(
@@ -234,7 +239,7 @@ def gate(
             champion, recording = _champion(bundle, FeatureStore.open(features / machine), folder)
         except OtherSchemaError as error:  # or nothing could ever replace it
             champion_schema = error.schema
-            log.warning("%s: no champion to compare with: %s", machine, error)
+            log.warning("%s: the version in production cannot be compared: %s", machine, error)
     verdict = decide(
         machine,
         scores,

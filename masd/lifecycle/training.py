@@ -44,9 +44,9 @@ def train(
             shutil.rmtree(work, ignore_errors=True)  # what a run that was killed at its very end left
             return
         if not resume:
-            raise MasdError(f"{existing[0]}: already holds a bundle; choose another --out or remove it")
+            raise MasdError(f"{existing[0]}: already contains a bundle; choose another --out or remove it")
     elif out.exists() and any(out.iterdir()):
-        raise MasdError(f"{out}: is not empty and holds no bundle; choose another --out")
+        raise MasdError(f"{out}: is not empty and contains no bundle; choose another --out")
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     steps.featurize(root, machines, settings, work / "features")

@@ -127,7 +127,7 @@ def _claim(store: ObjectStore, name: str, key: str, kind: str, about: dict[str, 
         attempt = 1 if before is None else before.attempt + 1
         who = (current_actor(), socket.gethostname(), os.getpid())
         record = TriggerRecord(kind, about, "running", attempt, *who, now(), namespace=pid_namespace())
-        lease.check(f"claiming a run for this {kind}")
+        lease.check(f"claiming a run for the same {kind}")
         _write(store, key, record)
         return True, record
 

@@ -40,7 +40,7 @@ def check_version(folder: Path, machine: str, version: str, sums_sha256: str = "
     if (manifest.machine_type, manifest.version) != (machine, version):
         raise MasdError(
             f"{folder}: its manifest is of {manifest.machine_type} version {manifest.version}, "
-            f"not of {machine} version {version}"
+            f"not of {machine} version {version}; promote another version, or register this one again"
         )
     if (folder / SUMS).exists():  # registries of masd 0.1.0 have none
         registered = _parse((folder / SUMS).read_bytes(), str(folder))

@@ -34,7 +34,7 @@ def prune(registry: Registry, machine: str, *, keep: int, dry_run: bool = False)
         removed then.
     """
     if keep < 1:
-        raise MasdError(f"prune {machine}: the newest version always stays; keep 1 or more")
+        raise MasdError(f"prune {machine}: the newest version is always kept; give --keep 1 or more")
     place = place_of(machine)
     alone = exclusive(registry.store, f"{place}/locks/production", f"{machine}: a promotion")
     changing = registry.index.changing(machine)

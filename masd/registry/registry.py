@@ -297,7 +297,10 @@ class Registry:
         if not history:
             raise MasdError(f"{self.url}: {machine} has nothing in production to roll back")
         if len(history) == 1:
-            raise MasdError(f"{self.url}: {machine} has no earlier production version than {history[0]}")
+            raise MasdError(
+                f"{self.url}: {machine} has no earlier production version than {history[0]}; promote the version that "
+                "you want"
+            )
         current, previous = history[0], history[1]
         sums = self.check(machine, previous)
         with self._moving(machine, current) as lease:
@@ -335,7 +338,7 @@ class Registry:
     @contextmanager
     def _moving(self, machine: str, expected: str | None) -> Iterator[Lease]:
         """Lock the production pointer, if it still names ``expected``."""
-        with exclusive(self.store, f"{place_of(machine)}/locks/production", f"{machine}: another promotion") as lease:
+        with exclusive(self.store, f"{place_of(machine)}/locks/production", f"{machine}: a promotion") as lease:
             found = self._in_production(machine)
             if found != expected:
                 raise MasdError(

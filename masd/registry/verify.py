@@ -48,14 +48,14 @@ def _of_machine(registry: Registry, machine: str) -> Iterator[str]:
         where = f"{registry.url}/models/{machine}/{version}"
         if MANIFEST not in files:
             if broken_off(files, now):
-                yield f"{where}: left by a killed process, and not a version; {prune}"
+                yield f"{where}: is a leftover of a killed process, not a version; {prune}"
         else:
             try:
                 registry.check(machine, version)
             except MasdError as error:
                 yield str(error)
             if any(name.startswith(CLAIM) for name in files) and broken_off(files, now):
-                yield f"{where}: complete, but its registration was interrupted and left a lock; {prune}"
+                yield f"{where}: is complete, but its registration was interrupted and left a lock; {prune}"
     if isinstance(registry.store, FolderStore) and (left := registry.store.leftovers(place_of(machine))):
         yield f"{registry.url}/models/{machine}: {len(left)} hidden files of killed processes ({left[0].name}); {prune}"
     for version in sorted(known - set(versions), key=int):

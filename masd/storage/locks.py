@@ -37,7 +37,7 @@ class Lease:
         :raises BusyError: the lease has expired, so another process may have the lock.
         """
         if time.monotonic() > self._until:
-            raise BusyError(f"{doing}: took so long that another process may do it too; nothing was changed, try again")
+            raise BusyError(f"{doing} took too long and lost its lock; nothing was changed: try again")
 
 
 @contextmanager

@@ -20,9 +20,9 @@ ADVICE = {
     "ExpiredToken": "the session token has expired; renew AWS_SESSION_TOKEN",
     "InvalidToken": "the session token is not valid; check AWS_SESSION_TOKEN",
     "NoSuchBucket": "there is no such bucket; make it first or correct the URL",
-    "AccessDenied": "access denied; these credentials may not do that here (a read-only bucket?)",
-    "MethodNotAllowed": "access denied; the server does not allow that here (a read-only bucket?)",
-    "RequestTimeTooSkewed": "this machine's clock differs too much from the server's; set it (NTP)",
+    "AccessDenied": "access denied; these credentials do not allow it (is the bucket read-only?)",
+    "MethodNotAllowed": "access denied; the server does not allow it (is the bucket read-only?)",
+    "RequestTimeTooSkewed": "the clock of this computer differs too much from the server's; set it with NTP",
     "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_REGION",
     "PermanentRedirect": "the bucket is in another region or at another endpoint; set AWS_REGION and MASD_S3_ENDPOINT",
     "SlowDown": "the server is overloaded; try again later",
@@ -61,8 +61,8 @@ def explained(error: Exception, url: str, what: str, key: str) -> StoreError:
         if error.code == "NoSuchKey":
             return MissingObjectError(f"{url} has no object {key}")
         said = one_line(f"{error.code}: {error.message}", 200)
-        advice = FULL if _FULL_SAID.search(said) else ADVICE.get(error.code or "", "the server says")
-        return StoreError(f"{tried}: {advice} ({said})")
+        advice = FULL if _FULL_SAID.search(said) else ADVICE.get(error.code or "", "")
+        return StoreError(f"{tried}: {advice} ({said})" if advice else f"{tried}: the server answered {said}")
     if isinstance(error, HTTPError):
         reason = one_line(getattr(error, "reason", None) or error, 160)
         return StoreError(f"{tried}: no answer from {endpoint}; check MASD_S3_ENDPOINT and the network ({reason})")

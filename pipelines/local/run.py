@@ -102,9 +102,9 @@ def run_training(
     place of the first run's results; until it has ended well those stay as they were. The outputs of single
     steps are kept, in ``out/steps``, only when a step has failed. Two machines are worked on at a time.
 
-    Names and folders of all machines are looked at before the first step. A machine that cannot be trained is left out,
-    and named in the report and in the answer. One of which a step fails does not stop the others either: their versions
-    are registered and the report is written, with the failure in it, before the error is raised.
+    Names and folders of all machines are checked before the first step. A machine whose recordings cannot be used is
+    left out, and named in the report and in the answer. A failed step of one machine does not stop the others: their
+    versions are registered and the report is written, with the failure in it, before the error is raised.
 
     :param data: a folder or ``s3://bucket/prefix`` with one folder per machine.
     :param machines: machine types; none: all below ``data``.
@@ -195,13 +195,15 @@ def _order(pipeline: str, runner: Runner, arguments: dict[str, Any]) -> dict[str
 def _chosen(data: str | Path, machines: Sequence[str], out: Path) -> list[str]:
     known = training_bytes(data)
     if unknown := sorted(set(machines) - set(known)):
-        raise MasdError(f"{data}: no machine {', '.join(unknown)}; there are {', '.join(known)}")
+        raise MasdError(f"{data}: has no machine {', '.join(unknown)}; it has {', '.join(known)}")
     chosen = list(dict.fromkeys(machines)) or list(known)
     for machine in chosen:
         if machine in RESERVED:
-            raise MasdError(f"{data}: no machine can be named {machine}: a folder of the results has this name")
+            raise MasdError(
+                f"{data}: no machine can be named {machine}, because a folder of the results has this name; rename it"
+            )
         if (out / machine).exists() and not _is_result(out / machine):
-            raise MasdError(f"{out / machine}: exists, but is not the result of a run; choose another output folder")
+            raise MasdError(f"{out / machine}: exists, but is not the result of a run; choose another --out")
     # Most recordings first: the longest training then does not start when all others have ended.
     return sorted(chosen, key=lambda machine: -known[machine])
 

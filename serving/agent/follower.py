@@ -65,7 +65,7 @@ class Plant:
 
 
 class Follower:
-    """Of one machine: the version its pointer names, the one that serves, and what keeps them apart."""
+    """The state of one machine: the version its pointer names, the one that is served, and why they differ."""
 
     def __init__(self, machine: str, plant: Plant) -> None:
         self.machine = machine
@@ -87,7 +87,7 @@ class Follower:
         self._late = False
 
     def move(self, wanted: str) -> bool:
-        """The pointer names this version; whether that is news. Another version gets a try of its own at once."""
+        """Note the version that the pointer names; returns whether it is a new one. A new version is tried at once."""
         if wanted == self.wanted:
             return False
         self.wanted, self.problem, self._tries, self._retry_at = wanted, None, 0, 0.0
@@ -145,12 +145,12 @@ class Follower:
             self._tries += 1
             self.settled = True
             return
-        self._say(f"version {wanted} is served" + (f", in place of {self.serving}" if self.serving else ""))
+        self._say(f"version {wanted} is served" + (f" instead of version {self.serving}" if self.serving else ""))
         self.served = True
         self.serving, self.problem, self._tries, self.settled = wanted, None, 0, True
 
     def _tell(self, wanted: str, error: Exception) -> None:
-        """Say a problem, unless it is the one that was said last or only part of being stopped."""
+        """Print a problem, unless it was the last one printed or only comes from stopping."""
         problem = described(error)
         if problem != self.problem and not self._stop.is_set():
             now = f"version {self.serving} is still served" if self.serving else "no version is served"
@@ -207,7 +207,7 @@ class Follower:
             if log is not None and (reason := log.load_failure(self.machine, version)):
                 raise MasdError(f"it does not load: {reason}")
             if time.monotonic() > deadline:
-                raise MasdError(f"no worker has started after {seconds:g} s")
+                raise MasdError(f"no worker has started after {seconds:g} s; see TorchServe's log")
             if self._stop.wait(pause) or self.wanted != version:
                 raise MovedOnError("production names another version")
             pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
@@ -218,7 +218,11 @@ class Follower:
             return
         answer = self._plant.inference.score(self.machine, probe_clip(), request_id=PROBE_PREFIX, version=version)
         if answer["model_version"] != version:
-            raise MasdError(f"version {version} answers as version {answer['model_version']}")
+            raise MasdError(
+                f"the loaded model says that it is version {answer['model_version']}, not {version}; register the "
+                "version "
+                "again"
+            )
         self._scored.add(version)
 
     def _divide(self, loaded: dict[str, Loaded]) -> None:

@@ -18,7 +18,7 @@ STEP_SECONDS = 2.0
 
 
 class ModelAgent:
-    """Follows the registry of ``plant``, looked at every ``seconds``; every loop that it starts is one of ``loops``."""
+    """Follows the registry of ``plant``, read every ``seconds``; every loop that it starts is one of ``loops``."""
 
     def __init__(self, plant: Plant, loops: Loops, seconds: float = 10.0, only: Collection[str] | None = None) -> None:
         """``only`` names the machines of the registry that are followed; None means all."""
@@ -30,7 +30,7 @@ class ModelAgent:
         self._machines: dict[str, Follower] = {}
         self._running: dict[str, Loop] = {}
         self._unreadable: dict[str, str] = {}
-        self._registry_problem = "the registry was not read yet"
+        self._registry_problem = "the registry has not been read yet"
         self._begun = False
         self._starting = threading.Lock()
 

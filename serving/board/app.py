@@ -171,11 +171,12 @@ class Board:
         return page(template, status, **(shared | values))
 
     def _refused(self, request: Request, error: HTTPException) -> Response:
-        titles = {403: "Not allowed", 404: "Not found", 409: "Not done", 413: "Too large"}
+        titles = {403: "Not allowed", 404: "Not found", 409: "Nothing was changed", 413: "Too large"}
         return self._message(request, error.status_code, titles.get(error.status_code, "Not possible"), error.detail)
 
     def _failed(self, request: Request, error: MasdError) -> Response:
-        return self._message(request, 409 if request.method == "POST" else 503, "Not done", one_line(error))
+        status, title = (409, "Nothing was changed") if request.method == "POST" else (503, "Not available")
+        return self._message(request, status, title, one_line(error))
 
     def _message(self, request: Request, status: int, title: str, text: str) -> Response:
         machine = request.path_params.get("machine", "") if "path_params" in request.scope else ""

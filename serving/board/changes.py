@@ -38,7 +38,7 @@ class Changes:
         """
         reason = " ".join(form.get("reason", "").split())
         if action not in ("promote", "rollback", "acknowledge"):
-            raise HTTPException(404, "no such action: there are promote, rollback and acknowledge")
+            raise HTTPException(404, "unknown action; the actions are promote, rollback and acknowledge")
         if not reason or len(reason) > LONGEST_REASON:
             raise HTTPException(409, f"Give a reason of at most {LONGEST_REASON} characters. Nothing was changed.")
         if action == "acknowledge":

@@ -46,5 +46,5 @@ def read_clip(store: ObjectStore, machine: str, file: str) -> tuple[bytes, str]:
     name, dot, suffix = file.rpartition(".")
     media = TYPES.get(dot + suffix)
     if media is None or not _NAME.fullmatch(name):
-        raise MasdError(f"no recording or picture is called {file!r}")
+        raise MasdError(f"there is no recording or picture {file!r}")
     return store.read(f"{check_machine_name(machine)}/{file}"), media

@@ -34,7 +34,7 @@ class Guard:
 
     :param sessions: None where there is no token.
     :param private: nothing but :data:`OPEN` is answered without a session.
-    :param loopback: the board is for this machine only; a page of another site whose name leads here is refused.
+    :param loopback: the board is for this computer only; a page of another site whose name leads here is refused.
     """
 
     def __init__(self, app: App, sessions: Sessions | None, *, private: bool, loopback: bool) -> None:
@@ -62,10 +62,15 @@ class Guard:
     def _refusal(self, request: Request, *, signed_in: bool) -> Response | None:
         host = request.headers.get("host", "")
         if self._loopback and urlsplit(f"//{host}").hostname not in LOOPBACK_NAMES:
-            return PlainTextResponse("this board answers only requests from its own computer", 403)
+            return PlainTextResponse(
+                "this board answers only requests from its own computer; --host and a token allow others",
+                403,
+            )
         origin = request.headers.get("origin")
         if request.method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != host:
-            return PlainTextResponse("this form does not come from the board", 403)
+            return PlainTextResponse(
+                "the form was sent from another site and was refused; open the board and try again", 403
+            )
         if self._private and not signed_in and request.url.path not in OPEN:
             if request.method in ("GET", "HEAD"):
                 return RedirectResponse("/sign-in", 303)

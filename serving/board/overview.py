@@ -1,4 +1,4 @@
-"""The tiles: one a machine, those that need somebody first."""
+"""The tiles: one per machine, those that need attention first."""
 
 import logging
 import threading
@@ -18,12 +18,12 @@ from serving.board.timeline.charts import Spark, spark
 
 State = Literal["alarm", "known", "silent", "watch", "unread", "normal", "unheard"]
 """``known``: an alarm that somebody has acknowledged. ``unread``: its state cannot be told, or is old. ``unheard``: the
-alarm step has not heard it yet."""
+check for alarms has read no clip of it yet."""
 
 ORDER: tuple[State, ...] = ("alarm", "known", "silent", "watch", "unread", "unheard", "normal")
 FRESH_SECONDS = 5.0
 STALE = timedelta(minutes=15)
-"""An alarm step that has not looked at a machine for so long is not running."""
+"""If masd alarms has not checked a machine for so long, it is not running."""
 READERS = 8
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def make_tile(
         problems.append(f"masd alarms has not run since {alarm.modified:%Y-%m-%d %H:%M} UTC")
         state = state if state in ("alarm", "known") else "unread"  # nobody may take an old "normal" for a new one
     if view is not None and production is not None and view.version != production:
-        problems.append(f"masd alarms still reads clips of version {view.version}")
+        problems.append(f"masd alarms still works with version {view.version}, not with the version in production")
     last = "" if view is None else view.hearing.last
     scores = () if view is None else view.recent
     normal = None if view is None else view.normal
@@ -164,7 +164,7 @@ def _versions(sources: Sources, machine: str, problems: list[str]) -> tuple[str 
     try:
         production = models.channel(machine, "production")
         if production is None:
-            problems.append("nothing is in production")
+            problems.append("no version is in production")
         else:
             models.manifest(machine, production)
     except MasdError as error:

@@ -15,13 +15,24 @@ FOLDER = Path(__file__).parent / "templates"
 STATES = {
     "alarm": "alarm",
     "known": "alarm, acknowledged",
-    "silent": "not heard",
+    "silent": "no clips",
     "watch": "watch",
     "unread": "unknown",
     "unheard": "not watched",
     "normal": "normal",
 }
 """What a state is called on the page."""
+
+MEANINGS = {
+    "alarm": "The scores of several clips are evidence of a fault.",
+    "known": "A person has acknowledged the alarm.",
+    "silent": "There has been no clip for longer than usual.",
+    "watch": "The scores are unusual, but not enough for an alarm.",
+    "unread": "The state cannot be read, or is old.",
+    "unheard": "masd alarms has not checked this machine yet.",
+    "normal": "The scores are as usual.",
+}
+"""What a state means, shown when the pointer is on it."""
 
 
 @cache
@@ -43,7 +54,7 @@ def _environment() -> jinja2.Environment:
         "share": share,
         "whole": lambda value: f"{value:,.0f}",
     }
-    environment.globals["states"] = STATES
+    environment.globals |= {"states": STATES, "meanings": MEANINGS}
     return environment
 
 

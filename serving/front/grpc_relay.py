@@ -1,4 +1,4 @@
-"""The gRPC listener for this machine: hands calls on to TorchServe with the key that it asks for."""
+"""The gRPC listener for this computer: hands calls on to TorchServe with the key that it asks for."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The listener for others than this machine: asks for the token before anything else, then passes requests on.
+"""The listener for other computers: asks for the token before anything else, then passes requests on.
 
 TorchServe knows no token that stays the same, and its metrics port no authentication at all. So with ``--auth static``
 all of its addresses are loopback addresses, and this small application is the only door: a request without the token
@@ -207,7 +207,7 @@ def listening(
 ) -> Iterator[str]:
     """Serve ``front`` in a thread of its own inside the block; yields its address.
 
-    At the end, what is being answered has ``drain_seconds`` to be answered; then it is refused. ``most`` connections
+    At the end, open requests have ``drain_seconds`` to be answered; then they are refused. ``most`` connections
     are open at a time.
 
     :raises MasdError: the port cannot be used.

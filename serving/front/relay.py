@@ -1,4 +1,4 @@
-"""The listener for this machine: TorchServe's own answers, but bodies that it would misread reach the handler whole.
+"""The listener for this computer: TorchServe's own answers, but bodies that it would misread reach the handler whole.
 
 It stands before TorchServe and copies. All it changes is the type of some bodies, for the reasons in ``content_type``,
 and whose key a request has: TorchServe's own, which no caller knows. All it answers by itself are the refusals in
@@ -66,7 +66,7 @@ def relaying(
 ) -> Iterator[str]:
     """Relay to ``url`` inside the block, in a thread of its own; yields the relay's address.
 
-    At the end, what is being answered has ``drain_seconds`` to be answered; then it is refused.
+    At the end, open requests have ``drain_seconds`` to be answered; then they are refused.
 
     :param key: what TorchServe asks for; None hands on what callers send.
     :param most: connections that are open at a time; None means as many as the process may have.
@@ -160,7 +160,7 @@ class _Connection:
         self._to_caller.close()
 
     def leave(self) -> None:
-        """Nobody is owed an answer here any more."""
+        """The connection waits for no answer any more."""
         self._answered()
         self._room.leave(self)
 
@@ -249,7 +249,7 @@ class _Connection:
         self._waiting.add(self)
 
     def _expect(self, seconds: float) -> None:
-        """From now on the answer to all that was asked has so long to begin."""
+        """Set the time limit until the answer to all requests so far must begin."""
         if self._owed:
             self._cancel()
             loop = asyncio.get_running_loop()

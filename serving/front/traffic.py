@@ -1,4 +1,4 @@
-"""How much is let in: connections in all, requests of one machine at a time, and nothing new once the end has begun.
+"""Limits: connections in all, requests of one machine at a time, and nothing new once the server is stopping.
 
 Both listeners ask here, so the limits are the same whether a token is asked for or not.
 """
@@ -20,7 +20,7 @@ MOST_IN_FLIGHT = 64
 RETRY_SECONDS = 1
 
 REFUSE_SECONDS = 0.5
-"""For the refusals to those who still wait at the end."""
+"""Seconds for the refusals to callers who still wait when the server stops."""
 
 FIRST_HEAD_SECONDS, NEXT_HEAD_SECONDS = 15.0, 75.0
 """Until the headers of the first request of a connection have come, and of another one."""
@@ -52,11 +52,11 @@ BUSY = Refusal(503, "busy", f"{MOST_IN_FLIGHT} requests of this machine are bein
 STOPPING = Refusal(503, "stopping", "the server is stopping: try again on another server")
 NOT_READY = Refusal(503, "not_ready", "TorchServe does not answer: try again")
 NO_ANSWER = Refusal(503, "no_answer", "no answer in time: try again")
-SLOW = Refusal(408, "too_slow", "the request was not complete in time")
+SLOW = Refusal(408, "too_slow", "the request did not arrive in time: send it faster")
 
 
 class Traffic:
-    """The requests that are being answered. Used in the thread of one listener; others only look and end it."""
+    """The requests that are being answered. Used in the thread of one listener; others only read it and end it."""
 
     def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
         self.stopping = False
@@ -95,7 +95,7 @@ class Traffic:
             del self._in_flight[machine]
 
     async def over(self) -> None:
-        """Until answers are no longer waited for; in the listener's thread."""
+        """Wait until the server gives up on the remaining answers; runs in the listener's thread."""
         self._loop = asyncio.get_running_loop()
         await self._over.wait()
 
@@ -157,8 +157,9 @@ class Room:
     def _say(self) -> None:
         if time.monotonic() - self._said >= 60.0:
             self._said = time.monotonic()
-            line = f"masd: {self.most} connections are open, which is the limit: idle ones are closed"
-            print_line(line)
+            print_line(
+                f"masd: {self.most} connections are open, the limit: idle ones are closed; find out who opens them"
+            )
 
 
 def most_connections() -> int:

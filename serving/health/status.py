@@ -8,30 +8,30 @@ from serving.health.watch import Watch
 
 
 class Source(Protocol):
-    """Who says what serves: the model agent."""
+    """What decides which versions are served: the model agent."""
 
     def stop(self) -> None:
-        """Follow no pointer any more."""
+        """Stop following pointers."""
 
     def status(self) -> dict[str, Any]:
-        """With ``ready``, and what else there is to say."""
+        """The state as a dictionary; it always contains ``ready``."""
 
 
 class Process(Protocol):
-    """TorchServe's."""
+    """The process of TorchServe."""
 
     @property
     def running(self) -> bool:
-        """Whether it is there."""
+        """Whether the process runs."""
 
 
 @dataclass
 class Health:
-    """Put together while a server starts; asked from then on, by probes too, so nothing here waits for anything."""
+    """Built while a server starts, then read by requests and probes, so nothing here waits."""
 
     loops: Loops
     torchserve: Process | None = None
-    """None where somebody else started it."""
+    """None if somebody else started it."""
     agent: Source | None = None
     watch: Watch | None = None
     shipping: Loop | None = None
@@ -41,7 +41,7 @@ class Health:
 
     def status(self) -> dict[str, Any]:
         """``{"ready": ...}``, with the model agent's own words where one follows a registry; ``log_problem`` where an
-        inference log is kept: why records only wait, or ""; ``probes`` and ``loops``: when each last went well.
+        inference log is kept: why records only wait, or ""; ``probes`` and ``loops``: when each last succeeded.
         """
         status: dict[str, Any] = self.agent.status() if self.agent else {"ready": True}
         if self.shipping is not None:
@@ -51,7 +51,7 @@ class Health:
         return {**status, "loops": self.loops.status(), "ready": bool(status["ready"]) and self._well}
 
     def stop(self) -> None:
-        """The end has begun: not ready any more, and nothing is loaded or probed."""
+        """Stop: the server is not ready any more, and nothing is loaded or probed."""
         self.stopping = True
         if self.agent is not None:
             self.agent.stop()

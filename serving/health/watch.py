@@ -20,16 +20,16 @@ from serving.worker.inference_log import PROBE_PREFIX
 
 PROBE_SECONDS = 8.0
 EVERY_SECONDS = 10.0
-"""After the end of a probe, so that there is one at least every twenty seconds."""
+"""Pause after a probe, so that there is one at least every twenty seconds."""
 
 FRESH_SECONDS = 60.0
-"""Ready is who has answered a probe, or was seen at work, so lately."""
+"""A machine is ready if it answered a probe, or was seen at work, at most this many seconds ago."""
 
 BUSY_SECONDS = 600.0
-"""Most that workers may be at work without answering a probe: TorchServe's own limit for a batch."""
+"""Longest time that workers may be at work without answering a probe: TorchServe's own limit for a batch."""
 
 IDLE_CPU_SECONDS = 0.02
-"""Less than this, between a probe and its time limit, uses who does nothing."""
+"""A worker that uses fewer processor seconds than this, between a probe and its time limit, does nothing."""
 
 UNANSWERED_FAILURES = 2
 """Probes in a row without an answer before those who do nothing are ended: once may be a busy machine's."""
@@ -44,14 +44,14 @@ STARTING_FAILURES = 30
 """Probes in a row that find no worker, some five minutes, before others are asked for."""
 
 UNSEEN_SECONDS = 300.0
-"""Without an answer, before workers are replaced that cannot be looked at."""
+"""Seconds without an answer before workers are replaced whose processes masd cannot see."""
 
 REPLACE_SECONDS = 20.0
 UNAVAILABLE = 503
 
 
 class Probe:
-    """Of one machine: when it last answered, and what it does not."""
+    """The probes of one machine: when it last answered, and since when it does not."""
 
     def __init__(self, machine: str, watch: "Watch") -> None:
         self.machine = machine
@@ -69,7 +69,7 @@ class Probe:
         return self._fresh_at is None or time.monotonic() - self._fresh_at < FRESH_SECONDS
 
     def step(self) -> None:
-        """Ask, and act where there is no answer.
+        """Send a probe, and act if there is no answer.
 
         :raises MasdError: there was none.
         """
@@ -166,7 +166,7 @@ class Watch:
 
     @property
     def sees_workers(self) -> bool:
-        """Whether workers are processes of this machine, which can be looked at and ended."""
+        """Whether workers are processes of this computer, which masd can see and end."""
         return self._end_worker is not None
 
     def end(self, pids: list[int]) -> None:
@@ -178,7 +178,9 @@ class Watch:
 
     def replace(self, machine: str, entry: Loaded) -> None:
         """Have TorchServe end all workers of a version and start others."""
-        print_line(f"masd: {machine}: all workers of version {entry.version} are replaced")
+        print_line(
+            f"masd: {machine}: the workers of version {entry.version} do not answer as they should: all are replaced"
+        )
         self.management.scale(machine, entry.version, 0)
         deadline = time.monotonic() + REPLACE_SECONDS
         while self.management.loaded(machine)[entry.version].pids and time.monotonic() < deadline:
@@ -186,7 +188,7 @@ class Watch:
         self.management.scale(machine, entry.version, max(1, entry.workers))
 
     def stop(self) -> None:
-        """Probe nothing any more."""
+        """Stop all probes."""
         for probe in list(self._probes.values()):
             probe.loop.stop(0.0)
 

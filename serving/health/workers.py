@@ -26,7 +26,7 @@ class Worker:
         return self._thread is not None
 
     def seconds(self) -> float | None:
-        """Of the processor, that it has used; None where it is gone or cannot be seen."""
+        """Processor seconds that it has used; None if it is gone or cannot be seen."""
         try:
             if self._thread is None:
                 times = psutil.Process(self.pid).cpu_times()

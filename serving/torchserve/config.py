@@ -19,7 +19,7 @@ HIDDEN_VARIABLES = r"(?i).*(secret|token|passw|credential|api_?key|access_?key|p
 WORKER_LOG = Path("logs", "worker.log")
 """In the working directory: what the workers print, load failures among it."""
 
-# TorchServe's own configuration writes several lines a request into five files and to the console. What matters here:
+# TorchServe's own configuration writes several lines per request into five files and to the console. What matters here:
 # the workers' words in one file (a failed start is explained from it) and warnings of both sides on standard error. The
 # one that is denied says that an archive leaves the number of workers to the server, as ours do.
 _LOGGING = f"""<Configuration>
@@ -191,7 +191,9 @@ def command(
 def check_sockets(folder: Path) -> None:
     """:raises MasdError: the working folder's name is too long for the sockets in it."""
     if len(os.fsencode(folder / "tmp" / SOCKET)) > LONGEST_SOCKET_PATH:
-        raise MasdError(f"{folder}: too long a path for the workers' sockets: set TMPDIR to a shorter folder")
+        raise MasdError(
+            f"{folder}: the path is too long for the workers' sockets: set TMPDIR to a folder with a shorter path"
+        )
 
 
 def environment(log: Path | None) -> dict[str, str]:

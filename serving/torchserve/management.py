@@ -88,7 +88,9 @@ class KeyFile:
         try:
             content: dict[str, dict[str, str]] = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ManagementError(f"{self.path}: TorchServe has written no keys") from error
+            raise ManagementError(
+                f"{self.path}: contains no keys of TorchServe; name its key_file.json with --key-file"
+            ) from error
         return content
 
 

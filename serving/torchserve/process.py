@@ -127,7 +127,7 @@ def _last_error(log: list[str]) -> str:
     """The last line that looks like the end of a traceback, else the last line."""
     messages = [line.split(" - ", 1)[-1].strip() for line in log]
     errors = [message for message in messages if re.match(r"[\w.]+(Error|Exception)\b", message)]
-    return (errors or messages or ["the worker printed nothing"])[-1]
+    return (errors or messages or ["its worker gave no reason; see TorchServe's log"])[-1]
 
 
 def _members(group: int) -> list[int]:

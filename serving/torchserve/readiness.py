@@ -74,7 +74,7 @@ class Bundles:
                 return
             raise
         if answer != version:
-            raise MasdError(f"the loaded model answers as version {answer}, not {version}")
+            raise MasdError(f"the loaded model says that it is version {answer}, not {version}; make the archive again")
         self.problems.pop(machine, None)
         self._served[machine] = version
 

@@ -160,7 +160,9 @@ def _failure(error: Exception) -> Reply:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch raises a RuntimeError
         return _error(507, "out_of_memory", "not enough memory for this clip: send shorter clips")
     logger.error("a request failed", exc_info=error)
-    return _error(500, "internal", "the clip could not be scored; the server's log says why")
+    return _error(
+        500, "internal", "the clip could not be scored: try again once, then report it; the server's log has the reason"
+    )
 
 
 def _error(code: int, error: str, detail: str) -> Reply:

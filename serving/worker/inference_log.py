@@ -66,7 +66,11 @@ class InferenceLog:
         if not rows:
             return
         if self.waiting_bytes() >= self._limit_bytes:
-            self._warn(f"{self._limit_bytes} bytes of records wait in {self.path.parent}, which is the limit")
+            self._warn(
+                f"{self._limit_bytes} bytes of records already wait in {self.path.parent}, which is the limit; new "
+                "records "
+                "are lost until the log can be written"
+            )
             self._dropped += len(rows)
             return
         with self._lock:

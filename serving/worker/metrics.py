@@ -1,6 +1,6 @@
 """Prometheus metrics of the workers: what is declared to TorchServe, and how a worker counts.
 
-TorchServe drops what is not declared, without a word, and gives every histogram the same buckets, from 0.005 to 10.
+TorchServe silently drops metrics that are not declared, and gives every histogram the same buckets, from 0.005 to 10.
 They suit seconds, and scores as a multiple of the threshold: 1 is the border of the decision.
 """
 
@@ -69,7 +69,7 @@ def _listed(kinds: dict[str, Labels]) -> dict[str, list[dict[str, Any]]]:
 
 
 class BatchMetrics:
-    """What one batch was: counted here, and told to TorchServe once at the end, as every line costs it some work."""
+    """The metrics of one batch: counted here, and reported to TorchServe once at the end: each line costs it work."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, ...]] = Counter()

@@ -133,11 +133,11 @@ def _form(body: bytes | bytearray) -> Request | None:
     if not clips:
         raise RequestError(400, "empty", "the form has no file named 'data'")
     if len(given) < len(beside):
-        raise _wrong("a parameter is in the form twice")
+        raise _wrong("the form has a parameter twice")
     if len(clips) == 1:
         return Request((_not_empty(clips[0]),), **_parameters(given))
     checked: Clips = tuple(
-        clip or RequestError(400, "empty", f"file {number} of the form holds no bytes")
+        clip or RequestError(400, "empty", f"file {number} of the form contains no bytes")
         for number, clip in enumerate(_list(clips, "data"))
     )
     return Request(checked, **_parameters(given), shape="instances")
@@ -152,7 +152,7 @@ def _loads(raw: bytes | bytearray) -> dict[str, Any]:
     try:
         body: dict[str, Any] = json.loads(raw)  # an object, as it starts with a brace
     except (ValueError, RecursionError) as error:
-        raise RequestError(400, "undecodable", "the body starts like JSON but is not JSON") from error
+        raise RequestError(400, "undecodable", "the body looks like JSON, but is not valid JSON") from error
     return body
 
 
@@ -177,13 +177,17 @@ def _json(body: dict[str, Any], beside: Mapping[str, str], binary: bytes = b"") 
 
 def _v2_clips(inputs: list[Any], binary: bytes) -> Clips:
     if len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise _wrong("'inputs' must hold exactly one input, the clips")
+        raise _wrong("'inputs' must contain exactly one input, the clips")
     (tensor,) = inputs
     if tensor.get("datatype") != "BYTES":
         raise _wrong("inputs[0].datatype must be BYTES")
     found = open_inference.elements(tensor, binary)
     if found is None:
-        raise RequestError(400, "undecodable", "the binary tensor is not as long as inputs[0] and its elements say")
+        raise RequestError(
+            400,
+            "undecodable",
+            "the length of the binary tensor differs from binary_data_size, or from the lengths of its elements",
+        )
     data = _list(found, "inputs[0].data")
     if not open_inference.fits(tensor.get("shape"), len(data)):
         raise _wrong(f"inputs[0].shape must be [{len(data)}], the number of clips in its data")
@@ -221,7 +225,9 @@ def _request_id(value: object) -> str | None:
     try:
         value.encode()
     except UnicodeEncodeError as error:  # JSON can say half of a surrogate pair, and no log can hold it
-        raise _wrong(f"request_id must be text that UTF-8 can hold: character {error.start} is half a pair") from error
+        raise _wrong(
+            f"request_id contains an unpaired surrogate at character {error.start}, which UTF-8 cannot encode"
+        ) from error
     return value
 
 
@@ -242,13 +248,13 @@ def _base64(value: object, where: str) -> bytes | RequestError:
         audio = base64_bytes(value)
     except NotBase64Error:
         return RequestError(400, "undecodable", f"{where} is not base64")
-    return audio or RequestError(400, "empty", f"{where} holds no bytes")
+    return audio or RequestError(400, "empty", f"{where} contains no bytes")
 
 
 def _clip(value: object, where: str) -> bytes | RequestError:
     """An element of a tensor, which is base64 in JSON and the audio itself in binary."""
     if isinstance(value, bytes):
-        return value or RequestError(400, "empty", f"{where} holds no bytes")
+        return value or RequestError(400, "empty", f"{where} contains no bytes")
     return _base64(value, where)
 
 
@@ -277,7 +283,7 @@ def _list(value: object, where: str) -> list[Any]:
 
 def _not_empty(audio: bytes | bytearray) -> bytes | bytearray:
     if not audio:
-        raise RequestError(400, "empty", "the audio holds no bytes")
+        raise RequestError(400, "empty", "the audio contains no bytes")
     return audio
 
 

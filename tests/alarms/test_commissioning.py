@@ -117,7 +117,7 @@ def test_a_window_in_doubt_is_refused_unless_told(registry: Registry, tmp_path: 
     clips = make_clips(300, np.random.default_rng(2), version="1")
     clips.loc[100:114, "score"] += 3.0
     log = str(write_log(tmp_path / "log.jsonl", clips))
-    with pytest.raises(MasdError, match=r"may not be normal: it has alarms.*--despite alarms"):
+    with pytest.raises(MasdError, match=r"may not be normal: the alarm rule finds alarms in it.*--despite alarms"):
         calibrate(registry.url, "fan", log, 1e-3)
     assert registry.versions("fan") == ["1"]
     _, found = calibrate(registry.url, "fan", log, 1e-3, despite=["alarms", "drift"])
@@ -132,7 +132,7 @@ def test_the_command_says_what_the_clips_can_promise(
     assert main(order) == 0
     said = capsys.readouterr().out
     assert "version 2 is the candidate, calibrated with 300 clips (300 source)" in said
-    assert "at most 1 in 101 normal clips (95 %)" in said
+    assert "at most 1 in 101 normal clips is above it (95 % confidence)" in said
     assert "a threshold for 1 in 10,000 needs 29,956 clips" in said
     assert (registry.fetch("fan", "2") / "fan.mar").is_file()
     assert main([*order, "--json"]) == 0

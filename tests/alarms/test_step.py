@@ -317,5 +317,5 @@ def test_the_demo_names_the_alarm_of_its_traffic(place: Path) -> None:
     found = alarm_lines(str(place / "registry"), place / "log", "fan")
     assert len(found) == 1 and "fan: ALARM since" in found[0] and "listen to r3" in found[0]
     assert alarm_lines(str(place / "registry"), place / "log", "pump") == [
-        "no alarm: nothing of pump is in production, or its faults are too faint"
+        "no alarm: pump has no version in production, or its faults are too weak"
     ]

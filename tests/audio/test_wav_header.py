@@ -180,7 +180,7 @@ def test_the_fact_chunk_is_the_length_of_adpcm(subtype: str) -> None:
 
 
 REFUSED = {
-    "'LIST' chunk says 4294967295 bytes, more than the file has": wav(
+    "'LIST' chunk states 4294967295 bytes, more than the file has": wav(
         FMT, chunk(b"LIST", b"INFO", 0xFFFFFFFF), chunk(b"data", SAMPLES)
     ),
     "no 'fmt ' chunk before its samples": wav(chunk(b"data", SAMPLES)),

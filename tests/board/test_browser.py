@@ -38,13 +38,13 @@ def test_the_overview_has_a_tile_for_every_machine_worst_first(chromium: Browser
     chromium.open(f"{url}/")
     tiles = _tiles(chromium)
     assert list(tiles) == ["fan", "bearing", "pump", "gearbox", "lathe", "slider", "valve"]
-    assert re.search(r"ALARM since .* evidence 1 in [\d,]+ heard \d+ min ago version 1 drift drift", tiles["fan"])
+    assert re.search(r"ALARM since .* evidence 1 in [\d,]+ last clip \d+ min ago version 1 drift drift", tiles["fan"])
     assert "ALARM, ACKNOWLEDGED" in tiles["bearing"]
-    assert "NOT HEARD" in tiles["pump"] and re.search(r"heard [67] h ago", tiles["pump"])
+    assert "NO CLIPS" in tiles["pump"] and re.search(r"last clip [67] h ago", tiles["pump"])
     assert "NOT WATCHED" in tiles["lathe"]
     assert re.search(r"NORMAL .* of 1,000 .* version 1, 2 awaits approval drift no drift", tiles["valve"])
     assert chromium.count(".tile .spark path") == 7
-    assert chromium.text().startswith("masd 1 alarm 1 acknowledged 1 not heard 1 unknown 1 not watched 2 normal")
+    assert chromium.text().startswith("masd 1 alarm 1 acknowledged 1 no clips 1 unknown 1 not watched 2 normal")
 
 
 def test_what_cannot_be_read_of_one_machine_is_said_on_its_tile(chromium: Browser, url: str) -> None:

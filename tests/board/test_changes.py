@@ -73,7 +73,10 @@ def test_another_sites_form_is_refused(client: Client) -> None:
     assert client.post("/machines/fan/promote", data=without).status_code == 403
     for origin in ("http://evil.example", "null", "http://127.0.0.1:9999"):
         answer = client.post("/machines/fan/promote", data=right, headers={"Origin": origin})
-        assert answer.status_code == 403 and answer.text == "this form does not come from the board", origin
+        assert (
+            answer.status_code == 403
+            and answer.text == "the form was sent from another site and was refused; open the board and try again"
+        ), origin
 
 
 def test_a_name_that_was_made_to_lead_here_is_refused(client: Client) -> None:

@@ -16,10 +16,10 @@ import masd
 from masd.audio import Recording
 from masd.bundle.bundle import load_bundle
 from masd.bundle.manifest import FILES, REVISION, code_version, load_manifest, stamp
-from masd.config import Settings
+from masd.config import PAPER_SYSTEMS, Settings
 from masd.data.folders.machine import read_machine
 from masd.data.machine_name import check_machine_name
-from masd.detection.detectors import PAPER_SYSTEMS, Detectors
+from masd.detection.detectors import Detectors
 from masd.detection.features.views import Views
 from masd.detection.trained_on.warning_codes import TrainedOn
 from masd.errors import MasdError

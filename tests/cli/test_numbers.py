@@ -116,4 +116,4 @@ def test_a_score_that_is_none_is_an_error(
     assert main(["score", str(tiny_bundle), str(clip), "--json"]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"masd: {clip}: its sample values are too large to be scored\n"
+    assert said.err == f"masd: {clip}: its sample values are too large to be scored; check the recorder\n"

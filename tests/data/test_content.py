@@ -60,11 +60,11 @@ DEAD = stereo(noise, silence)
 @pytest.mark.parametrize(
     ("sound", "said"),
     [
-        (silence, "hold no sound at all"),
-        (lambda number: silence(number) + 0.25, "hold no sound at all"),
-        (stereo(silence, silence), "hold no sound at all"),
+        (silence, "contain no sound"),
+        (lambda number: silence(number) + 0.25, "contain no sound"),
+        (stereo(silence, silence), "contain no sound"),
         (inverted, "set audio.channel=0"),
-        (DEAD, "channel without sound (1) that is part of their mean"),
+        (DEAD, "channel without sound (1), which is averaged with the others"),
         (stereo(lambda number: noise(number, 1e-4), noise), "set audio.channel=1"),
     ],
     ids=["zero", "offset", "zero stereo", "inverted", "dead right", "dying left"],
@@ -87,13 +87,13 @@ def test_single_clips_are_named(odd: Sound, code: str, tmp_path: Path) -> None:
 def test_the_channel_that_is_asked_for_may_be_the_one_with_sound(tmp_path: Path) -> None:
     folder = write(tmp_path / "press", *[DEAD] * 3)
     assert set(found(folder, "audio.channel=0")) == {"one_of_channels"}
-    with pytest.raises(MasdError, match=r"hold no sound at all.*set audio.channel=0"):
+    with pytest.raises(MasdError, match=r"contain no sound.*set audio.channel=0"):
         store(folder, "audio.channel=1")
 
 
 def test_the_mean_of_channels_is_always_said(tmp_path: Path) -> None:
     folder = write(tmp_path / "press", *[FAR] * 3)
-    assert "3 training clips: the mean of 2 channels is used" in found(folder)["mean_of_channels"].text
+    assert "masd uses the mean of 2 channels of 3 training clips" in found(folder)["mean_of_channels"].text
     assert found(folder)["mean_of_channels"].level == "note"
     assert store(folder).audio.channel == "mean"
 
@@ -150,7 +150,7 @@ def test_quiet_clipped_and_foreign_clips_are_named(tmp_path: Path) -> None:
 def test_training_says_what_was_found_and_refuses_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "press", noise, noise, silence, noise)
     steps.featurize(tmp_path, ["press"], Settings(), tmp_path / "features")
-    assert "warning: press: 1 of 4 training clips hold no sound" in capsys.readouterr().err
+    assert "warning: press: 1 of 4 training clips contain no sound" in capsys.readouterr().err
     write(tmp_path / "few", noise, noise)
     with pytest.raises(MasdError, match="2 source training clips.*cut long recordings"):  # noqa: RUF043
         steps.featurize(tmp_path, ["press", "few"], Settings(), tmp_path / "both")

@@ -116,10 +116,14 @@ def test_lines_and_a_page_for_people(data: Path, capsys: pytest.CaptureFixture[s
     page = tmp_path / "out" / "check.html"
     assert main(["data", "check", str(data), "--out", str(page)]) == 1
     said = capsys.readouterr().out
-    assert "fan: can be trained\n  5 train source normal, 1 train target normal" in said
-    assert "spoilt: cannot be trained\n  problem: " in said
+    assert "fan: ready for training\n  5 train source normal, 1 train target normal" in said
+    assert "spoilt: cannot be used for training\n  problem: " in said
     text = page.read_text(encoding="utf-8")
-    assert "again.flac" in text.replace("<wbr>", "") and "cannot be trained" in text and "data:image/svg+xml" in text
+    assert (
+        "again.flac" in text.replace("<wbr>", "")
+        and "cannot be used for training" in text
+        and "data:image/svg+xml" in text
+    )
     assert "http" not in text.replace("http-equiv", "")
     assert "fan" in Page(page).text
 

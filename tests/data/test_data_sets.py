@@ -140,7 +140,7 @@ def test_keys_that_lead_elsewhere_are_refused(s3_url: str, monkeypatch: pytest.M
 
 
 def test_what_is_not_there_is_said_in_one_line(s3_url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(MasdError, match="fan: holds no recordings"):
+    with pytest.raises(MasdError, match="fan: contains no recordings"):
         local_data(s3_url, ["fan"])
     for command in (
         ["train", f"{s3_url}/fan", "--out", str(tmp_path / "b")],
@@ -150,7 +150,7 @@ def test_what_is_not_there_is_said_in_one_line(s3_url: str, capsys: pytest.Captu
     ):
         assert main(command) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"masd: {s3_url}") and "holds no" in line
+        assert line.startswith(f"masd: {s3_url}") and "contains no" in line
     assert not (tmp_path / "b").exists()
 
 

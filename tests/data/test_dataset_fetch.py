@@ -346,8 +346,8 @@ def link(name: str) -> zipfile.ZipInfo:
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        ("../evil.wav", "out of the folder"),
-        ("fan/train/../../../evil.wav", "out of the folder"),
+        ("../evil.wav", "a path outside the folder"),
+        ("fan/train/../../../evil.wav", "a path outside the folder"),
         ("/evil.wav", "not relative"),
         ("C:/evil.wav", "not relative"),
         ("fan\\train\\evil.wav", "not relative"),
@@ -398,8 +398,8 @@ def test_too_little_space_is_said_before_anything_is_fetched(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, 3 * size - 1))
     said = refusal(tmp_path / "data", "fan")
     assert str(tmp_path / "data") in said
-    assert f"{3 * size} bytes are needed" in said
-    assert f"{3 * size - 1} are free" in said
+    assert f"about {3 * size:,} bytes are needed" in said
+    assert f"but only {3 * size - 1:,} are free" in said
     assert server.asked == []
     assert not (tmp_path / "data").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, 3 * size))
@@ -414,7 +414,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_for(
         file.writestr(FAN[1], bytes(2_000_000))
     server.files["dev_fan.zip"] = bomb.getvalue()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, 1_000_000))
-    assert "2000000 bytes" in refusal(tmp_path, "fan")
+    assert "unpacks to 2,000,000 bytes, but only 1,000,000 are free" in refusal(tmp_path, "fan")
     assert not (tmp_path / "fan").exists()
 
 
@@ -436,7 +436,7 @@ def test_other_recordings_are_neither_replaced_nor_mixed(file: str, server: Zeno
 
 def test_two_years_do_not_share_a_folder(server: Zenodo, tmp_path: Path) -> None:
     get(tmp_path, "fan")
-    assert "already holds dcase2025-dev" in refusal(tmp_path, name="dcase2024-dev")
+    assert "already contains dcase2025-dev" in refusal(tmp_path, name="dcase2024-dev")
 
 
 @pytest.mark.parametrize("after", ["rename", "replace"])

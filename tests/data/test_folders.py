@@ -431,7 +431,8 @@ def test_a_training_clip_that_says_both_is_named(tmp_path: Path) -> None:
 
 
 def test_test_clips_without_a_condition_are_counted(tmp_path: Path) -> None:
-    assert "1 test clip of unknown" in found(make(tmp_path / "p", "train/a.wav", "test/b.wav"))["unlabelled_test"].text
+    seen = found(make(tmp_path / "p", "train/a.wav", "test/b.wav"))
+    assert "1 test clip has no known condition" in seen["unlabelled_test"].text
 
 
 SUFFIXES = [
@@ -528,7 +529,7 @@ def test_partial_matches_are_counted_both_ways(tmp_path: Path) -> None:
     table(folder, "file_name,d1p,d1v\na.wav,load,50\nx.wav,load,50\nc,load,1\n")
     seen = found(folder)
     assert "1 of 3 rows name a recording that does not exist (x.wav)" in seen["attributes_partly_matched"].text
-    assert "1 training clip without a row in any attribute table: train/b.wav" in seen["attributes_missing"].text
+    assert "1 training clip has no row in any attribute table: train/b.wav" in seen["attributes_missing"].text
 
 
 def test_a_table_without_conditions_is_refused_by_name(tmp_path: Path) -> None:
@@ -541,7 +542,7 @@ def test_a_table_without_conditions_is_refused_by_name(tmp_path: Path) -> None:
 def test_too_few_clips_are_refused_with_what_to_do(files: list[str], few: bool, tmp_path: Path) -> None:
     data = read_machine(make(tmp_path / "press", *(f"train/{file}" for file in files)))
     if few:
-        with pytest.raises(MasdError, match=r"press/train: 2 source training clips.*cut long recordings"):
+        with pytest.raises(MasdError, match=r"press/train: has 2 source training clips.*cut long recordings"):
             data.check_enough()
     else:
         data.check_enough()

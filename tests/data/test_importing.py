@@ -103,7 +103,7 @@ def test_uff58_gets_the_rate_that_its_header_rounds(tmp_path: Path, binary: int,
 
 
 def test_uff58_of_spectra_only_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MasdError, match="no recording"):
+    with pytest.raises(MasdError, match="contains no channel that masd can read as UFF58"):
         import_recordings([_uff(tmp_path / "a.uff", ONE, func_type=4)], tmp_path / "out")
 
 

@@ -63,7 +63,7 @@ def test_copies_count_once_and_are_named(tmp_path: Path, caplog: pytest.LogCaptu
     assert store.clips["name"].iloc[store.normal_rows()].tolist() == ["a.flac", "b.wav", "c.wav"]
     note = copies_note(store.clips)
     assert note == (
-        "3 training clips are copies of others and count once: a.mp3 = a.flac, a.wav = a.flac, noise_1.wav = b.wav"
+        "3 training clips are copies of others and are left out: a.mp3 = a.flac, a.wav = a.flac, noise_1.wav = b.wav"
     )
     assert note in caplog.text
     assert by_name(store, "in_training")["x.wav"] == "c.wav"

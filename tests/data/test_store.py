@@ -380,7 +380,7 @@ def test_a_store_of_another_format_says_what_to_do(fan: Path, tmp_path: Path) ->
     _about(tmp_path / "store", format=99)
     text = one_line(lambda: FeatureStore.open(tmp_path / "store"))
     assert "99" in text
-    assert "featurize again" in text
+    assert "run the training again from the start" in text
 
 
 # --- progress --------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.spatial.distance import cdist
 
-from masd.config import ALL_SYSTEMS, DetectionSettings, SystemName
-from masd.detection.detectors import PAPER_SYSTEMS, SYSTEMS, Detectors, fit_detectors
+from masd.config import ALL_SYSTEMS, PAPER_SYSTEMS, DetectionSettings, SystemName
+from masd.detection.detectors import SYSTEMS, Detectors, fit_detectors
 from masd.detection.features.clip import ClipFeatures
 from masd.detection.features.views import VIEWS, Views
 from masd.detection.paper.domains import DomainDetector, DomainMinimum, fit_domains

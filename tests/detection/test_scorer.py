@@ -22,8 +22,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from masd.audio import AudioError
 from masd.audio.log_mel import LogMel
 from masd.bundle.bundle import load_bundle
-from masd.config import ALL_SYSTEMS, Settings, SystemName
-from masd.detection.detectors import PAPER_SYSTEMS
+from masd.config import ALL_SYSTEMS, PAPER_SYSTEMS, Settings, SystemName
 from masd.detection.result import ClipScore
 from masd.detection.scorer import Scorer
 from masd.learning.network import ConvolutionalAutoEncoder

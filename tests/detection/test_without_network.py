@@ -121,7 +121,7 @@ def test_a_system_of_the_paper_cannot_be_claimed_without_its_network(bundle: Pat
     config.write_text(config.read_text().replace("system: fused", "system: knn-feature"))
     manifest = load_manifest(bundle)
     write_manifest(claimed, replace(manifest, files=manifest.files | {"config.yaml": sha256(config)}))
-    with pytest.raises(MasdError, match=r"do not fit together.*knn-feature"):
+    with pytest.raises(MasdError, match=r"do not belong together.*knn-feature"):
         load_bundle(claimed)
 
 

@@ -260,7 +260,7 @@ def test_only_the_machine_and_the_days_that_are_needed_are_opened(tmp_path: Path
     assert read_log(log, "fan", "3", COLUMNS, since="2027").rows.empty
     with pytest.raises(MasdError, match=r"fan-0\.parquet cannot be read as Parquet"):
         read_log(log, "fan", "3", COLUMNS)
-    with pytest.raises(NothingLoggedError, match="no row of machine 'pump', only of fan, valve"):
+    with pytest.raises(NothingLoggedError, match="contains no clip of machine 'pump', only of fan, valve"):
         read_log(log, "pump", "3", COLUMNS)
 
 

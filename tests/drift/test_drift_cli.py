@@ -40,7 +40,7 @@ def test_drift_exits_3_and_says_what_drives_it_and_how_good_the_model_is(
     verdict = json.loads((out / "verdict.json").read_text())
     first = verdict["unusual"]["level_dbfs"][0]
     assert f"request {first['request_id']} {first['time']} clip {first['index']}" in said
-    assert verdict["live"]["clips"] == 2 and "on 2 labelled clips, 1 of them anomalies" in said
+    assert verdict["live"]["clips"] == 2 and "on 2 labelled clips, 1 of them anomalous" in said
 
     usual = write_log(tmp_path / "usual.jsonl", make_clips(60, np.random.default_rng(2)))
     assert main(["drift", "--bundle", str(bundle), "--log", str(usual), "--out", str(out)]) == 0
@@ -71,7 +71,7 @@ def test_what_is_missing_on_the_command_line_is_named(
 
 def test_a_folder_without_checks_has_no_history_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["drift", "ui", "--workspace", str(tmp_path)]) == 1
-    assert "holds no drift check" in capsys.readouterr().err
+    assert "contains no drift check" in capsys.readouterr().err
 
 
 @pytest.mark.slow

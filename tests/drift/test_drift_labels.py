@@ -87,7 +87,7 @@ def test_labels_of_no_clip_are_listed_and_counted() -> None:
     live = live_performance(rows, {"r0": "anomaly", "r1": "normal"} | {f"x{i:02}": "normal" for i in range(12)})
     assert (live.clips, live.unmatched) == (2, 12)
     assert live.unmatched_ids == [f"x{i:02}" for i in range(10)]
-    assert live.describe().endswith("; 12 labels without a clip in the window: x00, x01, x02 and 9 more")
+    assert live.describe().endswith("; 12 labels match no clip in the log: x00, x01, x02 and 9 more")
 
 
 def make_rows(n: int = 60) -> tuple[pd.DataFrame, np.ndarray]:
@@ -109,14 +109,14 @@ def test_auc_precision_and_recall_are_those_of_scikit_learn() -> None:
     flagged = rows["anomalous"].to_numpy()
     assert live.precision == (flagged & anomaly).sum() / flagged.sum()
     assert live.recall == (flagged & anomaly).sum() / anomaly.sum()
-    assert "on 60 labelled clips, 15 of them anomalies" in live.describe()
+    assert "on 60 labelled clips, 15 of them anomalous" in live.describe()
 
 
 def test_without_one_of_the_conditions_there_is_no_auc() -> None:
     rows, _ = make_rows()
     live = live_performance(rows, {"r0": "normal", "r1": "normal"})
     assert (live.auc, live.auc_low, live.recall) == (None, None, None)
-    assert live.describe().startswith("no live AUC, precision")
+    assert live.describe().startswith("no live AUC (it needs normal and anomalous labels), precision")
     none = live_performance(rows, {"x": "normal"})
     assert (none.clips, none.unmatched, none.auc) == (0, 1, None)
 

@@ -166,8 +166,11 @@ def test_the_first_sentence_of_a_default_that_wins() -> None:
             ["AUC is below chance on fan ", " and fan ", "more than 2 points below mel-statistics on fan (-"],
         ),
         ([few(default=0.65)], ["not clearly better than the better official baseline (MSE): ", " points ahead in the"]),
-        ([make_results("fan", {"default": 1.0})], ["has no official baseline beside it", "there is no mel-statistics"]),
-        ([few()], ["The default has no measured result yet"]),
+        (
+            [make_results("fan", {"default": 1.0})],
+            ["was not compared with an official baseline", "there is no mel-statistics"],
+        ),
+        ([few()], ["The default has no result yet"]),
         (
             [few(default=2.0), few("valve"), few("slider", default=2.0)],
             ["in the official score over fan, slider (95%", "ahead on 2 of 2 machines"],
@@ -193,12 +196,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     fan, blind = few(default=2.0), replace(few("valve"), clips=make_clips().assign(condition="unknown"))
     del fan.scores["default", 2]
     said = missing(build_table([fan, blind]), ("fan", "valve", "slider", "bearing"), SEEDS)
-    assert said[0] == "No results of slider, bearing."
+    assert said[0] == "There are no results for slider, bearing."
     assert said[1].startswith("No machine has results of baseline-mahalanobis, recon/knn-feature, ")
     assert said[2:] == [
-        "fan lacks default with seed 2.",
-        "valve lacks default with seed 0, 1, 2.",
-        "valve has no test clips known to be normal and anomalous: nothing can be measured there.",
+        "fan has no result of default with seed 2.",
+        "valve has no result of default with seed 0, 1, 2.",
+        "The test clips of valve are not labelled both normal and anomalous, so nothing can be measured.",
     ]
     page = page_of([fan, blind], tmp_path, machines=("fan", "valve", "slider", "bearing"))
     assert all(sentence in page.text for sentence in said)
@@ -238,7 +241,7 @@ def test_any_part_of_the_results_makes_a_page(given: list[BenchmarkScores], tmp_
 
 
 def test_one_seed_is_said_to_say_nothing_about_seeds(tmp_path: Path) -> None:
-    said = "With one seed they say nothing about the seed."
+    said = "With one seed they do not include the variation between seeds."
     assert said in page_of([make_results("fan", {"default": 1.0, "baseline-mse": 1.0}, seeds=(4,))], tmp_path).text
     assert said not in page_of([few(default=1.0)], tmp_path).text
 

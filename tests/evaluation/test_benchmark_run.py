@@ -206,7 +206,7 @@ class TestRefusals:
     def refused(self, data: Path, out: Path, capsys: pytest.CaptureFixture[str], *more: str) -> None:
         before = times(out)
         assert benchmark(data, out, *more) == 1
-        assert "holds a benchmark of other data or settings; choose another --out" in error_line(capsys)
+        assert "contains a benchmark of other data or settings; choose another --out" in error_line(capsys)
         assert times(out) == before
 
     def test_features_that_a_run_before_did_not_finish_are_made_anew(

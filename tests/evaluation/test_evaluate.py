@@ -190,7 +190,7 @@ def test_a_machine_without_target_clips_has_no_target_values(
         assert target == {"auc_target", "precision_target", "recall_target", "f1_target"}
         assert values["hmean"] == pytest.approx(2 / sum(1 / max(values[a], 2.3e-16) for a in ("auc_source", "pauc")))
     report = (tmp_path / "out" / "report.html").read_text()
-    assert "No target clips in the test set" in report
+    assert "The test set has no target clips" in report
 
 
 def test_a_blind_test_set_is_scored_but_not_judged(

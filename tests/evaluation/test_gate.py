@@ -75,7 +75,7 @@ def test_a_good_candidate_passes_and_the_sentence_says_how_good() -> None:
     assert checks(verdict) == {"chance": True, "normal clips": True, "official baseline": True, "mel-statistics": True}
     value = official_metrics(frame, frame["knn-feature"].tolist(), 0.0)["hmean"]
     assert f"{value:.3f}" in verdict.sentence
-    assert verdict.sentence.startswith("fan passes: knn-feature") and verdict.sentence.endswith(".")
+    assert verdict.sentence.startswith("fan: the new model passes: knn-feature") and verdict.sentence.endswith(".")
 
 
 def test_worse_than_chance_is_refused() -> None:
@@ -163,7 +163,7 @@ def test_the_champion_is_beaten_equalled_or_not(champion: float, decision: str, 
     assert verdict.decision == decision and verdict.passed is (decision == "promote")
     assert checks(verdict)["version 7 in production"] is verdict.passed
     assert verdict.champion_version == "7" and says in verdict.sentence
-    assert "may be chance" not in verdict.sentence  # that much worse is no chance
+    assert "due to chance" not in verdict.sentence  # that much worse is no chance
 
 
 def test_an_equal_candidate_ships_because_it_is_fresher() -> None:
@@ -175,7 +175,7 @@ def test_an_equal_candidate_ships_because_it_is_fresher() -> None:
     verdict = judge(frame, champion)
     assert verdict.difference is not None and verdict.difference.low < 0.0 < verdict.difference.high
     assert verdict.decision == "promote"
-    assert verdict.sentence.endswith("preferred because it was trained on newer recordings.")
+    assert verdict.sentence.endswith(", and the newer model is preferred.")
 
 
 def _another_training(
@@ -200,14 +200,16 @@ def test_in_doubt_production_stays() -> None:
     verdict = judge(frame, champion, GateSettings(bootstrap_samples=200))
     assert verdict.difference is not None and verdict.difference.value < -0.02 < 0.0 < verdict.difference.high
     assert verdict.decision == "refuse"
-    assert verdict.sentence.endswith("the difference may be chance, so production stays.")
+    assert verdict.sentence.endswith("the difference may be due to chance, and the version in production is kept.")
 
 
 def test_manual_approval_asks_only_for_what_passes() -> None:
     settings = GateSettings(bootstrap_samples=30, approval="manual")
     asked = judge(scores(2.0), settings=settings)
     assert asked.passed and asked.decision == "ask"
-    assert asked.sentence.startswith("fan passes and awaits approval: knn-feature reaches")
+    assert asked.sentence.startswith(
+        "fan: the new model passes and awaits approval (masd registry promote): knn-feature reaches"
+    )
     assert judge(scores(-1.0), settings=settings).decision == "refuse"
 
 
@@ -217,17 +219,16 @@ def test_a_model_that_gives_no_number_is_refused(broken: float) -> None:
     frame.loc[[0, 5, 9], "knn-feature"] = broken
     verdict = judge(frame, champion_of(frame, 1.0))
     assert verdict.decision == "refuse" and verdict.checks == ()
-    assert (
-        verdict.sentence
-        == "fan is refused: the model is broken: knn-feature gives no finite score for 3 of 160 test clips."
-    )
+    reason = "the model is broken: knn-feature gives no finite score for 3 of 160 test clips"
+    assert verdict.sentence == f"fan: the new model is refused: {reason}."
 
 
 def test_a_model_that_gives_one_score_is_refused() -> None:
     verdict = judge(scores(2.0).assign(**{"knn-feature": 0.7}))
     assert verdict.decision == "refuse"
     assert (
-        verdict.sentence == "fan is refused: the model is broken: knn-feature gives all 160 test clips the same score."
+        verdict.sentence
+        == "fan: the new model is refused: the model is broken: knn-feature gives all 160 test clips the same score."
     )
 
 
@@ -236,8 +237,8 @@ def test_a_model_that_flags_all_normal_clips_is_refused_however_well_it_ranks() 
     verdict = judge(scores(2.0), threshold=-10.0)
     assert verdict.decision == "refuse"
     assert [name for name, passed in checks(verdict).items() if not passed] == ["normal clips"]
-    assert "it flags 100% of the normal clips, the best of its references 3%" in verdict.sentence
-    assert "was it trained on recordings of another machine?" in verdict.sentence
+    assert "it flags 100% of the normal source clips, but the best reference flags only 3%" in verdict.sentence
+    assert "check that it was trained on recordings of this machine" in verdict.sentence
 
 
 def test_that_all_models_flag_the_normal_clips_is_no_reason_to_refuse() -> None:
@@ -301,7 +302,7 @@ def test_the_champion_is_compared_on_the_clips_that_it_has_scored() -> None:
 def test_a_champion_without_a_common_clip_cannot_be_compared(champion: dict[str, float]) -> None:
     verdict = judge(scores(1.5), champion)
     assert not verdict.passed
-    assert "version 7 in production" in verdict.sentence and "no labelled clip" in verdict.sentence
+    assert "version 7 in production" in verdict.sentence and "gives no score for any labelled clip" in verdict.sentence
 
 
 @pytest.mark.parametrize("condition", ["unknown", "normal"])
@@ -309,7 +310,7 @@ def test_a_set_that_cannot_judge_refuses(condition: str) -> None:
     frame = scores(2.0).assign(condition=condition)
     verdict = judge(frame, champion_of(frame, 0.0))
     assert not verdict.passed and verdict.checks == ()
-    assert "needs clips labelled normal and clips labelled anomalous" in verdict.sentence
+    assert "must have clips labelled normal and clips labelled anomalous" in verdict.sentence
 
 
 def test_unlabelled_clips_beside_labelled_ones_change_nothing() -> None:

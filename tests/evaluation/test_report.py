@@ -143,7 +143,7 @@ def test_the_page_says_what_was_measured(standard: tuple[Page, ReportData, Path]
 
     flagged = data.scores[data.scores["knn-feature"] > 1.25]
     caught, alarms = ((flagged["condition"] == kind).sum() for kind in ("anomaly", "normal"))
-    assert f"catches {caught} of 40 anomalous clips and raises a false alarm on {alarms} of 40 normal" in page.text
+    assert f"flags {caught} of 40 anomalous clips and raises a false alarm on {alarms} of 40 normal" in page.text
     assert f"{100 * caught / (caught + alarms):.1f} % precision at the threshold" in page.text
     assert f"{100 * caught / 40:.1f} % recall at the threshold" in page.text
     best = max(CONTROLS, key=lambda name: data.metrics["controls"][name]["hmean"])
@@ -275,8 +275,8 @@ def test_any_history_makes_a_page(tmp_path: Path, change: dict[str, Any], said: 
             lambda scores: scores[scores["condition"] == "normal"],
             "At its threshold it raises a false alarm on",
         ),
-        (lambda scores: scores.assign(**{"knn-feature": 0.5}), "catches 0 of 40"),
-        (lambda scores: scores.assign(**{"knn-feature": scores["knn-feature"] * 1e9}), "catches 40 of 40"),
+        (lambda scores: scores.assign(**{"knn-feature": 0.5}), "flags 0 of 40"),
+        (lambda scores: scores.assign(**{"knn-feature": scores["knn-feature"] * 1e9}), "flags 40 of 40"),
         (lambda scores: scores.replace({"section": "00"}, "01"), "served"),
     ],
     ids=["only normal clips", "constant scores", "huge scores", "another section"],

@@ -179,7 +179,7 @@ def test_what_does_not_fit_together_is_refused_in_one_line(tmp_path: Path) -> No
     assert "no evaluation to summarise" in _refused([], [], out)
     assert "both evaluations of fan" in _refused([fan, again], [], out)
     assert "cannot read" in _refused([tmp_path / "nowhere"], [], out)
-    assert "lies inside the evaluation" in _refused([fan], [], fan / "summary")
+    assert "is inside the evaluation" in _refused([fan], [], fan / "summary")
     stray = make_verdict(tmp_path / "v.json", "valve", passed=True)
     assert "a verdict on valve, but there is no evaluation of this machine" in _refused([fan], [stray], out)
     (tmp_path / "v.json").write_text('{"machine_type": "fan"}')

@@ -117,8 +117,8 @@ def test_a_model_of_another_machine_is_kept_with_the_reason(
     steps.train(plant.work / "features", ["fan"], tiny_settings, plant.work / "network", device="cpu")
     steps.fit_detectors(plant.work / "features", "fan", plant.work / "network", tiny_settings, plant.work / "bundle")
     judged = plant.judge(plant.work / "bundle")
-    assert "it flags 100% of the normal clips" in judged.sentence
-    assert "was it trained on recordings of another machine?" in judged.sentence
+    assert "it flags 100% of the normal source clips" in judged.sentence
+    assert "check that it was trained on recordings of this machine" in judged.sentence
     _kept_as_candidate(plant, judged)
 
 
@@ -139,7 +139,7 @@ def test_a_bundle_of_a_machine_by_another_name_changes_nothing(plant: Plant, tin
     manifest = json.loads((other / "manifest.json").read_text(encoding="utf-8"))
     (other / "manifest.json").write_text(json.dumps(manifest | {"machine_type": "bearing"}), encoding="utf-8")
     before = plant.state()
-    with pytest.raises(MasdError, match=r"is a model of bearing, not of fan|do not fit together"):
+    with pytest.raises(MasdError, match=r"is a model of bearing, not of fan|do not belong together"):
         plant.judge(other)
     assert plant.state() == before
 

@@ -17,10 +17,10 @@ from masd.storage.opening import open_store
 from masd.storage.protocol import ObjectStore
 
 WHY = (
-    "fused reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, the best of its references 10%; was "
-    "it trained on recordings of another machine?"
+    "fused reaches a harmonic mean of 0.612, but it flags 90% of the normal source clips, but the best reference flags "
+    "only 10%: check that it was trained on recordings of this machine"
 )
-REFUSED: dict[str, Any] = {"reason": f"fan is refused: {WHY}.", "gate": RunDecision("7", "refuse", WHY)}
+REFUSED: dict[str, Any] = {"reason": f"fan: the new model is refused: {WHY}.", "gate": RunDecision("7", "refuse", WHY)}
 FLEET = Settings.load(None, ["training.scope=fleet"])
 
 
@@ -91,11 +91,10 @@ def test_what_would_be_refused_again_is_held_back_and_told(plant: Plant, caplog:
     time = plant.models.audit("fan", "refuse")[-1]["time"]
     assert held.time == time
     assert held.sentence == (
-        f"fan has drifted, but was not trained again: version 2 was refused on {time[:10]} {time[11:16]} UTC (fused "
-        "reaches a harmonic mean of 0.612, but it flags 90% of the normal clips, the best of its references 10%; was "
-        "it trained on recordings of another machine?); recordings, settings, masd and the version in production are "
-        "unchanged, so a new training would end the same way; add recordings of the new condition to "
-        f"{plant.data}/fan/train, change settings, or train by hand with masd pipeline run"
+        f"fan has drifted, but was not trained again. Version 2 was refused on {time[:10]} {time[11:16]} UTC ({WHY}). "
+        "Recordings, settings, masd and the version in production have not changed since, so a new training would have "
+        f"the same result. Add recordings of the new condition to {plant.data}/fan/train, change settings, or train by "
+        "hand with masd pipeline run."
     )
     assert held.sentence in caplog.messages
 
@@ -177,12 +176,12 @@ def test_a_run_that_was_broken_off_before_its_verdict_does_not_count(plant: Plan
 
 def test_what_waits_for_approval_is_not_trained_again(plant: Plant) -> None:
     version = plant.train()
-    plant.models.ask("fan", version, reason="fan passes and awaits approval: good.")
+    plant.models.ask("fan", version, reason="fan: the new model passes and awaits approval: good.")
     assert plant.again() == []
     held = plant.held_back()
     assert held is not None and not held.refused
-    assert "version 2 has waited for approval since 20" in held.sentence
-    assert "approve it with masd registry promote fan 2, add recordings" in held.sentence
+    assert "Version 2 has waited for approval since 20" in held.sentence
+    assert "Approve it with masd registry promote fan 2, add recordings" in held.sentence
     plant.models.promote("fan", version, reason="heard them")
     assert plant.again() == ["fan"]
 

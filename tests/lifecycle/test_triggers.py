@@ -177,9 +177,11 @@ def test_a_fingerprint_is_of_the_bytes_not_of_when_they_were_copied(tmp_path: Pa
     assert fingerprint(tmp_path / "data") != of_all
     clip.write_bytes(b"two")
     assert fingerprint(tmp_path / "data", ["fan"]) != of_fan
-    with pytest.raises(MasdError, match="nothing is there"):
+    with pytest.raises(MasdError, match="does not exist or is empty"):
         fingerprint(tmp_path / "nowhere")
-    with pytest.raises(MasdError, match="nowhere/fan: nothing is there; expected a machine's folder with train"):
+    with pytest.raises(
+        MasdError, match="nowhere/fan: does not exist or is empty; expected a machine's folder with train"
+    ):
         fingerprint(tmp_path / "nowhere", ["fan"])
     assert glance(tmp_path / "nowhere") == ""
 

@@ -180,7 +180,9 @@ def test_a_folder_that_is_a_link_is_looked_into_as_it_is_read(data: Path, tmp_pa
     assert _fingerprint(data, [], "fan") != before
 
 
-@pytest.mark.parametrize(("machine", "says"), [("pump", "data/pump: nothing is there"), ("../data", "machine type")])
+@pytest.mark.parametrize(
+    ("machine", "says"), [("pump", "data/pump: does not exist or is empty"), ("../data", "machine type")]
+)
 def test_a_machine_that_is_not_there_is_named(data: Path, machine: str, says: str) -> None:
     with pytest.raises(MasdError, match=says):
         _fingerprint(data, [], machine)

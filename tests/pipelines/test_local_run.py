@@ -159,7 +159,7 @@ def test_machines_that_cannot_be_trained_are_left_out_before_the_first_step(
     reasons = {
         "my pump 1": "use letters",
         "few": "cut long recordings",
-        "faulty": "anomaly_3.wav: an anomalous clip",
+        "faulty": "anomaly_3.wav: is anomalous by its name or folder",
         "untested": "no test clips",
         "drift": "no machine can be named drift",
     }
@@ -176,7 +176,7 @@ def test_machines_that_cannot_be_trained_are_left_out_before_the_first_step(
 @pytest.mark.usefixtures("stub_summary")
 def test_a_machine_that_is_not_there_is_left_out(tmp_path: Path) -> None:
     run = run_training(_data(tmp_path, ["fan"]), ["fan", "pump"], Settings(), tmp_path / "out", say=list[str]().append)
-    assert [(one.machine, "no machine pump; there are fan" in one.reason) for one in run.failed] == [("pump", True)]
+    assert [(one.machine, "has no machine pump; it has fan" in one.reason) for one in run.failed] == [("pump", True)]
 
 
 def test_nothing_is_started_where_no_machine_can_be_trained(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_step_that_never_said_it_was_done_has_failed_whatever_its_status(tmp_p
 
 def test_no_such_machine(tmp_path: Path) -> None:
     data = _data(tmp_path, ["fan"])
-    with pytest.raises(MasdError, match="no machine pump; there are fan"):
+    with pytest.raises(MasdError, match="has no machine pump; it has fan"):
         run_training(data, ["pump"], Settings(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -290,7 +290,7 @@ def test_the_same_recordings_twice_start_one_run(tmp_path: Path, capsys: pytest.
     assert main(command) == 3  # the same answer, for the job that asks again
     said = capsys.readouterr().out
     assert (
-        said.startswith("nothing started: a run for the same recordings has been done, by ")
+        said.startswith("nothing was started: a run for the same recordings has already ended; ")
         and "refused-valve: bad" in said
     )
     versions = tmp_path / "out" / "registry" / "models" / "refused-valve"
@@ -309,7 +309,7 @@ def test_the_same_window_of_the_log_twice_starts_one_run(tmp_path: Path, capsys:
     command += ["--out", str(tmp_path / "out")]
     assert main(command) == main(command) == 0
     first, second = capsys.readouterr().out.split(
-        "nothing started: a run for the same window of the log has been done, by "
+        "nothing was started: a run for the same window of the log has already ended; "
     )
     assert "in alarm: fan since 2026-01-05T00:00:00+00:00\n" in first
     assert "valve: looked at" in first and "valve: good" in first and "valve: good" in second

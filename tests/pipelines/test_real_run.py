@@ -160,7 +160,7 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
 
     first = job.once(say=list[str]().append)
     assert (first.started, first.record.code) == (True, 3)
-    assert "fan is refused: " in first.record.outcome
+    assert "fan: the new model is refused: " in first.record.outcome
     assert models.audit("fan")[-1]["event"] == "refuse" and models.channel("fan", "production") == "1"
 
     shutil.copyfile(log, log.parent / "tuesday.jsonl")
@@ -168,11 +168,11 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
     assert (second.started, second.record.code) == (True, 3)  # what has drifted still serves
     looked, drifted, in_alarm, *_, held = second.record.outcome.splitlines()
     assert in_alarm.startswith("in alarm: ")
-    assert looked.endswith("/out/drift: 1 machines checked") and drifted.startswith("fan: drift in ")
-    assert held.startswith("fan has drifted, but was not trained again: version 2 was refused on 20")
+    assert looked.endswith("/out/drift: 1 machine checked") and drifted.startswith("fan: drift in ")
+    assert held.startswith("fan has drifted, but was not trained again. Version 2 was refused on 20")
     assert held.endswith(
-        f"add recordings of the new condition to {plant}/fan/train, change settings, or train by hand with masd "
-        "pipeline run"
+        f"Add recordings of the new condition to {plant}/fan/train, change settings, or train by hand with masd "
+        "pipeline run."
     )
     assert models.versions("fan") == ["1", "2"]
     assert held in (tmp_path / "out" / "pipeline.log").read_text(encoding="utf-8")

@@ -176,7 +176,7 @@ def test_a_watched_folder_starts_a_run_and_two_watchers_start_one(tmp_path: Path
     watchers = [subprocess.Popen(command, **out) for command in commands]  # type: ignore[call-overload]
     try:
         said = [watcher.stdout.readline() for watcher in watchers]
-        assert sorted(line.startswith("nothing started: ") for line in said) == [False, True], said
+        assert sorted(line.startswith("nothing was started: ") for line in said) == [False, True], said
     finally:
         for watcher in watchers:
             watcher.send_signal(signal.SIGTERM)

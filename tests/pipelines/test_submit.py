@@ -257,7 +257,7 @@ def test_kubeflow_wants_a_field_for_seconds(server: StandIn) -> None:
         (["--cron", "* * *"], "not five fields"),
         (["--cron", "99 * * * *"], "Bad minute"),
         (["--every", "soon"], "is not a duration"),
-        (["--watch"], "a cluster has no --watch"),
+        (["--watch"], "--watch works only on this computer"),
     ],
 )
 def test_schedules_that_are_none(

@@ -101,7 +101,7 @@ def test_a_bucket_that_may_only_be_read(
     for command in (PROMOTE, ["registry", "prune", "fan", "--keep", "1", "--registry"]):
         line = _fails([*command, registry.url], capsys)
         assert "cannot write models/fan/locks/production/" in line
-        assert "access denied; these credentials may not do that here (a read-only bucket?)" in line
+        assert "access denied; these credentials do not allow it (is the bucket read-only?)" in line
     assert _objects(s3_gateway, registry.url) == before
 
 
@@ -122,7 +122,9 @@ def test_a_clock_that_is_wrong(
     before, now = _objects(s3_gateway, registry.url), minio.time.utcnow
     with monkeypatch.context() as patch:
         patch.setattr(minio.time, "utcnow", lambda: now() + timedelta(hours=1))
-        assert "this machine's clock differs too much from the server's" in _fails([*PROMOTE, registry.url], capsys)
+        assert "the clock of this computer differs too much from the server's" in _fails(
+            [*PROMOTE, registry.url], capsys
+        )
     assert _objects(s3_gateway, registry.url) == before
 
 

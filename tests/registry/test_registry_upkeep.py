@@ -126,8 +126,8 @@ def test_leftovers_are_found_and_mended(registry: Registry, tmp_path: Path, monk
     assert verify(registry) == [], "may still be at work"
     _hours_later(monkeypatch)
     claim, half, move = verify(registry)
-    assert "models/fan/3: complete, but its registration was interrupted" in claim
-    assert "models/fan/4: left by a killed process, and not a version; masd registry prune fan removes it" in half
+    assert "models/fan/3: is complete, but its registration was interrupted" in claim
+    assert "models/fan/4: is a leftover of a killed process, not a version; masd registry prune fan removes it" in half
     assert "fan promote to version 2" in move
     assert "production is 1; set the right version with masd registry promote" in move
     with monkeypatch.context() as patch:

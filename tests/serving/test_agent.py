@@ -166,7 +166,7 @@ def test_a_broken_version_never_becomes_default_and_is_said_once(
 
     with _load(plant, [wav(seconds=2.0)]) as answers:
         for bundle, build, problem in [
-            (misfit, None, "do not fit together"),
+            (misfit, None, "do not belong together"),
             (tiny_bundle, silent, "answered 503"),
         ]:
             version = plant.registry.register(bundle, metrics={}, build=build)

@@ -134,7 +134,7 @@ def test_a_torchserve_that_has_written_no_key_yet_is_not_ready(
     """A server that starts again is asked at once: no traceback a request."""
 
     def key() -> str:
-        raise MasdError("key_file.json: TorchServe has written no keys")
+        raise MasdError("key_file.json: contains no keys of TorchServe")
 
     front = Front(lambda: {"ready": False}, StaticToken(SECRET), slow.url, "", max_bytes=1000, key=key)
     for listener in (listening(front, "127.0.0.1", 0), relaying(slow.url, "127.0.0.1", 0, key=key)):

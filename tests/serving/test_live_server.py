@@ -190,7 +190,7 @@ def test_a_temporary_folder_too_deep_for_sockets_is_named(tiny_bundle: Path, tmp
     with _serving(tiny_bundle, TMPDIR=str(deep)) as process:
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")
-    assert "too long a path for the workers' sockets: set TMPDIR to a shorter folder" in errors
+    assert "the path is too long for the workers' sockets: set TMPDIR to a folder with a shorter path" in errors
     assert list(deep.iterdir()) == []
 
 
@@ -235,7 +235,7 @@ def test_a_bundle_whose_files_do_not_fit_never_becomes_ready_and_says_why(tiny_b
     (broken / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     begin = time.monotonic()
     with (
-        pytest.raises(MasdError, match=r"no model can be served: fan: it does not load: .*do not fit together"),
+        pytest.raises(MasdError, match=r"no model can be served: fan: it does not load: .*do not belong together"),
         running_server([broken]),
     ):
         pass
@@ -270,8 +270,8 @@ def test_what_can_be_known_before_java_starts(tiny_bundle: Path, tmp_path: Path)
         ):
             pass
     for arguments, message in [
-        ({"bundles": [tiny_bundle], "host": "0.0.0.0"}, "not all be authenticated"),
-        ({"bundles": [tiny_bundle], "host": "0.0.0.0", "auth": "token"}, "not all be authenticated"),
+        ({"bundles": [tiny_bundle], "host": "0.0.0.0"}, "--host 0.0.0.0 needs --auth static"),
+        ({"bundles": [tiny_bundle], "host": "0.0.0.0", "auth": "token"}, "--host 0.0.0.0 needs --auth static"),
         ({"bundles": []}, "no bundle"),
         ({"bundles": [tiny_bundle, tiny_bundle]}, "two bundles"),
         ({"bundles": [tmp_path]}, "not a bundle"),

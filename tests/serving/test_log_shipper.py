@@ -56,7 +56,9 @@ def test_folders_are_tried_before_a_server_starts(tmp_path: Path, monkeypatch: p
         tempfile.mkdtemp(dir=dir)
 
     monkeypatch.setattr("serving.log_shipper.tempfile.TemporaryFile", lambda dir: nullcontext(refuse(dir)))
-    with pytest.raises(MasdError, match=rf"{log} cannot be written: Permission denied; let user {os.geteuid()} write"):
+    with pytest.raises(
+        MasdError, match=rf"{log} cannot be written: Permission denied; give user {os.geteuid()} write access"
+    ):
         check_writable(spool, str(log))
 
 

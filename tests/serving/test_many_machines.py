@@ -90,7 +90,7 @@ def fleet(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_all_are_served_by_as_many_processes_as_cores_but_what_has_code_of_its_own(fleet: Fleet) -> None:
     assert fleet.server.models == dict.fromkeys([*GOOD, ALONE], "1")
-    assert "do not fit together" in fleet.server.not_served[DAMAGED]
+    assert "do not belong together" in fleet.server.not_served[DAMAGED]
     count = share_of_workers(len(GOOD) + 2)
     fleet.wait(lambda: all(len(_pids(fleet, machine)) == count for machine in GOOD))
     shared = {pid for machine in GOOD for pid in _pids(fleet, machine)}

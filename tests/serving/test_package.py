@@ -126,7 +126,7 @@ def test_a_bundle_that_a_cache_has_answered_stays_one_version_and_every_run_has_
 
 def test_a_verdict_on_another_machine_is_not_acted_on(tiny_bundle: Path, evaluation: Path, tmp_path: Path) -> None:
     verdict = _verdict(tmp_path, passed=True, machine="valve")
-    with pytest.raises(MasdError, match="is about valve, the bundle is a model of fan"):
+    with pytest.raises(MasdError, match="is about valve, but the bundle is a model of fan"):
         package(tiny_bundle, evaluation, verdict, str(tmp_path / "registry"), run="run 7")
     assert not (tmp_path / "registry").exists()
 

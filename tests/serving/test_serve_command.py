@@ -20,7 +20,7 @@ from serving.torchserve.config import Addresses
         (["--log", "s3://bucket/log"], "--log s3://bucket/log needs --log-spool DIR"),
         (["--log-spool", "here"], "--log-spool needs --log"),
         (["--log", "ftp://host"], "ftp://host: give a path, file:///folder or s3://bucket/prefix"),
-        (["--host", "0.0.0.0"], "--host 0.0.0.0: requests would not all be authenticated"),
+        (["--host", "0.0.0.0"], "--host 0.0.0.0 needs --auth static"),
     ],
 )
 def test_refused(options: list[str], message: str, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +31,7 @@ def test_refused(options: list[str], message: str, tiny_bundle: Path, capsys: py
 
 def test_an_empty_registry_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--registry", str(tmp_path)]) == 1
-    assert "nothing is in production; promote a version" in capsys.readouterr().err
+    assert "no version is in production; promote a version" in capsys.readouterr().err
 
 
 def test_records_wait_in_the_log_folder_or_where_they_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def commission(
     if len(rows) < LEAST_CLIPS or "score" not in rows:
         raise MasdError(
             f"{machine}: version {version} has {len(rows)} scored clips in the window, and a calibration needs "
-            f"at least {LEAST_CLIPS}; wait, or make the window longer"
+            f"at least {LEAST_CLIPS}; wait, make the window longer, or leave out fewer clips"
         )
     silent = np.array([is_silent(warnings) for warnings in rows["warnings"]])
     if "level_dbfs" in rows:

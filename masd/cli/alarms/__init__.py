@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from masd.cli.alarms import acknowledge, show
 from masd.cli.alarms.options import add_places, add_recipients, sentence_of
 from masd.cli.common import REFUSED_OR_DRIFT, names
-from masd.cli.numbers import port, rate, seconds
+from masd.cli.numbers import port, rate, seconds, time_since
 from masd.errors import MasdError, one_line
 from masd.progress import print_line
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     alarms = commands.add_parser(
         "alarms",
-        help="raise alarms from an inference log, at a stated false-alarm rate",
+        help="read an inference log and raise alarms, at the false-alarm rate that you set",
         usage="masd alarms --registry URL --log LOG [--false-alarms 1/N] [--webhook URL] [--alertmanager URL] "
         "[--every SECONDS [--metrics-port PORT]]\n       masd alarms show --log LOG\n"
         "       masd alarms acknowledge MACHINE --log LOG --reason TEXT [--false-alarm]",
@@ -40,7 +40,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="1/N",
         help="allow one false alarm in N normal clips (default: as calibrated, or 1/10000)",
     )
-    alarms.add_argument("--since", default="", metavar="TIME", help="ignore records before TIME (ISO 8601, UTC)")
+    alarms.add_argument(
+        "--since",
+        type=time_since,
+        metavar="WHEN",
+        help="ignore records before a time (ISO 8601, UTC), or from more than 90m, 24h, 7d ago",
+    )
     add_recipients(alarms)
     alarms.add_argument("--every", type=seconds, metavar="SECONDS", help="repeat every SECONDS until stopped")
     alarms.add_argument(
@@ -64,7 +69,7 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
     if options.log is None or options.registry is None:
         command.error("the following arguments are required: --registry, --log")
     if options.metrics_port is not None and options.every is None:
-        command.error("--metrics-port needs --every: without it, masd alarms ends after one step")
+        command.error("--metrics-port needs --every: without it, masd alarms ends after one check")
     from masd.alarms.recipients import recipients
     from masd.alarms.step import AlarmStep
 
@@ -73,7 +78,7 @@ def _alarms(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
         options.log,
         options.state,
         clips=None if options.false_alarms is None else 1.0 / options.false_alarms,
-        since=options.since,
+        since=options.since or "",
         recipients=recipients(options.webhook, options.alertmanager),
     )
     if options.every is None:

@@ -7,9 +7,14 @@ from masd.cli.alarms.options import add_places, add_recipients, sentence_of
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     acknowledge = actions.add_parser("acknowledge", help="acknowledge the alarm of a machine")
-    acknowledge.add_argument("machine", metavar="MACHINE")
+    acknowledge.add_argument("machine", metavar="MACHINE", help="machine type whose alarm is acknowledged")
     add_places(acknowledge, required=True)
-    acknowledge.add_argument("--registry", default="registry", metavar="URL")
+    acknowledge.add_argument(
+        "--registry",
+        default="registry",
+        metavar="URL",
+        help="registry with the versions in production (default ./registry)",
+    )
     acknowledge.add_argument("--reason", required=True, help="why; it is written to the events log")
     acknowledge.add_argument(
         "--false-alarm", action="store_true", help="the machine is healthy: end the alarm and count its clips as normal"

@@ -25,10 +25,24 @@ def add_recipients(command: argparse.ArgumentParser) -> None:
     )
 
 
+KINDS = {
+    "watch": "watch",
+    "normal": "normal again",
+    "acknowledged": "acknowledged",
+    "silent": "no clips for longer than usual",
+    "heard": "clips again",
+}
+REASONS = {
+    "alarm-over": "the alarm is over",
+    "watch-over": "the watch is over",
+    "version-changed": "another version is in production",
+}
+
+
 def sentence_of(event: "Event") -> str:
     if event.kind == "alarm":
         clips = f"; listen to {', '.join(event.worst)}" if event.worst else ""
-        rarity = f"as rare as 1 in {event.evidence:,.0f} normal clips"
-        return f"{event.time}  {event.machine_type}: ALARM since {event.since}, {rarity}{clips}"
-    reason = f" ({event.reason})" if event.reason else ""
-    return f"{event.time}  {event.machine_type}: {event.kind}{reason}"
+        rarity = f"scores like these occur once in {event.evidence:,.0f} normal clips"
+        return f"{event.time}  {event.machine_type}: ALARM since {event.since}; {rarity}{clips}"
+    reason = f" ({REASONS.get(event.reason, event.reason)})" if event.reason else ""
+    return f"{event.time}  {event.machine_type}: {KINDS[event.kind]}{reason}"

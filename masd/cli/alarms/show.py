@@ -31,7 +31,7 @@ def _run(options: argparse.Namespace) -> int:
         since = f" since {known.since}" if known.since else ""
         acknowledged = " (acknowledged)" if known.acknowledged else ""
         silent = ", no clip for longer than usual" if known.silent else ""
-        evidence = f"evidence {known.evidence:,.1f} of {known.asked:,.0f}"
+        evidence = f"evidence 1 in {known.evidence:,.1f} (alarm at 1 in {known.asked:,.0f})"
         print(
             f"{machine} version {known.model_version}: {known.state}{since}{acknowledged}; {evidence}; "
             f"last clip {known.last_heard or 'never'}{silent}"

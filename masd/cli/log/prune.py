@@ -8,7 +8,7 @@ from masd.files import json_text
 
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    prune = actions.add_parser("prune", help="remove records that are older than some days")
+    prune = actions.add_parser("prune", help="remove records that are older than --days days")
     prune.add_argument("--log", required=True, metavar="LOG", help="a folder or s3://bucket/prefix")
     prune.add_argument("--days", type=count, required=True, metavar="N", help="keep the last N days")
     prune.add_argument("--dry-run", action="store_true", help="print what would be removed, and remove nothing")

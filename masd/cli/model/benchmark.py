@@ -12,7 +12,7 @@ from masd.cli.numbers import MAX_SEED
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = commands.add_parser(
         "benchmark",
-        help="the paper's table of results on your recordings, beside the official baseline",
+        help="score every method of the paper, the default and the official baseline on your recordings",
         description="Train and score every method on the test clips of each machine, over seeds. An interrupted "
         "run continues where it stopped; finished results are never computed again.",
     )

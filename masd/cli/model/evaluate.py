@@ -9,9 +9,11 @@ from masd.lifecycle import steps
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     evaluate = commands.add_parser("evaluate", help="evaluate a bundle on a machine's test clips, beside the controls")
-    evaluate.add_argument("bundle", type=Path, metavar="BUNDLE")
+    evaluate.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle folder")
     evaluate.add_argument("data", metavar="DATA/MACHINE", help="a folder, or s3://bucket/prefix/MACHINE")
-    evaluate.add_argument("--out", type=Path, required=True, metavar="DIR")
+    evaluate.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the report and its numbers"
+    )
     evaluate.set_defaults(run=_run)
 
 

@@ -11,8 +11,8 @@ from masd.files import json_text
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     score = commands.add_parser("score", help="score clips with a bundle")
-    score.add_argument("bundle", type=Path, metavar="BUNDLE")
-    score.add_argument("clips", type=Path, nargs="+", metavar="CLIP")
+    score.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle folder")
+    score.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="recordings to score")
     score.add_argument("--json", action="store_true", help="print one JSON object per clip")
     score.add_argument("--threshold", type=finite, help="use this threshold instead of the model's")
     score.set_defaults(run=_run)
@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace) -> int:
             continue
         result = scorer.score([recording], thresholds=[options.threshold])[0]
         if not math.isfinite(result.score):  # no decision could be right
-            print(f"masd: {path}: its sample values are too large to be scored", file=sys.stderr)
+            print(f"masd: {path}: its sample values are too large to be scored; check the recorder", file=sys.stderr)
             failed += 1
             continue
         if options.json:

@@ -22,7 +22,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="bundle folder to write (fleet: one below it per machine)",
     )
     add_settings(train)
-    train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    train.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the network is trained (default auto)"
+    )
     train.add_argument("--resume", action="store_true", help="continue an interrupted run of the same --out")
     train.set_defaults(run=_run)
 

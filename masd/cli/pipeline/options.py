@@ -30,7 +30,9 @@ def add_places(
 
 
 def add_once(command: argparse.ArgumentParser, what: str) -> None:
-    command.add_argument("--once", action="store_true", help=f"do nothing if a run for {what} has been started")
+    command.add_argument(
+        "--once", action="store_true", help=f"do nothing if a run for {what} is in progress or is done"
+    )
 
 
 def add_runner(command: argparse.ArgumentParser) -> None:
@@ -97,7 +99,7 @@ def cluster_of(options: argparse.Namespace) -> "tuple[KubeflowClient, dict[str, 
         from pipelines.cluster.submit import arguments_of
 
     if not options.machines:
-        raise MasdError("a run on a cluster needs --machines: the recordings cannot be listed from here")
+        raise MasdError("a run on a cluster needs --machines: masd cannot list the recordings of the cluster")
     cluster = KubeflowClient(options.endpoint, namespace=options.namespace)
     places = {"data": options.data, "registry": options.registry, "log": options.log}
     return cluster, arguments_of(options.machines, **places)

@@ -10,7 +10,7 @@ from masd.progress import print_line
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     schedule = actions.add_parser("schedule", help="run a pipeline on a schedule, on this computer or on a cluster")
-    schedule.add_argument("pipeline", choices=["training", "monitoring"])
+    schedule.add_argument("pipeline", choices=["training", "monitoring"], help="the pipeline to run")
     add_places(schedule)
     schedule.add_argument("--log", metavar="LOG", help="for monitoring: the inference log")
     when = schedule.add_mutually_exclusive_group(required=True)
@@ -26,7 +26,7 @@ def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _run(options: argparse.Namespace) -> int:
     if options.pipeline == "monitoring" and options.watch:
-        raise MasdError("--watch waits for recordings to train on; give monitoring a --cron or --every")
+        raise MasdError("--watch starts trainings only; for monitoring give --cron or --every")
     if options.endpoint:
         return _on_cluster(options)
     for name in ("data", "out", *(["log", "registry"] if options.pipeline == "monitoring" else [])):
@@ -51,7 +51,7 @@ def _on_cluster(options: argparse.Namespace) -> int:
         from pipelines.schedule import Cron, seconds
 
     if options.watch:
-        raise MasdError("a cluster has no --watch; give --cron or --every, or run masd pipeline schedule --watch here")
+        raise MasdError("--watch works only on this computer, without --endpoint; for a cluster give --cron or --every")
     cron = Cron(options.cron).text if options.cron else None
     every = seconds(options.every) if options.every else None
     cluster, arguments = cluster_of(options)

@@ -9,7 +9,13 @@ from masd.progress import print_line
 
 def add_command(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     submit = actions.add_parser("submit", help="run a pipeline on a cluster")
-    submit.add_argument("pipeline", choices=["training", "monitoring"], nargs="?", default="training")
+    submit.add_argument(
+        "pipeline",
+        choices=["training", "monitoring"],
+        nargs="?",
+        default="training",
+        help="the pipeline to run (default training)",
+    )
     add_places(submit)
     submit.add_argument(
         "--log", metavar="LOG", help="for monitoring: the inference log, at the address that the tasks use"
@@ -34,7 +40,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     found = follow(cluster, run_id, options.machines, options.registry, print_line, timeout_s=timeout_s)
     if found is None:
-        print("verdicts: in the audit trail of the run's registry; name it with --registry to print them here")
+        print("The verdicts are in the audit trail of the run's registry. To print them here, give --registry.")
         return 0
     if options.pipeline == "training":
         require(found, options.machines, options.registry, run_id)

@@ -21,8 +21,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "import",
         help="TDMS, UFF58, MATLAB, CSV and sound files with several channels, as clips to train on",
         description="Write every channel of the recordings as WAV of 32-bit floats, in its unit and at its rate. With "
-        "one channel a file the clips are in FOLDER/train, else in FOLDER/<channel>/train; recordings.json beside it "
-        "says what is known of each. See docs/recordings/import.md.",
+        "one channel per file the clips are in FOLDER/train, else in FOLDER/<channel>/train; recordings.json beside it "
+        "describes each clip. See docs/recordings/import.md.",
     )
     command.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="a file, or a folder and all below it")
     command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
@@ -41,7 +41,7 @@ def _import(options: argparse.Namespace) -> int:
     for channel, clips in done.channels.items():
         print(f"{channel}: {clips} clips")
     for stated, hertz in done.snapped.items():
-        print(f"rate: the file says {stated:.6g} Hz, which is {hertz} Hz rounded; {hertz} Hz is used")
+        print(f"rate: the file states {stated:.6g} Hz, a rounded value of {hertz} Hz; the clips have {hertz} Hz")
     if done.left_over_s:
         print(f"dropped: {done.left_over_s:.1f} s at the ends of recordings, too short for a clip")
     for folder in done.folders:

@@ -13,8 +13,8 @@ def add_action(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "check",
         help="check the recordings of a data set before training",
         description="Read the recordings of a machine, or of all machines in a folder, and print counts, "
-        "formats, levels, copies, silent and clipped clips, what is left out and why. The exit code is 1 if a machine "
-        "cannot be trained.",
+        "formats, levels, copies, silent and clipped clips, what is left out and why. The exit code is 1 if the "
+        "recordings of a machine cannot be used for training.",
     )
     check.add_argument("folder", metavar="FOLDER", help="a machine's folder, or the folder of all machines; or s3://")
     check.add_argument("--json", action="store_true", help="print one JSON object per machine")
@@ -43,7 +43,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _lines(check: "MachineCheck") -> str:  # type: ignore[name-defined]  # noqa: F821
-    state = "can be trained" if check.trainable else "cannot be trained"
+    state = "ready for training" if check.trainable else "cannot be used for training"
     lines = [f"{check.machine_type}: {state}"]
     if check.data is not None:
         about = check.to_dict()

@@ -22,7 +22,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="write the machine folders into this folder"
     )
-    command.add_argument("--machines", type=names, default=[], help="kinds separated by commas (default all)")
+    command.add_argument("--machines", type=names, default=[], help="machine types, separated by commas (default all)")
     command.set_defaults(run=_fetch)
 
 

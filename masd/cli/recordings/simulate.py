@@ -13,10 +13,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command = commands.add_parser(
         "simulate",
         help="make recordings of simulated machines",
-        description="Write simulated machines in the challenge's layout.",
+        description="Write recordings of simulated machines in the folder layout of DCASE Task 2.",
     )
     command.add_argument("out", type=Path, metavar="OUT", help="write one folder per machine into this folder")
-    command.add_argument("--machines", type=names, default=[], help="kinds separated by commas (default all seven)")
+    command.add_argument(
+        "--machines", type=names, default=[], help="machine types, separated by commas (default all seven)"
+    )
     command.add_argument(
         "--train", type=none_or_more, default=1000, help="noisy training clips per machine (default 1000)"
     )

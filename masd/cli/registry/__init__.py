@@ -15,7 +15,7 @@ class _Actions:
             "--registry", default="registry", metavar="URL", help="a folder or s3://bucket/prefix (default ./registry)"
         )
         if machine:
-            command.add_argument("machine", metavar="MACHINE")
+            command.add_argument("machine", metavar="MACHINE", help="machine type")
         if as_json:
             command.add_argument("--json", action="store_true", help="one JSON object per line")
         return command

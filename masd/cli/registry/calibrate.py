@@ -26,7 +26,8 @@ def add_command(actions: Actions) -> None:
         type=names,
         default=[],
         metavar="DOUBT,DOUBT",
-        help=f"accept a window with {', '.join(DOUBTS)} that you have checked; silent clips and alarms are left out",
+        help=f"accept the window although it has these doubts ({', '.join(DOUBTS)}), because you have checked it; "
+        "silent clips and clips of alarms are left out",
     )
     command.set_defaults(run=lambda options: _run(command, options))
 
@@ -61,9 +62,13 @@ def _run(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     print(f"{options.machine}: version {version} is the candidate, calibrated with {found.clips} clips ({domains})")
     print(f"  window: {found.since} to {found.until}; {found.left_out} clips left out")
     alike = f"; {found.block} clips in a row are alike and count as one clip" if found.block > 1 else ""
-    print(f"  threshold {found.threshold:.4g}: at most 1 in {1 / found.promised:,.0f} normal clips (95 %){alike}")
+    rate_kept = f"at most 1 in {1 / found.promised:,.0f} normal clips is above it (95 % confidence)"
+    print(f"  threshold {found.threshold:.4g}: {rate_kept}{alike}")
     if found.promised > found.asked:
-        print(f"  a threshold for 1 in {1 / found.asked:,.0f} needs {found.needed:,} clips; masd alarms does not")
+        print(
+            f"  a threshold for 1 in {1 / found.asked:,.0f} needs {found.needed:,} clips; masd alarms keeps this rate "
+            "with fewer"
+        )
     print(f"  listen to the clips with the highest scores: {', '.join(found.highest) or 'no request ids'}")
     print(f"  next: masd registry promote {options.machine} {version} --registry {options.registry} --reason ...")
     return 0

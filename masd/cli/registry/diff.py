@@ -12,8 +12,8 @@ def add_command(actions: Actions) -> None:
     diff = actions.add(
         "diff", "show what differs between two versions: settings, metrics, code, data, libraries", as_json=True
     )
-    diff.add_argument("before", metavar="A")
-    diff.add_argument("after", metavar="B")
+    diff.add_argument("before", metavar="A", help="a version")
+    diff.add_argument("after", metavar="B", help="the version to compare with it")
     diff.set_defaults(run=_run)
 
 

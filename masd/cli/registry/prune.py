@@ -10,7 +10,7 @@ from masd.files import json_text
 
 def add_command(actions: Actions) -> None:
     prune = actions.add(
-        "prune", "remove old versions; what a pointer names and the last three productions always stay", as_json=True
+        "prune", "remove old versions, except those that a pointer names and the last three in production", as_json=True
     )
     prune.add_argument("--keep", type=count, required=True, metavar="N", help="keep the newest N versions")
     prune.add_argument("--dry-run", action="store_true", help="only print what would be removed")

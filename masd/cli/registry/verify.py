@@ -4,10 +4,11 @@ import argparse
 import sys
 
 from masd.cli.registry.options import Actions, open_registry
+from masd.data.findings import counted
 
 
 def add_command(actions: Actions) -> None:
-    actions.add("verify", "hash every file, check every pointer and record", machine=False).set_defaults(run=_run)
+    actions.add("verify", "check every file, pointer and record", machine=False).set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -19,5 +20,8 @@ def _run(options: argparse.Namespace) -> int:
         print(f"masd: {problem}", file=sys.stderr)
     entries = registry.entries()
     versions = sum(len(entry.versions) for entry in entries)
-    print(f"{versions} versions of {len(entries)} machines checked, {len(problems)} problems")
+    print(
+        f"{counted(versions, 'version')} of {counted(len(entries), 'machine')} checked, "
+        f"{counted(len(problems), 'problem')}"
+    )
     return 1 if problems else 0

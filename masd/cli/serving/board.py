@@ -8,7 +8,7 @@ from masd.cli.numbers import port
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    board = commands.add_parser("board", help="a page for the shift: machines, alarms, scores, versions")
+    board = commands.add_parser("board", help="serve a web page that shows machines, alarms, scores and versions")
     board.add_argument("--registry", required=True, metavar="URL", help="a folder or s3://bucket/prefix")
     board.add_argument(
         "--log", required=True, metavar="LOG", help="inference log: a file, a folder or s3://bucket/prefix"

@@ -15,7 +15,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     source.add_argument(
         "--registry", metavar="URL", help="serve the versions in production there: a folder or s3://bucket/prefix"
     )
-    source.add_argument("--bundle", type=Path, nargs="+", action="extend", metavar="BUNDLE")
+    source.add_argument(
+        "--bundle", type=Path, nargs="+", action="extend", metavar="BUNDLE", help="serve these bundle folders"
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address for requests; any but loopback needs --auth static")
     serve.add_argument("--port", type=port, default=8080, help="port for requests (default 8080)")
     serve.add_argument(
@@ -30,7 +32,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     serve.add_argument(
         "--grpc-port",
         type=port,
-        help="port for gRPC requests, on loopback (default 7070, or a free one where that is taken)",
+        help="port for gRPC requests, on loopback (default 7070, or a free one if that is taken)",
     )
     serve.add_argument(
         "--auth",

@@ -9,7 +9,7 @@ from masd.audio import SoundProperties
 from masd.audio.sound_properties import FLOOR_DBFS
 from masd.config import AudioSettings
 from masd.data.clips import Clip
-from masd.data.findings import Finding, Level, counted, some
+from masd.data.findings import Finding, Level, counted, have, some
 from masd.data.folders.machine import Layout
 
 CLIPPED = 0.001
@@ -59,7 +59,7 @@ def _silent(train: Sequence[MeasuredClip]) -> list[Finding]:
         return []
     alive = sorted(set.union(*(_channels_with_sound(one) for one in silent)))
     remedy = f"set audio.channel={alive[0]}" if alive else "record them again, or remove them"
-    return [_of_some("silent", silent, train, "hold no sound at all", remedy)]
+    return [_of_some("silent", silent, train, "contain no sound", remedy)]
 
 
 def _channels(train: Sequence[MeasuredClip], audio: AudioSettings, layout: Layout) -> list[Finding]:
@@ -73,18 +73,19 @@ def _channels(train: Sequence[MeasuredClip], audio: AudioSettings, layout: Layou
     if half:
         alive = _channels_with_sound(half[0])
         dead = sorted(set(range(half[0].sound.channels_in)) - alive)
-        what = f"have a channel without sound ({', '.join(map(str, dead))}) that is part of their mean"
+        what = f"have a channel without sound ({', '.join(map(str, dead))}), which is averaged with the others"
         found.append(_of_some("dead_channel", half, train, what, f"set audio.channel={min(alive)}"))
     if mixed and not found:
         near_and_far = layout == "dcase" and {one.sound.channels_in for one in mixed} == {2}
         numbers = " or ".join(str(number) for number in sorted({one.sound.channels_in for one in mixed}))
         what = "a near and a far microphone" if near_and_far else f"{numbers} channels"
         text = (
-            f"{counted(len(mixed), 'training clip')}: the mean of {what} is used; audio.channel=0 uses the first alone"
+            f"masd uses the mean of {what} of {counted(len(mixed), 'training clip')}; set audio.channel=0 to use only "
+            "the first"
         )
         found.append(Finding("warning" if near_and_far else "note", "mean_of_channels", text))
     if chosen := [one for one in train if one.sound.channels_in > 1 and not one.sound.mixed]:
-        text = f"{counted(len(chosen), 'training clip')} of several channels: only channel {audio.channel} is used"
+        text = f"{_have(chosen)} several channels; only channel {audio.channel} is used (audio.channel)"
         found.append(Finding("note", "one_of_channels", text))
     return found
 
@@ -105,29 +106,36 @@ def _samples(train: Sequence[MeasuredClip], audio: AudioSettings) -> list[Findin
     found = []
     if clipped := [one for one in train if one.sound.clipped_share > CLIPPED]:
         names = _names(clipped)
-        text = (
-            f"{counted(len(clipped), 'training clip')} with more than {CLIPPED:.1%} of clipped samples: {some(names)}"
-        )
+        text = f"{_have(clipped)} more than {CLIPPED:.1%} of clipped samples: {some(names)}; turn the gain down"
         found.append(Finding("warning", "clipped", text, names))
     rates = Counter(one.sound.sample_rate_in for one in train)
     if len(rates) > 1:
         text = ", ".join(f"{rate} Hz ({counted(number, 'clip')})" for rate, number in rates.most_common())
-        found.append(Finding("warning", "sample_rates", f"training clips have several sample rates: {text}"))
+        found.append(
+            Finding(
+                "warning", "sample_rates", f"training clips have several sample rates: {text}; record all at one rate"
+            )
+        )
     if low := [one for one in train if one.sound.sample_rate_in < audio.sample_rate]:
         names = _names(low)
         text = (
-            f"{counted(len(low), 'training clip')} with a sample rate below audio.sample_rate ({audio.sample_rate} Hz)"
+            f"{_have(low)} a sample rate below audio.sample_rate ({audio.sample_rate} Hz): {some(names)}; set "
+            "audio.sample_rate to the lowest rate"
         )
-        found.append(Finding("warning", "low_rate", f"{text}: {some(names)}", names))
+        found.append(Finding("warning", "low_rate", text, names))
     lossy = [one for one in train if one.sound.lossy]
     if lossy and len(lossy) < len(train):
         names = _names(lossy)
-        text = f"{len(lossy)} of {counted(len(train), 'training clip')} have a lossy format, the others do not"
-        found.append(Finding("warning", "lossy", f"{text}: {some(names)}", names))
+        text = (
+            f"{len(lossy)} of {counted(len(train), 'training clip')} have a lossy format, the others do not: "
+            f"{some(names)}; use one format, the one that you will send"
+        )
+        found.append(Finding("warning", "lossy", text, names))
     durations = [one.sound.duration_s for one in train]
     if max(durations) > UNEVEN * min(durations):
         text = (
-            f"training clips last from {min(durations):.2g} to {max(durations):.4g} s, and the score depends on length"
+            f"training clips last from {min(durations):.2g} to {max(durations):.4g} s, and the score depends on the "
+            "length; cut them to one length"
         )
         found.append(Finding("note", "durations", text))
     return found
@@ -145,6 +153,10 @@ def _of_some(
     names = _names(clips)
     text = f"{len(clips)} of {counted(len(train), 'training clip')} {what}: {some(names)}; {remedy}"
     return Finding(level or ("problem" if len(clips) == len(train) else "warning"), code, text, names)
+
+
+def _have(clips: Sequence[MeasuredClip]) -> str:
+    return have(len(clips), "training clip")
 
 
 def _names(clips: Sequence[MeasuredClip]) -> tuple[str, ...]:

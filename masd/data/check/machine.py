@@ -99,10 +99,18 @@ def _unfit(data: MachineData, found: Scan, train: Sequence[MeasuredClip], settin
         unfit.append(Finding("problem", "too_few", str(error)))
     conditions = {clip.condition for clip in data.split("test")}
     if not conditions:
-        unfit.append(Finding("warning", "no_test", "no test clips: nothing can be evaluated; expected test/*.wav"))
+        unfit.append(
+            Finding("warning", "no_test", "there are no test clips, so nothing can be evaluated; expected test/*.wav")
+        )
     elif not {"normal", "anomaly"} <= conditions and "unknown" not in conditions:
         missing = "anomalous" if "normal" in conditions else "normal"
-        unfit.append(Finding("warning", "one_sided_test", f"no {missing} test clip: no AUC can be measured"))
+        unfit.append(
+            Finding(
+                "warning",
+                "one_sided_test",
+                f"there is no {missing} test clip, so no AUC can be computed; add {missing} test clips",
+            )
+        )
     return unfit
 
 

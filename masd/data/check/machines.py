@@ -64,5 +64,5 @@ def machine_folders(url: str) -> list[Path]:
         return [root]
     found = [part for part in parts if (part / "train").is_dir() or any(map(is_audio, list_machine(part).files))]
     if not found:
-        raise MasdError(f"{root}: holds no recordings; expected {root.name}/<machine>/train/*.wav")
+        raise MasdError(f"{root}: contains no recordings; expected {root.name}/<machine>/train/*.wav")
     return found

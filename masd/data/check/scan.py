@@ -130,6 +130,6 @@ def _groups(sizes: Sequence[int], copy_of: dict[str, str], clips: int) -> list[F
     shared = clips - len(sizes)
     if shared <= len(copy_of):
         return []
-    text = f"{clips} training clips come from {len(sizes)} recordings, the largest with {counted(sizes[0], 'clip')} "
-    text += "(found by sound or data.group_by); the clips of one recording are held out together"
+    text = f"{clips} training clips come from {len(sizes)} recordings (at most {counted(sizes[0], 'clip')} from "
+    text += "one), as found by sound or by data.group_by; the clips of one recording are held out together"
     return [Finding("warning", "shared_sound", text)]

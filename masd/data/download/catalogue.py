@@ -41,7 +41,7 @@ _NOT_A_MACHINE = re.compile(r"dev|eval|data|train|test|r\d+|p\d+|part\d+")
 def record_of(name: str) -> int:
     """:raises MasdError: there is no data set of this name; the message lists the names."""
     if name not in RECORDS:
-        raise MasdError(f"{name}: no such data set; known are {', '.join(RECORDS)}")
+        raise MasdError(f"{name}: there is no such data set; the names are {', '.join(RECORDS)}")
     return RECORDS[name]
 
 

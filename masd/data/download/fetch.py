@@ -63,7 +63,7 @@ def _refuse_other_years(name: str, out: Path) -> None:
     """Refuse another data set in the same folder: machine types and sections repeat over the years, and would mix."""
     for other in sorted(set(_fetched(out).values())):
         if year_of(other) != year_of(name):
-            raise MasdError(f"{out}: already holds {other}; give {name} a folder of its own with --out")
+            raise MasdError(f"{out}: already contains {other}; give {name} a folder of its own with --out")
 
 
 def _of_machines(archives: Sequence[Archive], machines: Sequence[str], name: str) -> list[Archive]:
@@ -109,6 +109,7 @@ def _check_space(missing: Sequence[Archive], work: Path, out: Path) -> None:
     free = shutil.disk_usage(there).free
     if needed > free:
         raise MasdError(
-            f"{out}: about {needed} bytes are needed, {free} are free; make room, choose another folder, or fewer "
+            f"{out}: about {needed:,} bytes are needed, but only {free:,} are free; make room, choose another folder, "
+            "or fewer "
             "--machines"
         )

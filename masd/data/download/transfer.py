@@ -76,7 +76,11 @@ def _transfer(server: Server, archive: Archive, part: Path, report: Report) -> N
                 report(have)
     if have > archive.size:
         part.unlink()
-        raise MasdError(f"{archive.url}: the server sends more than the {archive.size} bytes of its record")
+        raise MasdError(
+            f"{archive.url}: the server sends more than the {archive.size} bytes of its record; try again later, or "
+            "use "
+            "another mirror"
+        )
     if have < archive.size:
         raise ConnectionError(f"the connection ended after {have} of {archive.size} bytes")
 
@@ -96,6 +100,6 @@ def _verify(path: Path, archive: Archive) -> None:
     if digest != archive.md5:
         path.unlink()
         raise MasdError(
-            f"{archive.url}: damaged in transfer: its MD5 is {digest}, the record says {archive.md5}; the file is "
-            "removed, run the same command again"
+            f"{archive.url}: damaged in transfer: its MD5 is {digest}, the record says {archive.md5}; the file was "
+            "removed; run the same command again"
         )

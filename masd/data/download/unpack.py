@@ -49,16 +49,19 @@ def _entries(file: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipInfo
     found = {}
     for entry in file.infolist():
         if reason := _unsafe(entry):
-            raise MasdError(f"{archive}: holds {entry.filename!r}, {reason}; nothing was unpacked")
+            raise MasdError(
+                f"{archive}: contains {entry.filename!r}, {reason}; nothing was unpacked: delete the archive, as it "
+                "cannot be trusted"
+            )
         path = PurePosixPath(entry.filename)
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
         if entry.is_dir() or hidden or len(path.parts) < 2:
             continue
         if path in found:
-            raise MasdError(f"{archive}: holds {entry.filename!r} twice; nothing was unpacked")
+            raise MasdError(f"{archive}: contains {entry.filename!r} twice; nothing was unpacked")
         found[path] = entry
     if not found:
-        raise MasdError(f"{archive}: holds no machine folder")
+        raise MasdError(f"{archive}: contains no machine folder")
     return [(entry, path) for path, entry in found.items()]
 
 
@@ -68,7 +71,7 @@ def _unsafe(entry: zipfile.ZipInfo) -> str:
     if name.startswith("/") or "\\" in name or re.match("[A-Za-z]:", name):
         return "a path that is not relative"
     if ".." in name.split("/"):
-        return "a path that leads out of the folder"
+        return "a path outside the folder"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):  # 0: written on a system without file modes
         return "a link or a device"
     if entry.flag_bits & _ENCRYPTED:
@@ -79,7 +82,9 @@ def _unsafe(entry: zipfile.ZipInfo) -> str:
 def _check_space(needed: int, out: Path, archive: Path) -> None:
     free = shutil.disk_usage(archive.parent).free
     if needed > free:
-        raise MasdError(f"{out}: {archive.name} unpacks to {needed} bytes, {free} are free; make room and try again")
+        raise MasdError(
+            f"{out}: {archive.name} unpacks to {needed:,} bytes, but only {free:,} are free; make room and try again"
+        )
 
 
 def _write(file: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:

@@ -90,7 +90,7 @@ class Server:
         try:
             answer: http.client.HTTPResponse = self._opener.open(request, timeout=TIMEOUT_S)
         except ValueError as error:
-            raise MasdError(f"{url}: leads to an address that is not valid ({error})") from error
+            raise MasdError(f"{url}: redirects to an address that is not valid ({error})") from error
         return answer
 
     def archives(self, record: int) -> list[Archive]:
@@ -118,7 +118,7 @@ class Server:
         scheme, host = _scheme_and_host(url)
         if host != self._host or scheme not in self._schemes:
             raise MasdError(
-                f"{source or self.base}: leads to {url}, which is refused: only {self._host} is allowed, over "
+                f"{source or self.base}: refers to {url}, which is refused: only {self._host} is allowed, over "
                 f"{' or '.join(sorted(self._schemes))}; the links of a mirror must lead to the mirror itself"
             )
 
@@ -145,7 +145,10 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
 def _archive(file: _File, record: str) -> Archive:
     digest = _MD5.fullmatch(file.checksum)
     if not _FILE_NAME.fullmatch(file.key) or not digest or "self" not in file.links:
-        raise MasdError(f"{record}: {file.key!r} has no plain name, no MD5 checksum or no link")
+        raise MasdError(
+            f"{record}: its entry {file.key!r} lacks a plain file name, an MD5 checksum or a link; use another mirror "
+            "(MASD_ZENODO_URL)"
+        )
     return Archive(file.key, machine_of(file.key), file.links["self"], file.size, digest[1])
 
 

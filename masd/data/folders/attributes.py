@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from masd.data.clips import TEST_FOLDERS, Clip
-from masd.data.findings import Finding, counted, some
+from masd.data.findings import Finding, counted, have, some
 from masd.data.folders.listing import is_audio
 from masd.data.folders.names import join_attributes
 from masd.errors import MasdError
@@ -61,7 +61,7 @@ class AttributeTables:
                 found.append(Finding("note", "attributes_partly_matched", text))
         without = [path.as_posix() for path in recordings if path.parts[0] == "train" and self.of(path) is None]
         if len(without) < len([path for path in recordings if path.parts[0] == "train"]) and without:
-            text = f"{counted(len(without), 'training clip')} without a row in any attribute table: {some(without)}"
+            text = f"{have(len(without), 'training clip')} no row in any attribute table: {some(without)}"
             found.append(Finding("note", "attributes_missing", text, tuple(without)))
         return found
 

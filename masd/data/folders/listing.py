@@ -115,4 +115,4 @@ def _left_out(paths: list[Path]) -> str:
         f"{count} with {suffix} ({examples[suffix].as_posix()})"
         for suffix, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
-    return f"files left out because their suffix is not an audio format: {text}"
+    return f"these files are left out, because their suffix is not that of an audio format: {text}; convert them to WAV"

@@ -49,10 +49,10 @@ def list_machines(data: Path) -> list[str]:
     :raises MasdError: there is no such folder, or no machine in it.
     """
     if not data.is_dir():
-        raise MasdError(f"{data}: no such folder; give the folder that holds one folder per machine type")
+        raise MasdError(f"{data}: no such folder; give the folder that contains one folder per machine type")
     machines = sorted(folder.name for folder in data.iterdir() if (folder / "train").is_dir())
     if not machines:
-        raise MasdError(f"{data}: holds no machine; expected {data.name}/<machine>/train/*.wav")
+        raise MasdError(f"{data}: contains no machine folder; expected {data.name}/<machine>/train/*.wav")
     return machines
 
 
@@ -92,7 +92,7 @@ def refuse_too_few(source_clips: int, folder: Path) -> None:
     """:raises MasdError: fewer than :data:`LEAST_SOURCE_CLIPS`."""
     if source_clips < LEAST_SOURCE_CLIPS:
         raise MasdError(
-            f"{folder / 'train'}: {counted(source_clips, 'source training clip')}, and training needs at least "
+            f"{folder / 'train'}: has {counted(source_clips, 'source training clip')}, but training needs at least "
             f"{LEAST_SOURCE_CLIPS}, better 50; cut long recordings into clips of about 10 s, for example with "
             "ffmpeg -i long.wav -f segment -segment_time 10 train/part_%04d.wav"
         )
@@ -104,7 +104,7 @@ def _refuse_anomalies_in_training(files: Sequence[Path], folder: Path) -> None:
         first, *others = found
         more = f" (and {len(others)} more such clips)" if others else ""
         raise MasdError(
-            f"{folder / first}: an anomalous clip among the training clips, by its name or folder{more}; move it to "
+            f"{folder / first}: is anomalous by its name or folder, but is a training clip{more}; move it to "
             "test/anomaly/ or remove it"
         )
 
@@ -160,7 +160,10 @@ def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
         if clip.split == "train" and len(path.parts) > 2 and not any(map(condition_in, path.parts[1:-1])):
             unheard[f"{path.parent.as_posix()}/"] += 1
     if unheard:
-        text = f"folders whose names say neither normal nor anomalous, taken as normal: {some(_counts(unheard))}"
+        text = (
+            "the names of these folders say neither normal nor anomalous, so their clips are used as normal: "
+            f"{some(_counts(unheard))}"
+        )
         found.append(Finding("note", "unknown_words_train", text, tuple(unheard)))
     mixed = [
         clip.path.relative_to(folder).as_posix()
@@ -168,7 +171,10 @@ def _unknown_words(clips: Sequence[Clip], folder: Path) -> list[Finding]:
         if clip.split == "train" and len(set().union(*map(conditions_in, _spoken(clip, folder)))) > 1
     ]
     if mixed:
-        text = f"training clips whose names say both normal and anomalous, taken as normal: {some(mixed)}"
+        text = (
+            "the names of these training clips say both normal and anomalous, so they are used as normal: "
+            f"{some(mixed)}"
+        )
         found.append(Finding("warning", "ambiguous_train", text, tuple(mixed)))
     return found + _unknown_conditions([clip for clip in clips if clip.split == "test"], folder)
 
@@ -186,13 +192,12 @@ def _unknown_conditions(test: Sequence[Clip], folder: Path) -> list[Finding]:
     places = Counter(f"{Path(name).parent.as_posix()}/" for name in names)
     odd = {place: count for place, count in places.items() if place.count("/") > 1}
     if odd:
-        text = "test folders whose names say neither normal nor anomalous; their clips are scored, but not evaluated: "
-        text += f"{some(_counts(odd))}; rename them to normal or anomaly"
+        text = "the names of these test folders say neither normal nor anomalous, so their clips are scored, but not "
+        text += f"evaluated: {some(_counts(odd))}; rename them to normal or anomaly"
         return [Finding("warning", "unknown_words_test", text, names)]
-    text = (
-        f"{counted(len(unknown), 'test clip')} of unknown condition: scored, but not evaluated; put labelled ones into"
-    )
-    return [Finding("note", "unlabelled_test", f"{text} test/normal/ and test/anomaly/", names)]
+    have = "has no known condition: it is" if len(unknown) == 1 else "have no known condition: they are"
+    text = f"{counted(len(unknown), 'test clip')} {have} scored, but not evaluated; move labelled clips to "
+    return [Finding("note", "unlabelled_test", f"{text}test/normal/ and test/anomaly/", names)]
 
 
 def _counts(places: dict[str, int]) -> list[str]:

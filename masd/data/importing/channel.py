@@ -44,9 +44,13 @@ def check_size(channels: int, samples: int) -> None:
     :raises ImportRefusedError: too many channels or samples.
     """
     if channels > MAX_CHANNELS:
-        raise ImportRefusedError(f"{channels} channels: at most {MAX_CHANNELS} can be imported at once")
+        raise ImportRefusedError(
+            f"the file has {channels} channels, but at most {MAX_CHANNELS} can be imported at once; export it in parts"
+        )
     if samples > MAX_SAMPLES:
-        raise ImportRefusedError(f"{samples} samples: at most {MAX_SAMPLES} can be imported at once; cut the file")
+        raise ImportRefusedError(
+            f"the file has {samples} samples, but at most {MAX_SAMPLES} can be imported at once; cut it"
+        )
 
 
 def facts(values: "dict[str, object]") -> dict[str, Fact]:

@@ -28,7 +28,7 @@ def read_matlab(path: Path) -> list[Channel]:
 
     with path.open("rb") as file:
         if b"MATLAB 7.3" in file.read(128):
-            raise ImportRefusedError("a .mat of version 7.3, which is HDF5: save it again with save(..., '-v7')")
+            raise ImportRefusedError("it is a MATLAB file of version 7.3 (HDF5); save it again with save(..., '-v7')")
     listed = [(name, shape) for name, shape, kind in whosmat(str(path)) if kind not in ("struct", "cell", "object")]
     check_size(0, sum(int(np.prod(shape, dtype=object)) for _, shape in listed))
     values = loadmat(str(path), variable_names=[name for name, _ in listed])

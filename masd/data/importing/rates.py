@@ -29,7 +29,9 @@ def whole_rate(stated: float, tolerance: float = 1e-5) -> int:
     :raises ImportRefusedError: not a number, or outside the range that masd reads.
     """
     if not LEAST_RATE * (1 - tolerance) <= stated <= MOST_RATE * (1 + tolerance):
-        raise ImportRefusedError(f"a sample rate of {stated:g} Hz: masd reads {LEAST_RATE} to {MOST_RATE} Hz")
+        raise ImportRefusedError(
+            f"its sample rate is {stated:g} Hz, but masd reads {LEAST_RATE} to {MOST_RATE} Hz; resample it"
+        )
     nearest = min(KNOWN_RATES, key=lambda rate: abs(rate - stated))
     return nearest if abs(nearest - stated) <= tolerance * stated else round(stated)
 

@@ -130,7 +130,7 @@ def _import_file(
     """Clips by channel, written below ``staged/<channel>``; nothing is kept of a refused file."""
     kind = FORMATS[path.suffix.lower()]
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise ImportRefusedError(f"larger than {MAX_FILE_BYTES >> 30} GiB: cut it")
+        raise ImportRefusedError(f"the file is larger than {MAX_FILE_BYTES >> 30} GiB; cut it into smaller files")
     if kind.package and find_spec(kind.package.lower()) is None:
         raise ImportRefusedError(f"{kind.name} needs {kind.package}: pip install 'masd[import]'")
     try:
@@ -138,13 +138,13 @@ def _import_file(
     except (ImportRefusedError, KeyboardInterrupt):
         raise
     except MemoryError as error:
-        raise ImportRefusedError("there is not enough memory for it: cut it") from error
+        raise ImportRefusedError("there is not enough memory for the file; cut it into smaller files") from error
     except Exception as error:  # what a library makes of a broken file, whatever it is
         raise ImportRefusedError(
             f"cannot be read as {kind.name} ({type(error).__name__}: {one_line(error, 120)})"
         ) from error
     if not channels:
-        raise ImportRefusedError(f"holds no recording that can be read from {kind.name}")
+        raise ImportRefusedError(f"contains no channel that masd can read as {kind.name}")
     source = {"source": path.name, "source_sha256": sha256(path)}
     labels = _labels([channel.name for channel in channels])
     rates = [rate_of(channel, rate) for channel in channels]  # of all, before anything of the file is written

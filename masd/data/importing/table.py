@@ -24,7 +24,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d.*")
 def read_table(path: Path) -> list[Channel]:
     """Read columns separated by comma, semicolon or tab; with semicolons a comma may be the decimal sign."""
     if path.stat().st_size > MAX_BYTES:
-        raise ImportRefusedError(f"larger than {MAX_BYTES >> 30} GiB: cut it")
+        raise ImportRefusedError(f"the file is larger than {MAX_BYTES >> 30} GiB; cut it into smaller files")
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     start = text[:LOOKED_AT].splitlines()
     rows = [line for line in start[-20:-1] if line.strip()]  # the last one may be cut off
@@ -90,7 +90,9 @@ def _seconds(column: "pd.Series[float]", unit: str) -> np.ndarray:
         try:
             moments = pd.to_datetime(column, format="ISO8601")
         except (ValueError, TypeError) as error:
-            raise ImportRefusedError("its time column holds neither numbers nor dates") from error
+            raise ImportRefusedError(
+                "its time column contains neither numbers nor dates; correct it, or remove it and give --rate"
+            ) from error
         return np.asarray((moments - moments.iloc[0]).dt.total_seconds(), dtype=np.float64)
     factor = _PER_SECOND.get(unit.strip().lower())
     if factor is None:

@@ -33,7 +33,9 @@ def read_uff58(path: Path) -> list[Channel]:
 def _channel(one: dict[str, Any], name: str) -> Channel:
     samples = np.asarray(one["data"])
     if np.iscomplexobj(samples):
-        raise ImportRefusedError("its function of time is complex: only real samples can be imported")
+        raise ImportRefusedError(
+            "its function of time is complex, but only real samples can be imported; export it as real"
+        )
     check_size(1, samples.size)
     increment, tolerance = float(one.get("abscissa_inc") or 0.0), 1e-5
     rate = 1.0 / increment if increment > 0.0 else None

@@ -20,7 +20,7 @@ def rate_of(channel: Channel, rate: float | None) -> int:
     if stated is None:
         raise ImportRefusedError(f"channel '{channel.name}' states no sample rate: give --rate")
     if not len(channel.samples):
-        raise ImportRefusedError(f"channel '{channel.name}' holds no samples")
+        raise ImportRefusedError(f"channel '{channel.name}' contains no samples")
     wrong = np.flatnonzero(~np.isfinite(channel.samples))
     if len(wrong):
         raise ImportRefusedError(

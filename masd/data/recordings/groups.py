@@ -37,7 +37,7 @@ def group_keys(
         known = sorted({name for text in clips["attributes"][training] for name in split_attributes(text)})
         raise MasdError(
             f"data.group_by={group_by!r} matches none of the {training.sum()} training clips; their attributes are: "
-            f"{', '.join(known) or 'none'}"
+            f"{', '.join(known) or 'none'}; correct the pattern or the attribute's name"
         )
     return keys
 

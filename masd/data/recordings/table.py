@@ -52,8 +52,9 @@ def copies_note(clips: pd.DataFrame) -> str | None:
     if found.empty:
         return None
     return (
-        f"{len(found)} training clip{'s are copies' if len(found) > 1 else ' is a copy'} of others and "
-        f"count{'' if len(found) > 1 else 's'} once: {_pairs(found['name'], found['copy_of'])}"
+        f"{len(found)} training "
+        f"clip{'s are copies of others and are' if len(found) > 1 else ' is a copy of another and is'} "
+        f"left out: {_pairs(found['name'], found['copy_of'])}"
     )
 
 

@@ -49,7 +49,9 @@ def simulate(
     plan = Plan(train, test, train // 10 if supplemental is None else supplemental)
     kinds = _named(machines)
     if not (math.isfinite(seconds) and seconds >= 1.0):
-        raise SimulationError(f"seconds is {seconds}, but a clip needs at least 1 s for the slower cycles")
+        raise SimulationError(
+            f"seconds is {seconds}, but must be at least 1 s: slow machines need a second for one cycle"
+        )
     if seed < 0:
         raise SimulationError(f"seed is {seed}, but must be 0 or more")
     for kind in kinds:

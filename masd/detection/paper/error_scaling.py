@@ -42,7 +42,7 @@ class ErrorScaling:
 def rows_of(clips: Sequence[ClipFeatures], level: Level) -> tuple[Array, Array, Integers]:
     """Embeddings ``[n, d]``, errors ``[n]`` and the clip each row belongs to ``[n]``.
 
-    ``"feature"``: one row a clip, the mean over its windows; ``"score"``: one row a window.
+    ``"feature"``: one row per clip, the mean over its windows; ``"score"``: one row per window.
     """
     if level == "feature":
         means = [clip.mean() for clip in clips]

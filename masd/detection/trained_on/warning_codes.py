@@ -21,14 +21,14 @@ WarningCode = Literal[
 ]
 
 WARNINGS: dict[WarningCode, str] = {
-    "silence": "It holds no sound, or is 20 dB quieter than every training clip: the machine or the microphone is off.",
+    "silence": "It has no sound, or is 20 dB quieter than every training clip: the machine or the microphone is off.",
     "level": "It is 10 dB quieter or louder than every training clip: look at the gain and place of the microphone.",
-    "clipped": "More than one sample in a thousand is cut off, more than in any training clip: turn the gain down.",
+    "clipped": "More than one sample in a thousand is clipped, more than in any training clip: turn the gain down.",
     "sample_rate": "Its bandwidth differs from that of the training clips: record it at one of their sample rates.",
-    "lossy": "It is in a lossy format, and no training clip was.",
-    "mono_for_two_channels": "It has one channel, and every training clip had several.",
-    "channels_cancel": "Its channels cancel each other in their mean: one of them is inverted.",
-    "dead_channel": "One of the channels that are averaged holds no sound.",
+    "lossy": "It is in a lossy format, and no training clip was: send the format of the training clips.",
+    "mono_for_two_channels": "It has one channel, and every training clip had several: send all channels.",
+    "channels_cancel": "Its channels cancel each other in the mean: correct the polarity of one, or set audio.channel.",
+    "dead_channel": "One of the averaged channels contains no sound: check its microphone and cable.",
     "repaired": "Its header was wrong and was corrected: check its duration.",
 }
 """Every code with its meaning, in the order of an answer."""

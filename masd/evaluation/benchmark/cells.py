@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Floats
-from masd.config import LossName, Settings, SystemName
+from masd.config import PAPER_SYSTEMS, LossName, Settings, SystemName
 from masd.data.store import FeatureStore
 from masd.detection.controls import score_controls
-from masd.detection.detectors import PAPER_SYSTEMS, fit_detectors
+from masd.detection.detectors import fit_detectors
 from masd.detection.features.extractor import FeatureExtractor
 from masd.evaluation.benchmark.scores import DEFAULT, WITH_LATENT, WITH_UNTRAINED
 from masd.files import replacing_file
@@ -54,7 +54,7 @@ def parts(settings: Settings) -> tuple[str, ...]:
 
 
 def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
-    """Train, score the test clips and write ``cell.result``: one row a clip, one column a method.
+    """Train, score the test clips and write ``cell.result``: one row per clip, one column per method.
 
     An interrupted training continues from its last checkpoint, and an existing network is not trained again.
     """

@@ -21,7 +21,7 @@ def headline(table: BenchmarkTable) -> str:
     below chance anywhere; is it clearly below mel-statistics anywhere.
     """
     if not table.domains.get(DEFAULT):
-        return "The default has no measured result yet: whether it beats the official baselines cannot be said."
+        return "The default has no result yet, so it cannot be compared with the official baselines."
     return f"The default {_against_baseline(table)}; {_against_chance(table)}, and {_against_statistics(table)}."
 
 
@@ -29,7 +29,7 @@ def missing(table: BenchmarkTable, machines: Iterable[str], seeds: Iterable[int]
     """What was asked for and has no result, in sentences: machines, methods, single cells, and labels."""
     said = []
     if absent := [machine for machine in machines if machine not in table.machines]:
-        said.append(f"No results of {', '.join(absent)}.")
+        said.append(f"There are no results for {', '.join(absent)}.")
     if methods := [method for method in METHODS if method not in table.methods]:
         said.append(f"No machine has results of {', '.join(methods)}.")
     wanted = sorted(set(seeds) | {seed for _, _, seed in table.cells})
@@ -40,9 +40,13 @@ def missing(table: BenchmarkTable, machines: Iterable[str], seeds: Iterable[int]
             have = table.seeds(machine, method)
             if lacking := ", ".join(str(seed) for seed in wanted if seed not in have):
                 gaps.setdefault(lacking, []).append(method)
-        said += [f"{machine} lacks {', '.join(found)} with seed {lacking}." for lacking, found in gaps.items()]
+        said += [
+            f"{machine} has no result of {', '.join(found)} with seed {lacking}." for lacking, found in gaps.items()
+        ]
         if machine not in measured:
-            said.append(f"{machine} has no test clips known to be normal and anomalous: nothing can be measured there.")
+            said.append(
+                f"The test clips of {machine} are not labelled both normal and anomalous, so nothing can be measured."
+            )
     return said
 
 
@@ -50,7 +54,7 @@ def _against_baseline(table: BenchmarkTable) -> str:
     found = table.differences.of_default()
     by_machine = {machine: each for machine, each in found.items() if machine is not None}
     if not by_machine:
-        return "has no official baseline beside it"
+        return "was not compared with an official baseline"
     ahead = sum(each.estimate.mean > 0.0 for each in by_machine.values())
     ordered = sorted(by_machine, key=lambda machine: by_machine[machine].estimate.mean)
     extremes = [

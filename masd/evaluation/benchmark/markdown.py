@@ -12,7 +12,7 @@ from masd.evaluation.pages.html import DASH, points
 
 
 def scores_table(table: BenchmarkTable) -> str:
-    """A row a method: AUC source / AUC target / pAUC - hmean (SD) of each machine, the official score, and the lowest
+    """One row per method: AUC source / AUC target / pAUC - hmean (SD) of each machine, official score, and the lowest
     AUC of any domain.
     """
     rows = []
@@ -26,7 +26,7 @@ def scores_table(table: BenchmarkTable) -> str:
 
 
 def differences_table(table: BenchmarkTable) -> str:
-    """A row a machine: the default against the better official baseline and against mel-statistics; the official
+    """One row per machine: the default against the better official baseline and against mel-statistics; the official
     score last.
     """
     to_baseline, to_statistics = table.differences.of_default(), table.differences.to_statistics
@@ -40,7 +40,7 @@ def differences_table(table: BenchmarkTable) -> str:
 
 
 def methods_table(table: BenchmarkTable) -> str:
-    """A row a method: its difference to the better official baseline on each machine and in the official score."""
+    """One row per method: its difference to the better official baseline on each machine and in the official score."""
     differences = table.differences
     found = {(machine, each.method): each for machine, every in differences.to_baseline.items() for each in every}
     rows = [

@@ -57,10 +57,15 @@ def _how(about: BenchmarkAbout) -> str:
 
 def _intervals(table: BenchmarkTable) -> str:
     """What the differences are taken over."""
-    alone = " With one seed they say nothing about the seed." if len({seed for _, _, seed in table.cells}) == 1 else ""
+    alone = (
+        " With one seed they do not include the variation between seeds."
+        if len({seed for _, _, seed in table.cells}) == 1
+        else ""
+    )
     return (
-        f"Percentage points of the harmonic mean, on the same clips and seeds, with {CONFIDENCE:.0%} intervals of "
-        f"{SAMPLES} resamples of the test clips (within section, domain and condition) and of the seeds.{alone} The "
+        f"Differences are percentage points of the harmonic mean, on the same clips and seeds. Their {CONFIDENCE:.0%} "
+        f"intervals come from {SAMPLES} resamples of the test clips (within section, domain and condition) and of the "
+        f"seeds.{alone} The "
         "better of the two official baselines is the one with the higher mean over seeds, machine by machine."
     )
 

@@ -1,14 +1,15 @@
 """Figures of the benchmark: official scores, machines, paired differences, the ablation of the losses. All are SVG."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from masd.config import PAPER_SYSTEMS
 from masd.detection.controls import BASELINES
-from masd.detection.detectors import PAPER_SYSTEMS
 from masd.evaluation.benchmark.differences import PairedDifference
 from masd.evaluation.benchmark.findings import CHANCE, STATISTICS_MARGIN
 from masd.evaluation.benchmark.scores import GROUPS, LOSSES, STATISTICS, label
@@ -26,7 +27,7 @@ from masd.evaluation.figures.colours import (
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
 GROUP_COLOURS = dict(zip(GROUPS, (REFERENCE_COLOUR, *LOSS_COLOURS, SERVED_COLOUR, SERVED_COLOUR), strict=True))
-SYSTEM_STYLES = dict(zip(PAPER_SYSTEMS, zip(SYSTEM_COLOURS, "os^D", strict=True), strict=True))
+SYSTEM_STYLES = dict(zip(PAPER_SYSTEMS, zip(cycle(SYSTEM_COLOURS), cycle("os^D"), strict=False), strict=False))
 
 ROW_HEIGHT = 0.205
 """Inches for a row of a dot plot."""
@@ -54,7 +55,7 @@ def official_scores(table: BenchmarkTable) -> str | None:
 
 
 def machine_scores(table: BenchmarkTable, machine: str) -> str | None:
-    """Harmonic mean of the areas on one machine by method: a dot a seed, a bar at their mean. All machines share the
+    """Harmonic mean of the areas of one machine by method: a dot per seed, a bar at their mean. All machines share the
     scale.
     """
     known = {method: means for method in table.methods if (means := _hmean(table, machine, method))}
@@ -141,7 +142,7 @@ def ablation(table: BenchmarkTable) -> str | None:
 
 
 def _rows(methods: Sequence[str]) -> tuple[Figure, Axes, dict[str, float]]:
-    """A figure with a row a method, in the order of the tables from the top, and the height of each row: the groups
+    """A figure with one row per method, in the order of the tables from the top, and the height of each row: the groups
     stand apart.
     """
     rows: dict[str, float] = {}

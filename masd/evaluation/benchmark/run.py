@@ -53,7 +53,7 @@ def run_benchmark(
     :raises MasdError: no labelled test clips, or ``out`` holds a benchmark of other data or settings.
     """
     if settings.training.scope == "fleet":
-        raise MasdError("training.scope=fleet: the benchmark trains one network a machine, as the paper does")
+        raise MasdError("the benchmark trains one network per machine, as the paper does; remove training.scope=fleet")
     clips = {machine: _labelled_clips(data / machine, settings) for machine in machines}
     stores = _features(clips, settings, out)
     tasks = [
@@ -108,7 +108,7 @@ def _features(clips: dict[str, MachineData], settings: Settings, out: Path) -> d
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise MasdError(f"{note}: was not written by a benchmark; choose another --out") from error
         if made_with != fingerprint or changed:
-            raise MasdError(f"{out}: holds a benchmark of other data or settings; choose another --out")
+            raise MasdError(f"{out}: contains a benchmark of other data or settings; choose another --out")
     for machine, found in clips.items():
         if machine in known:
             continue
@@ -257,5 +257,5 @@ def _clips(stores: dict[str, FeatureStore]) -> str:
         target = int((noisy["domain"] == "target").sum())
         seconds = float(noisy["duration_s"].median())
         test = int((clips["split"] == "test").sum())
-        parts.append(f"{machine} {len(noisy) - target} + {target} of {seconds:g} s, {test} to test")
+        parts.append(f"{machine}: {len(noisy) - target} + {target} of {seconds:g} s, {test} test clips")
     return f"Training clips (source + target): {'; '.join(parts)}."

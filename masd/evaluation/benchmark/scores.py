@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from masd.arrays import Floats
+from masd.config import PAPER_SYSTEMS
 from masd.detection.controls import BASELINES, CONTROLS
-from masd.detection.detectors import PAPER_SYSTEMS
 from masd.errors import MasdError
 
 STATISTICS = "mel-statistics"
@@ -55,7 +55,7 @@ def checked(results: Sequence[BenchmarkScores]) -> list[BenchmarkScores]:
         clip.
     """
     if not any(result.scores for result in results):
-        raise MasdError("the benchmark has no scores to show: let it finish one machine at least")
+        raise MasdError("the benchmark has no scores to show: let it finish at least one machine")
     machines = [result.machine for result in results]
     if twice := sorted({machine for machine in machines if machines.count(machine) > 1}):
         raise MasdError(f"the benchmark has two results of {', '.join(twice)}: give only one of them")

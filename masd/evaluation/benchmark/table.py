@@ -101,7 +101,7 @@ def build_table(results: Sequence[BenchmarkScores]) -> BenchmarkTable:
 
 
 def csv_rows(table: BenchmarkTable) -> pd.DataFrame:
-    """``benchmark.csv``: a row a cell, in per cent; empty where a value cannot exist."""
+    """``benchmark.csv``: one row per cell, in per cent; empty where a value cannot exist."""
     rows = [
         [*cell, *(None if (value := metrics[name]) is None else round(100.0 * value, 4) for name in COLUMNS)]
         for cell, metrics in table.cells.items()

@@ -92,9 +92,11 @@ def roc_curves(scores: pd.DataFrame, served: str, controls: Sequence[str], *, zo
             )
         axes.set_xlim(0, MAX_FPR if zoom else 1)
         axes.set_ylim(0, 1.02)
-        axes.set_title(f"false alarms up to {MAX_FPR:.0%} (where pAUC looks)" if zoom else "all false-alarm rates")
+        axes.set_title(
+            f"false alarms up to {MAX_FPR:.0%} (the part that pAUC measures)" if zoom else "all false-alarm rates"
+        )
         axes.set_xlabel("normal clips flagged (false positive rate)")
-        axes.set_ylabel("anomalies caught")
+        axes.set_ylabel("anomalous clips flagged (true positive rate)")
         axes.legend(loc="best" if zoom else "lower right")
         return svg(figure)
 
@@ -146,6 +148,6 @@ def training_curves(history: Sequence[dict[str, float]]) -> str | None:
                     transform=panels[0].get_xaxis_transform(),
                 )
         panels[-1].set_xlim(0.5, len(history) + 0.5)
-        panels[-1].set_xlabel("epoch (both stages counted on)")
+        panels[-1].set_xlabel("epoch (stage 2 continues the count)")
         panels[-1].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         return svg(figure)

@@ -159,9 +159,9 @@ def _edges(points: Floats) -> Floats:
 def _words(compared: Comparison) -> str:
     found = compared.difference["hmean"]
     if found.low > 0.0:
-        return "The challenger is better, by more than chance explains."
+        return "The challenger is better: the interval of the difference is above zero."
     if found.high < 0.0:
-        return "The champion is better, by more than chance explains."
+        return "The champion is better: the interval of the difference is below zero."
     return "These clips do not show a difference: its interval includes zero."
 
 

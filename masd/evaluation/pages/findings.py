@@ -59,7 +59,7 @@ def sentences(metrics: dict[str, Any], served_system: str, counts: Sequence[Flag
     caught, anomalies = _total(counts, "anomaly")
     alarms, normals = _total(counts, "normal")
     flagged, unknown = _total(counts, "unknown")
-    decided = [f"catches {caught} of {anomalies} anomalous clips"] if anomalies else []
+    decided = [f"flags {caught} of {anomalies} anomalous clips"] if anomalies else []
     if normals:
         decided.append(f"raises a false alarm on {alarms} of {normals} normal clips")
     if decided:
@@ -67,7 +67,7 @@ def sentences(metrics: dict[str, Any], served_system: str, counts: Sequence[Flag
     if unknown:
         said.append(
             f"The condition of {unknown} clips is unknown: the threshold flags {flagged} of them, "
-            "and these files do not say whether that is right."
+            "and without labels masd cannot tell whether that is right."
         )
     return said + _against_controls(served["hmean"], metrics["controls"])
 

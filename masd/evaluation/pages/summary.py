@@ -41,7 +41,7 @@ def write_summary(
             raise MasdError(f"{folders[machine]} and {folder} are both evaluations of {machine}: give one of them")
         if out.resolve().is_relative_to(folder.resolve()):
             raise MasdError(
-                f"{out} lies inside the evaluation {folder}, which would be copied into it: choose another place"
+                f"{out} is inside the evaluation {folder}, which would be copied into itself; choose another --out"
             )
         folders[machine], metrics[machine] = folder, found
     verdict_of: dict[str, dict[str, Any]] = {}

@@ -85,7 +85,7 @@ def timeline(
     """:raises MasdError: the log cannot be used."""
     scores = reader.span(machine, view.start, view.end)
     marks = [
-        *(_mark("silence", one.since, one.over, view, "not heard") for one in silences),
+        *(_mark("silence", one.since, one.over, view, "no clips") for one in silences),
         *(_mark("alarm", one.since, one.over, view, f"alarm since {one.since}") for one in episodes),
     ]
     return Timeline(

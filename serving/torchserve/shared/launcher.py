@@ -69,7 +69,7 @@ def _choose(folder: str, number: int) -> socket.socket:
         sys.exit("masd: no shared worker answers")
     counts, _, chosen = min(answered)
     if counts[0] and len(answered) < len(asked):  # it is served; TorchServe tries again
-        sys.exit("masd: a shared process does not answer, and the others have a worker of this version")
+        sys.exit("masd: a shared process does not answer; TorchServe tries again")
     chosen.settimeout(SECONDS)
     return chosen
 

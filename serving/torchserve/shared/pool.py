@@ -125,7 +125,7 @@ class _Process:
         elif self._answers():
             self._answered, self._silent_since = True, now
         elif now - self._silent_since >= (SILENT_SECONDS if self._answered else START_SECONDS) or self._is_stopped():
-            self._say("hangs: it is ended")
+            self._say("does not answer: it is killed")
             self._process.kill()
 
     def stop(self) -> None:
