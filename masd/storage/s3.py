@@ -68,7 +68,7 @@ class S3Store:
 
     def write(self, key: str, content: bytes) -> None:
         with self._errors("write", key):
-            self._client.put_object(self._bucket, self._name(key), io.BytesIO(content), len(content))
+            _check_etag(self._client.put_object(self._bucket, self._name(key), io.BytesIO(content), len(content)).etag)
 
     def download(self, key: str, path: Path) -> None:
         with replacing_file(path) as staged, staged.open("wb") as file:
@@ -76,7 +76,7 @@ class S3Store:
 
     def upload(self, path: Path, key: str) -> None:
         with self._errors("write", key):
-            self._client.fput_object(self._bucket, self._name(key), str(path), part_size=PART_BYTES)
+            _check_etag(self._client.fput_object(self._bucket, self._name(key), str(path), part_size=PART_BYTES).etag)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._errors("list", prefix):
@@ -132,6 +132,7 @@ class S3Store:
     def _open(self, key: str) -> Iterator[Any]:
         response = self._client.get_object(self._bucket, self._name(key))
         try:
+            _check_etag(response.headers.get("ETag"))
             yield response
         finally:
             response.close()
@@ -196,3 +197,12 @@ def _client(url: str) -> "Minio":
         credentials=credentials,
         http_client=pool,
     )
+
+
+def _check_etag(etag: str | None) -> None:
+    """Every S3 server names an object's ETag. A proxy's page with status 200 has none, and is no object.
+
+    :raises ValueError: there is none.
+    """
+    if not etag:
+        raise ValueError("the answer has no ETag")

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -69,10 +69,21 @@ def test_an_endpoint_that_redirects_is_said_to(server: type[_Answers], status: i
         store.write("a", b"1")
 
 
-def test_a_page_is_no_bucket(server: type[_Answers]) -> None:
+@pytest.mark.parametrize("what", ["list", "read", "download", "write", "upload"])
+def test_a_page_is_no_bucket_and_no_object(server: type[_Answers], what: str, tmp_path: Path) -> None:
+    store, own = open_store("s3://bucket/x"), tmp_path / "own"
+    own.write_bytes(b"content")
+    tried: dict[str, Callable[[], object]] = {
+        "list": lambda: list(store.list()),
+        "read": lambda: store.read("a"),
+        "download": lambda: store.download("a", tmp_path / "there"),
+        "write": lambda: store.write("a", b"content"),
+        "upload": lambda: store.upload(own, "a"),
+    }
     with pytest.raises(StoreError, match=r"is not an S3 server \(a proxy's page\?\); check MASD_S3_ENDPOINT") as caught:
-        list(open_store("s3://bucket/x").list())
+        tried[what]()
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "there").exists()
 
 
 @pytest.mark.parametrize("accepts", [True, False])
