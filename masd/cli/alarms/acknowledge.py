@@ -28,8 +28,8 @@ def _run(options: argparse.Namespace) -> int:
     from masd.alarms.step import AlarmStep
     from masd.registry.audit import current_actor
 
-    told = recipients(options.webhook, options.alertmanager)
-    step = AlarmStep(options.registry, options.log, options.state, recipients=told)
+    to = recipients(options.webhook, options.alertmanager)
+    step = AlarmStep(options.registry, options.log, options.state, recipients=to)
     event = step.acknowledge(options.machine, current_actor(), options.reason, normal=options.false_alarm)
     print(sentence_of(event))
     return 0
