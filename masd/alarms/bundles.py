@@ -36,7 +36,9 @@ def calibrated_bundle(bundle: Path, found: Commissioning, out: Path) -> None:
     """
     manifest = load_manifest(bundle)
     if manifest.machine_type != found.machine_type:
-        raise MasdError(f"{bundle}: is a model of {manifest.machine_type}, but the window is of {found.machine_type}")
+        raise MasdError(
+            f"{bundle}: is a model of {manifest.machine_type}, the window of {found.machine_type}; give its own bundle"
+        )
     config = bundle / "config.yaml"
     system = Settings.from_yaml(config.read_text(encoding="utf-8"), str(config)).detection.system
     with replacing_folder(out) as staged:

@@ -116,7 +116,9 @@ def exposed(gauges: Gauges, host: str, port: int) -> Iterator[str]:
     try:
         server = ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
-        raise MasdError(f"--metrics-port {port} on {host} cannot be used: {one_line(error)}") from error
+        raise MasdError(
+            f"--metrics-port {port} on {host} cannot be used: {one_line(error)}; choose another port"
+        ) from error
     with server:
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
         try:

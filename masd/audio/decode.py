@@ -220,7 +220,9 @@ def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None
             "or correct its header",
         )
     if not 1 <= channels <= MAX_CHANNELS:
-        raise AudioError("channel", name, f"has {channels} channels, more than {MAX_CHANNELS}")
+        raise AudioError(
+            "channel", name, f"has {channels} channels, more than {MAX_CHANNELS}; use only those that are needed"
+        )
     if channels > 1 and channel != "mean" and channel >= channels:
         raise AudioError(
             "channel", name, f"has {channels} channels, but audio.channel is {channel}; channels are counted from 0"

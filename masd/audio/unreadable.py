@@ -46,7 +46,7 @@ def _of_wave(content: Bytes) -> str | None:
     if form is None or form.size < 16:
         return f"it has no 'fmt ' chunk before its samples: {RAW}"
     if found[-1].name != b"data":
-        return "it has no 'data' chunk: it contains no samples"
+        return "it has no 'data' chunk: it contains no samples; record it again"
     tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", content.read_at(form.start, 16))
     if tag not in SAMPLED_TAGS:
         return f"its 'fmt ' chunk names the codec 0x{tag:04x}, which masd does not read: {CONVERT}"

@@ -114,7 +114,9 @@ def load_manifest(folder: Path, *, any_schema: bool = False) -> Manifest:
     try:
         text = (folder / "manifest.json").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise MasdError(f"{folder}: not a bundle ({one_line(error, 160)})") from error
+        raise MasdError(
+            f"{folder}: is not a bundle ({one_line(error, 160)}); give a folder that masd train wrote"
+        ) from error
     manifest = parse_manifest(text, str(folder), any_schema=any_schema)
     for name, digest in manifest.files.items():
         if not (folder / name).is_file():

@@ -25,9 +25,9 @@ from masd.errors import MasdError, one_line
 
 SystemName = Literal["fused", "knn-feature", "knn-score", "lof-feature", "lof-score"]
 ALL_SYSTEMS: tuple[SystemName, ...] = get_args(SystemName)
+"""The values of ``detection.system``: the rows of :data:`masd.detection.detectors.SYSTEMS`, in their order."""
 PAPER_SYSTEMS: tuple[SystemName, ...] = ("knn-feature", "knn-score", "lof-feature", "lof-score")
 """The systems of the paper, which need a network."""
-"""The values of ``detection.system``: the rows of :data:`masd.detection.detectors.SYSTEMS`, in their order."""
 
 LossName = Literal["reconstruction", "classification", "contrastive"]
 
@@ -267,7 +267,7 @@ class Settings(_Section):
         except yaml.YAMLError as error:
             raise MasdError(f"{where}: not YAML: {one_line(error)}") from error
         if not isinstance(values, dict):
-            raise MasdError(f"{where}: expected a mapping of settings")
+            raise MasdError(f"{where}: expected sections with settings, such as training: {{stage1_epochs: 20}}")
         return cls._validated(values, where)
 
     @classmethod

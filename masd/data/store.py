@@ -88,7 +88,9 @@ class FeatureStore:
                 ),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MasdError(f"{folder}: is not a log-mel store ({one_line(error, 160)})") from error
+            raise MasdError(
+                f"{folder}: is not a log-mel store ({one_line(error, 160)}); run the training again from the start"
+            ) from error
 
     def without_high_pass(self) -> Self:
         """The same clips with unfiltered frames, which the controls use."""

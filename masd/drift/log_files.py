@@ -71,7 +71,9 @@ def log_files(log: str | Path, machine: str, from_day: str = "") -> LogFiles:
     if not anyones and not days and not _are_machines(store, others):
         anyones = [item.key for item in store.list() if item.key.endswith(SUFFIXES)]
         if not anyones:
-            raise MasdError(f"inference log {log} is a folder without .jsonl or .parquet files")
+            raise MasdError(
+                f"inference log {log} is a folder without .jsonl or .parquet files; name the log of masd serve"
+            )
     wanted = [day for day in days if day >= from_day]
     return LogFiles(store, anyones, _shipped(store, machine, wanted), others, older=len(wanted) < len(days))
 
@@ -105,7 +107,7 @@ def _parquet(store: ObjectStore, key: str, columns: Sequence[str]) -> pd.DataFra
         rows: pd.DataFrame = file.read([name for name in columns if name in file.schema_arrow.names]).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = one_line(error, 160)
-        raise MasdError(f"inference log {store.url}/{key} cannot be read as Parquet: {reason}") from error
+        raise MasdError(f"inference log {store.url}/{key} cannot be read as Parquet: {reason}; move it away") from error
     return rows
 
 

@@ -76,7 +76,9 @@ def read_reference(file: Path) -> pd.DataFrame:
     try:
         clips = pd.read_parquet(file)
     except (OSError, ValueError) as error:
-        raise MasdError(f"{file}: cannot be read: {one_line(error, 160)}") from error
+        raise MasdError(
+            f"{file}: cannot be read: {one_line(error, 160)}; fetch the bundle again, or train it again"
+        ) from error
     reference = rounded(clips)
     if reference.empty or "domain" not in clips:
         raise MasdError(f"{file} is not a drift reference: train the bundle again with this version of masd")

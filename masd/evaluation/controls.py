@@ -53,5 +53,6 @@ class ControlScores:
             return cls(scores, {name: float(thresholds[name]) for name in CONTROLS})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MasdError(
-                f"{folder}: does not contain the scores of the controls ({one_line(error, 160)})"
+                f"{folder}: does not contain the scores of the controls ({one_line(error, 160)}); "
+                "run the training again from the start"
             ) from error

@@ -54,7 +54,9 @@ def load_network(folder: Path) -> TrainedNetwork:
         restored = restore_network(load_file(folder / "network.safetensors"), settings, about["classes"], history)
         return replace(restored, set_aside=about["set_aside"])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise MasdError(f"{folder}: not a trained network ({one_line(error, 160)})") from error
+        raise MasdError(
+            f"{folder}: is not a trained network ({one_line(error, 160)}); run the training again from the start"
+        ) from error
 
 
 def network_tensors(trained: TrainedNetwork, machines: list[str]) -> dict[str, torch.Tensor]:

@@ -108,6 +108,6 @@ def _held_back(machine: str, verdict: dict[str, Any], place: str) -> HeldBack:
     sentence = (
         f"{machine} has drifted, but was not trained again. Version {version} {what}. Recordings, settings, masd and "
         "the version in production have not changed since, so a new training would have the same result. "
-        f"{do} recordings of the new condition to {place}, change settings, or train by hand with masd pipeline run."
+        f"{do} recordings of the new condition to {place}, or change settings. To train anyway, run masd pipeline run."
     )
     return HeldBack(machine, version, verdict["event"], verdict["time"], sentence)

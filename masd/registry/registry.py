@@ -295,7 +295,7 @@ class Registry:
         """
         history = self.history(machine)
         if not history:
-            raise MasdError(f"{self.url}: {machine} has nothing in production to roll back")
+            raise MasdError(f"{self.url}: {machine} has nothing in production to roll back; promote a version first")
         if len(history) == 1:
             raise MasdError(
                 f"{self.url}: {machine} has no earlier production version than {history[0]}; promote the version that "

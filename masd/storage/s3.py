@@ -163,9 +163,10 @@ def _client(url: str) -> "Minio":
         or endpoint.path.strip("/")
     ):
         raise StoreError("MASD_S3_ENDPOINT: must be https://host[:port], or http:// on a network you trust")
-    authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where()
+    variable = next((name for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE") if os.environ.get(name)), None)
+    authorities = os.environ[variable] if variable else certifi.where()
     if not Path(authorities).is_file():
-        raise StoreError(f"AWS_CA_BUNDLE: there is no file {authorities}")
+        raise StoreError(f"{variable}: there is no file {authorities}; correct the path or unset the variable")
     credentials = CurrentCredentials()
     try:
         credentials.retrieve()

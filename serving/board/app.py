@@ -124,7 +124,7 @@ class Board:
 
     async def _sign_in(self, request: Request) -> Response:
         if self._sessions is None:
-            raise HTTPException(403, "this board has no token: it is read-only")
+            raise HTTPException(403, "this board is read-only; start it with --allow-changes and a token")
         if request.method == "GET":
             return self._page(request, "sign_in.html", wrong="")
         form = await form_of(request)

@@ -123,7 +123,7 @@ def make_tile(
         problems.append(str(error))
         state = "unread"
     if alarm is not None and state != "unread" and now - alarm.modified > STALE:
-        problems.append(f"masd alarms has not run since {alarm.modified:%Y-%m-%d %H:%M} UTC")
+        problems.append(f"masd alarms has not run since {alarm.modified:%Y-%m-%d %H:%M} UTC; start it")
         state = state if state in ("alarm", "known") else "unread"  # nobody may take an old "normal" for a new one
     if view is not None and production is not None and view.version != production:
         problems.append(f"masd alarms still works with version {view.version}, not with the version in production")
@@ -164,7 +164,7 @@ def _versions(sources: Sources, machine: str, problems: list[str]) -> tuple[str 
     try:
         production = models.channel(machine, "production")
         if production is None:
-            problems.append("no version is in production")
+            problems.append("no version is in production; promote one")
         else:
             models.manifest(machine, production)
     except MasdError as error:

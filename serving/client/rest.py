@@ -95,7 +95,10 @@ class _Calls:
 
     def _answer(self, outcome: httpx.Response | httpx.TransportError) -> dict[str, Any]:
         if isinstance(outcome, httpx.TransportError):
-            raise ScoringError(f"no answer from {self._url}: {str(outcome) or type(outcome).__name__}") from outcome
+            raise ScoringError(
+                f"no answer from {self._url}: {str(outcome) or type(outcome).__name__}; check the address, and that "
+                "masd serve runs"
+            ) from outcome
         answer = _object(outcome)
         if outcome.status_code != 200:
             # "detail" is masd's and "message" TorchServe's own; some of TorchServe's errors have no body

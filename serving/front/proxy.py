@@ -107,7 +107,7 @@ class Front:
                 send,
                 404,
                 "not_found",
-                "no such path: there are /predictions/, /explanations/, /v2/, /metrics and /status",
+                "no such path: there are /predictions/, /explanations/, /v2/, /metrics, /status and /ready",
             )
         elif int(headers.get(b"content-length", b"0") or 0) > self._max_bytes:
             await _error(send, 413, "too_large", f"the body is larger than {self._max_bytes} bytes")

@@ -50,7 +50,7 @@ class Refusal:
 
 BUSY = Refusal(503, "busy", f"{MOST_IN_FLIGHT} requests of this machine are being answered: try again in a second")
 STOPPING = Refusal(503, "stopping", "the server is stopping: try again on another server")
-NOT_READY = Refusal(503, "not_ready", "TorchServe does not answer: try again")
+NOT_READY = Refusal(503, "not_ready", "TorchServe does not answer, or has not loaded this machine yet: try again")
 NO_ANSWER = Refusal(503, "no_answer", "no answer in time: try again")
 SLOW = Refusal(408, "too_slow", "the request did not arrive in time: send it faster")
 

@@ -93,7 +93,9 @@ def wait_until_listening(torchserve: TorchServe, management: Management, seconds
             return
         except ManagementError as error:
             if time.monotonic() > deadline:
-                raise MasdError(f"TorchServe does not answer after {seconds:g} s: {error}") from error
+                raise MasdError(
+                    f"TorchServe does not answer after {seconds:g} s: {error}; give it longer with --startup-seconds"
+                ) from error
 
 
 def check_running(torchserve: TorchServe, stop: threading.Event) -> None:

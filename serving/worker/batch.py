@@ -89,7 +89,11 @@ def _decode(scorer: Scorer, request: Request) -> list[Decoded | Exception]:
             recording = scorer.decode(clip)
             seconds += recording.duration_s
             if seconds > most:
-                raise AudioError("too_long", "the request", f"its clips are together longer than {most:g} s")
+                raise AudioError(
+                    "too_long",
+                    "the request",
+                    f"its clips are together longer than {most:g} s (serving.max_clip_seconds); send fewer at once",
+                )
             clips.append(recording)
         except Exception as error:
             clips.append(error)
@@ -125,7 +129,7 @@ def _score(scorer: Scorer, clips: Sequence[tuple[Request, Decoded | Exception]])
 def _finite(score: ClipScore) -> ClipScore | Exception:
     if math.isfinite(score.score) and math.isfinite(score.reconstruction_error or 0.0):
         return score
-    return AudioError("not_finite", "the audio", "its samples are too large to be scored")
+    return AudioError("not_finite", "the audio", "its samples are too large to be scored; check the recorder")
 
 
 def _reply(scorer: Scorer, job: _Job, scores: list[ClipScore | Exception], metrics: BatchMetrics) -> Reply:
@@ -158,7 +162,9 @@ def _failure(error: Exception) -> Reply:
     if isinstance(error, AudioError):
         return _error(413 if error.reason == "too_long" else 400, error.reason, str(error))
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch raises a RuntimeError
-        return _error(507, "out_of_memory", "not enough memory for this clip: send shorter clips")
+        return _error(
+            507, "out_of_memory", "not enough memory for this clip: send shorter clips, or give the server more memory"
+        )
     logger.error("a request failed", exc_info=error)
     return _error(
         500, "internal", "the clip could not be scored: try again once, then report it; the server's log has the reason"

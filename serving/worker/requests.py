@@ -148,7 +148,9 @@ def _loads(raw: bytes | bytearray) -> dict[str, Any]:
         limit = MAX_JSON_BYTES >> 20
         raise RequestError(413, "too_large", f"JSON of more than {limit} MiB: send the audio itself as the body")
     if sum(raw.count(mark) for mark in (b",", b"{", b"[")) > MAX_JSON_VALUES:
-        raise RequestError(413, "too_large", f"JSON of more than {MAX_JSON_VALUES} values")
+        raise RequestError(
+            413, "too_large", f"JSON of more than {MAX_JSON_VALUES} values: send the audio itself as the body"
+        )
     try:
         body: dict[str, Any] = json.loads(raw)  # an object, as it starts with a brace
     except (ValueError, RecursionError) as error:

@@ -180,7 +180,7 @@ def test_the_first_sentence_of_a_default_that_wins() -> None:
                 make_results("fan", {"baseline-mse": 0.3, "default": 2.0}, seeds=(0,)),
                 make_results("valve", {"baseline-mse": 0.3, "default": 2.0}, seeds=(1,)),
             ],
-            ["The default is ahead on 2 of 2 machines (", ") of the better official baseline;"],
+            ["The default is ahead of the better official baseline on 2 of 2 machines ("],
         ),
     ],
     ids=["loses", "below chance", "not clear", "alone", "no default", "a part", "no common seed"],

@@ -93,8 +93,8 @@ def test_what_would_be_refused_again_is_held_back_and_told(plant: Plant, caplog:
     assert held.sentence == (
         f"fan has drifted, but was not trained again. Version 2 was refused on {time[:10]} {time[11:16]} UTC ({WHY}). "
         "Recordings, settings, masd and the version in production have not changed since, so a new training would have "
-        f"the same result. Add recordings of the new condition to {plant.data}/fan/train, change settings, or train by "
-        "hand with masd pipeline run."
+        f"the same result. Add recordings of the new condition to {plant.data}/fan/train, or change settings. To "
+        "train anyway, run masd pipeline run."
     )
     assert held.sentence in caplog.messages
 

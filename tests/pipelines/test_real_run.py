@@ -171,8 +171,8 @@ def test_a_refused_challenger_is_not_trained_again_until_recordings_come(
     assert looked.endswith("/out/drift: 1 machine checked") and drifted.startswith("fan: drift in ")
     assert held.startswith("fan has drifted, but was not trained again. Version 2 was refused on 20")
     assert held.endswith(
-        f"Add recordings of the new condition to {plant}/fan/train, change settings, or train by hand with masd "
-        "pipeline run."
+        f"Add recordings of the new condition to {plant}/fan/train, or change settings. To train anyway, run "
+        "masd pipeline run."
     )
     assert models.versions("fan") == ["1", "2"]
     assert held in (tmp_path / "out" / "pipeline.log").read_text(encoding="utf-8")

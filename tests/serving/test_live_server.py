@@ -274,7 +274,7 @@ def test_what_can_be_known_before_java_starts(tiny_bundle: Path, tmp_path: Path)
         ({"bundles": [tiny_bundle], "host": "0.0.0.0", "auth": "token"}, "--host 0.0.0.0 needs --auth static"),
         ({"bundles": []}, "no bundle"),
         ({"bundles": [tiny_bundle, tiny_bundle]}, "two bundles"),
-        ({"bundles": [tmp_path]}, "not a bundle"),
+        ({"bundles": [tmp_path]}, "is not a bundle"),
         ({"bundles": [tiny_bundle], "log_folder": tiny_bundle / "config.yaml"}, "cannot be written"),
         (
             {"bundles": [tiny_bundle], "log_folder": tmp_path, "log_url": str(tiny_bundle / "config.yaml")},

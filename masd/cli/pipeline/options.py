@@ -22,7 +22,7 @@ def add_places(
     command.add_argument(
         "--out", type=Path, required=out, metavar="DIR", help="folder for the results of runs on this computer"
     )
-    default = "" if registry else " (default DIR/registry)"
+    default = "" if registry else " (default DIR/registry here, /mnt/masd/registry on a cluster)"
     command.add_argument(
         "--registry", required=registry, metavar="URL", help=f"a folder or s3://bucket/prefix{default}"
     )

@@ -28,7 +28,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     agent.add_argument(
         "--key-file", type=Path, metavar="FILE", help="TorchServe's keys (key_file.json), if it requires them"
     )
-    agent.add_argument("--probe-host", default="127.0.0.1", help="address of GET /ready")
+    agent.add_argument("--probe-host", default="127.0.0.1", help="address of GET /ready (default 127.0.0.1)")
     agent.add_argument("--probe-port", type=port, default=8083, help="port of GET /ready (default 8083)")
     add_following(agent)
     agent.set_defaults(run=_run)

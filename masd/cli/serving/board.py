@@ -20,7 +20,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     board.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; any but loopback needs the token for every page"
     )
-    board.add_argument("--port", type=port, default=8090, help="(default 8090)")
+    board.add_argument("--port", type=port, default=8090, help="port to listen on (default 8090)")
     board.add_argument(
         "--allow-changes",
         action="store_true",

@@ -20,7 +20,7 @@ def add_following(command: argparse.ArgumentParser) -> None:
         "--machines", type=names, metavar="A,B", help="only these machines of the registry (default: all in production)"
     )
     command.add_argument(
-        "--poll", type=seconds, default=10.0, metavar="SECONDS", help="time between checks of the registry"
+        "--poll", type=seconds, default=10.0, metavar="SECONDS", help="time between checks of the registry (default 10)"
     )
     command.add_argument("--log", metavar="URL", help="write the inference log there: a folder or s3://bucket/prefix")
     command.add_argument(

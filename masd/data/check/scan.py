@@ -113,7 +113,8 @@ def _unreadable(unreadable: dict[str, str], clips: int) -> list[Finding]:
     if not unreadable:
         return []
     first, reason = next(iter(unreadable.items()))
-    text = f"{len(unreadable)} of {counted(clips, 'recording')} cannot be read: {some(list(unreadable))}"
+    text = f"{len(unreadable)} of {counted(clips, 'recording')} cannot be read; repair or remove them: "
+    text += some(list(unreadable))
     text += f" ({first}: {reason})"
     return [Finding("warning", "unreadable", text, tuple(unreadable))]
 

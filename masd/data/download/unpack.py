@@ -58,10 +58,12 @@ def _entries(file: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipInfo
         if entry.is_dir() or hidden or len(path.parts) < 2:
             continue
         if path in found:
-            raise MasdError(f"{archive}: contains {entry.filename!r} twice; nothing was unpacked")
+            raise MasdError(
+                f"{archive}: contains {entry.filename!r} twice; nothing was unpacked: delete it and fetch it again"
+            )
         found[path] = entry
     if not found:
-        raise MasdError(f"{archive}: contains no machine folder")
+        raise MasdError(f"{archive}: contains no machine folder; delete it and fetch it again")
     return [(entry, path) for path, entry in found.items()]
 
 

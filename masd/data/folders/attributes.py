@@ -98,14 +98,14 @@ def _rows(table: Path) -> list[Row]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise MasdError(f"{table}: cannot be read as CSV in UTF-8 ({error})") from error
+        raise MasdError(f"{table}: cannot be read as CSV in UTF-8 ({error}); save it so") from error
     lines = [line for line in text.splitlines() if line.strip()]
     delimiter = max(",;\t", key=lambda mark: lines[0].count(mark)) if lines else ","
     try:
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         cells = [[cell.strip() for cell in line] for line in reader]
     except csv.Error as error:
-        raise MasdError(f"{table}: cannot be read as CSV ({error})") from error
+        raise MasdError(f"{table}: cannot be read as CSV ({error}); save it again") from error
     header = [name.lower() for name in cells[0]] if cells else []
     place = next((number for number, name in enumerate(header) if name in _FILE_COLUMNS), None)
     if place is None:

@@ -51,7 +51,14 @@ class Listing:
             )
         if self.links:
             links = tuple(f"{path.as_posix()}/" for path in self.links)
-            found.append(Finding("warning", "links", f"linked folders are left out: {some(links)}", links))
+            found.append(
+                Finding(
+                    "warning",
+                    "links",
+                    f"linked folders are left out; move them here to use their recordings: {some(links)}",
+                    links,
+                )
+            )
         elsewhere = [path for path in self.files if path not in set(inside) and is_audio(path)]
         if elsewhere:
             places: dict[str, int] = defaultdict(int)

@@ -42,7 +42,9 @@ def rate_of_times(times: Floats) -> tuple[float, float]:
     :raises ImportRefusedError: fewer than two, not in order, or with a gap of half a sample or more.
     """
     if len(times) < 2 or not np.isfinite(times).all() or times[-1] <= times[0]:
-        raise ImportRefusedError("its time column does not rise from the first row to the last")
+        raise ImportRefusedError(
+            "its time column does not rise from the first row to the last; correct it, or remove it and give --rate"
+        )
     duration = float(times[-1] - times[0])
     even = times[0] + np.arange(len(times)) * (duration / (len(times) - 1))
     off = np.abs(times - even)

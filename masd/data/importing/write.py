@@ -24,7 +24,8 @@ def rate_of(channel: Channel, rate: float | None) -> int:
     wrong = np.flatnonzero(~np.isfinite(channel.samples))
     if len(wrong):
         raise ImportRefusedError(
-            f"channel '{channel.name}': {len(wrong)} samples are not finite numbers, the first at {wrong[0]}"
+            f"channel '{channel.name}': {len(wrong)} samples are not finite numbers, the first at {wrong[0]}; "
+            "correct the recording or cut them out"
         )
     return whole_rate(stated, channel.tolerance)
 

@@ -60,10 +60,10 @@ def _against_baseline(table: BenchmarkTable) -> str:
     extremes = [
         f"{signed(by_machine[name].estimate.mean)} on {name}" for name in dict.fromkeys((ordered[0], ordered[-1]))
     ]
-    where = f"ahead on {ahead} of {len(by_machine)} machines ({' to '.join(extremes)})"
+    where = f"on {ahead} of {len(by_machine)} machines ({' to '.join(extremes)})"
     overall = found.get(None)
     if overall is None:
-        return f"is {where} of the better official baseline"
+        return f"is ahead of the better official baseline {where}"
     estimate, baseline = overall.estimate, f"the better official baseline ({baseline_label(overall.reference)})"
     size = f"{100.0 * abs(estimate.mean):.1f} points"
     if estimate.low > 0.0:
@@ -74,7 +74,7 @@ def _against_baseline(table: BenchmarkTable) -> str:
         verdict = f"does not beat {baseline}: {size} behind"
     part = "" if set(estimate.machines) == set(table.machines) else f" over {', '.join(estimate.machines)}"
     interval = f"{CONFIDENCE:.0%} interval {signed(estimate.low)} to {signed(estimate.high)}"
-    return f"{verdict} in the official score{part} ({interval}), {where}"
+    return f"{verdict} in the official score{part} ({interval}), ahead {where}"
 
 
 def _against_chance(table: BenchmarkTable) -> str:
