@@ -45,6 +45,8 @@ def _execute(source: str, arguments: list[str], environment: dict[str, str], out
     output.close()
     os.environ.update(environment)
     tempfile.tempdir = None  # that of the environment
+    if "torch" in sys.modules and "OMP_NUM_THREADS" in environment:
+        _use_threads(int(environment["OMP_NUM_THREADS"]))
     from kfp.dsl.executor_main import executor_main
 
     with tempfile.TemporaryDirectory() as folder:
@@ -52,3 +54,12 @@ def _execute(source: str, arguments: list[str], environment: dict[str, str], out
         module.write_text(source, encoding="utf-8")
         sys.argv = [EXECUTOR, "--component_module_path", str(module), *arguments]
         executor_main()
+
+
+def _use_threads(count: int) -> None:
+    """The libraries have read their variable already, in the process that this one is a fork of."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(count)
+    threadpool_limits(count)
