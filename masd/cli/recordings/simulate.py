@@ -26,6 +26,13 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--test", type=none_or_more, default=200, help="test clips per machine, a multiple of 4 (default 200)"
     )
     command.add_argument("--seconds", type=seconds, default=10.0, help="length of a clip (default 10)")
+    command.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="2: a near and a far microphone, in a plant with noise that comes and goes (default 1)",
+    )
     command.add_argument("--seed", type=seed, default=0, help="the same seed makes the same recordings (default 0)")
     command.set_defaults(run=_simulate)
 
@@ -42,6 +49,7 @@ def _simulate(options: argparse.Namespace) -> int:
                 test=options.test,
                 seconds=options.seconds,
                 seed=options.seed,
+                channels=options.channels,
                 progress=progress,
             )
     except SimulationError as error:

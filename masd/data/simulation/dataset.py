@@ -33,12 +33,14 @@ def simulate(
     seconds: float = 10.0,
     seed: int = 0,
     supplemental: int | None = None,
+    channels: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Path]:
     """Writes one folder per machine in the challenge's layout and returns the folders.
 
     `train` counts the noisy training clips (10 of 1000 are of the target domain), `test` is split evenly over source
-    and target, normal and anomalous, and `supplemental` is a tenth of `train` unless given. `progress` is called with
+    and target, normal and anomalous, and `supplemental` is a tenth of `train` unless given. With two `channels` the
+    clips come from a near and a far microphone in a plant with noise that comes and goes. `progress` is called with
     the clips done, the clips in all and the machine. The same arguments give the same bytes, and a clip has the same
     samples however many others are made with it.
 
@@ -52,6 +54,8 @@ def simulate(
         raise SimulationError(
             f"seconds is {seconds}, but must be at least 1 s: slow machines need a second for one cycle"
         )
+    if channels not in (1, 2):
+        raise SimulationError(f"channels is {channels}, but must be 1, or 2 for a near and a far microphone")
     if seed < 0:
         raise SimulationError(f"seed is {seed}, but must be 0 or more")
     for kind in kinds:
@@ -63,7 +67,7 @@ def simulate(
         return lambda: progress(next(done), total, kind.name) if progress else None
 
     n = round(seconds * RATE)
-    return [write_machine(out, kind, plan, n=n, seed=seed, written=written(kind)) for kind in kinds]
+    return [write_machine(out, kind, plan, n=n, seed=seed, channels=channels, written=written(kind)) for kind in kinds]
 
 
 def _named(machines: Sequence[str]) -> list[Machine]:

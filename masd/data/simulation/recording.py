@@ -40,7 +40,7 @@ def record(machine: Machine, clip: PlannedClip, n: int, seed: int) -> SimulatedC
     """The n samples of one clip. Anomalies go through the machine's fault kinds in turn."""
     rng = generator(seed, machine.name, clip)
     point = machine.operating_point(clip.domain, rng)
-    fault = _draw_fault(machine, clip, rng)
+    fault = draw_fault(machine, clip, rng)
     snr_db, level_dbfs = rng.uniform(*machine.snr_db), rng.uniform(*LEVEL_DBFS)
     parts = []
     if clip.split != "supplemental" or machine.supplement == "clean":
@@ -50,7 +50,7 @@ def record(machine: Machine, clip: PlannedClip, n: int, seed: int) -> SimulatedC
     return SimulatedClip(set_level(cast(Array, sum(parts)), level_dbfs), point, fault)
 
 
-def _draw_fault(machine: Machine, clip: PlannedClip, rng: np.random.Generator) -> Fault:
+def draw_fault(machine: Machine, clip: PlannedClip, rng: np.random.Generator) -> Fault:
     if clip.condition == "normal":
         return HEALTHY
     kind = list(machine.faults)[clip.index % len(machine.faults)]

@@ -7,6 +7,7 @@ import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from masd.arrays import Array
 from masd.data.clips import NO_ATTRIBUTE
 from masd.data.simulation.machine import Machine
 from masd.data.simulation.plan import Plan, PlannedClip, SimulationError
+from masd.data.simulation.plant.recording import TwoChannelClip, record_two, site_of
 from masd.data.simulation.recording import SimulatedClip, record
 from masd.data.simulation.signals import RATE
 from masd.files import json_text
@@ -29,20 +31,29 @@ def check_free(folder: Path) -> None:
         raise SimulationError(f"{folder} exists and is not empty: choose another folder or remove it first")
 
 
-def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int, written: Callable[[], None]) -> Path:
+def write_machine(
+    out: Path, machine: Machine, plan: Plan, *, n: int, seed: int, channels: int, written: Callable[[], None]
+) -> Path:
     """Simulate one machine into `out/<machine>`, completely or not at all.
 
+    :param channels: 1, or 2 for a near and a far microphone.
     :param written: called after each clip.
     :raises OSError: writing failed.
     """
     attributes: dict[str, dict[str, str]] = {}
     faults: dict[str, dict[str, str | float]] = {}
+    bursts: dict[str, list[dict[str, Any]]] = {}
+    site = site_of(machine, seed)
     folder = out / machine.name
     with _whole(folder) as partial:
         for split in ("train", "test", "supplemental"):
             (partial / split).mkdir()
         for clip in plan.clips():
-            recording = record(machine, clip, n, seed)
+            recording: SimulatedClip | TwoChannelClip
+            if channels == 2:
+                recording = record_two(machine, clip, n, seed, site)
+            else:
+                recording = record(machine, clip, n, seed)
             name = file_name(machine, clip, recording)
             _write_wav(partial / clip.split / name, recording.samples)
             noise_only = clip.split == "supplemental" and machine.supplement == "noise"
@@ -50,6 +61,8 @@ def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int,
             attributes[f"{machine.name}/{clip.split}/{name}"] = known
             if clip.condition == "anomaly":
                 faults[name] = {"kind": recording.fault.kind, "severity": round(recording.fault.severity, 4)}
+            if isinstance(recording, TwoChannelClip) and recording.bursts:
+                bursts[f"{clip.split}/{name}"] = [burst.to_dict() for burst in recording.bursts]
             written()
         _write_table(partial / "attributes_00.csv", attributes)
         story = {
@@ -65,11 +78,13 @@ def write_machine(out: Path, machine: Machine, plan: Plan, *, n: int, seed: int,
             "supplemental": machine.supplement,
             "faults": faults,
         }
+        if channels == 2:
+            story |= {"channels": ["near", "far"], "site": site.to_dict(), "bursts": bursts}
         (partial / "simulation.json").write_text(json_text(story, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
-def file_name(machine: Machine, clip: PlannedClip, recording: SimulatedClip) -> str:
+def file_name(machine: Machine, clip: PlannedClip, recording: SimulatedClip | TwoChannelClip) -> str:
     """The challenge's name of a clip; an anomaly is named by its operating point, as a normal clip is."""
     pairs = recording.point.attributes.items()
     text = "_".join(f"{key}_{value}" for key, value in pairs) or NO_ATTRIBUTE
@@ -96,8 +111,9 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def _write_wav(path: Path, samples: Array) -> None:
+    """Of one channel ``[n]`` or two ``[n, 2]``."""
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(samples.ndim)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(np.round(samples * np.float32(32767)).astype("<i2").tobytes())
