@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import soundfile
@@ -43,9 +43,14 @@ class AudioError(MasdError):
 
 @dataclass(frozen=True, kw_only=True)
 class Recording(SoundProperties):
-    """One clip, ready for :class:`masd.audio.LogMel`: ``samples`` is mono float32 ``[n]`` at the model's rate."""
+    """One clip, ready for :class:`masd.audio.LogMel`: ``samples`` is mono float32 ``[n]`` at the model's rate.
+
+    ``far`` ``[n]`` is the reference channel; None where none was asked for, the recording is mono, or this channel has
+    no sound.
+    """
 
     samples: Array
+    far: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +63,24 @@ class LongRecording(SoundProperties):
     sample_rate: int
     channel: Channel
     loudness: Loudness
+    reference: int | None = None
 
     def stream(self) -> Iterator[Array]:
-        """Mono float32 at ``sample_rate``, in blocks; joined they equal the result of :func:`decode`.
+        """Mono float32 ``[n]`` at ``sample_rate``, in blocks; joined they equal the result of :func:`decode`. With a
+        reference channel, ``[n, 2]``: the samples, and the far ones.
 
         :raises AudioError: the file has changed.
         """
-        with _opened(self.source, self.channel) as stream:
+        with _opened(self.source, self.channel, self.reference) as stream:
+            blocks = (_side_by_side(mono, stream.far(block)) for block, mono in stream.blocks())
             if stream.rate == self.sample_rate:
-                yield from (mono for _, mono in stream.blocks())
+                yield from blocks
                 return
-            resampler = soxr.ResampleStream(stream.rate, self.sample_rate, 1, dtype="float32", quality="HQ")
-            for _, block in stream.blocks():
+            width = 1 if stream.reference is None else 2
+            resampler = soxr.ResampleStream(stream.rate, self.sample_rate, width, dtype="float32", quality="HQ")
+            for block in blocks:
                 yield resampler.resample_chunk(block)
-            yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+            yield resampler.resample_chunk(np.empty((0, 2)[:width], np.float32), last=True)
 
 
 def decode(
@@ -79,16 +88,20 @@ def decode(
     *,
     sample_rate: int = 16_000,
     channel: Channel = "mean",
+    reference: int | None = None,
     max_seconds: float | None = None,
 ) -> Recording:
     """Decode any format libsndfile reads (WAV, FLAC, OGG, MP3, ...), take one channel, resample.
 
     ``channel`` applies to recordings with several channels: an index, or ``"mean"`` of all. A mono recording has only
-    channel 0, whatever is asked for, so that one setting serves mixed data.
+    channel 0, whatever is asked for, so that one setting serves mixed data. ``reference`` is the channel of a far
+    microphone, which comes as :attr:`Recording.far`.
 
     :raises AudioError: what is wrong with the clip, in one line.
     """
-    whole = decode_or_stream(source, sample_rate=sample_rate, channel=channel, max_seconds=max_seconds)
+    whole = decode_or_stream(
+        source, sample_rate=sample_rate, channel=channel, reference=reference, max_seconds=max_seconds
+    )
     return cast(Recording, whole)  # nothing is long where no length is named
 
 
@@ -98,6 +111,7 @@ def decode_or_stream(
     sample_rate: int,
     channel: Channel,
     max_seconds: float | None,
+    reference: int | None = None,
     long_from: float | None = None,
 ) -> Recording | LongRecording:
     """:func:`decode`, except that a recording of more than ``long_from`` seconds comes as a :class:`LongRecording`."""
@@ -107,12 +121,13 @@ def decode_or_stream(
     except OSError as error:
         raise AudioError("undecodable", name, f"cannot be read ({error.strerror or error})") from error
     kept: list[Array] | None = []
-    with _opened(source, channel) as stream:
+    with _opened(source, channel, reference) as stream:
         rate = stream.rate
         meter = SoundMeter(stream.channels, channel, stream.codec, rate)
         repaired = stream.layout.repaired
         for block, mono in stream.blocks():
-            if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
+            both = _side_by_side(mono, stream.far(block))
+            if not np.abs(both).max() <= MAX_MAGNITUDE:  # true for NaN too
                 raise AudioError(
                     "not_finite", name, "contains NaN, infinite or impossibly large samples; check the recorder"
                 )
@@ -127,18 +142,41 @@ def decode_or_stream(
             if long_from is not None and n > long_from * rate:
                 kept = None
             if kept is not None:
-                kept.append(mono)
+                kept.append(both)
     if meter.samples == 0:
         raise AudioError("empty", name, "contains no samples; record it again")
-    measured = {**vars(meter.properties()), "repaired": repaired}
+    properties = meter.properties()
+    measured = {**vars(properties), "repaired": repaired}
+    if reference in properties.dead_channels:
+        reference = None
+        kept = None if kept is None else [block[:, 0] for block in kept]
     if kept is None:
         loudness = meter.loudness()
-        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, loudness=loudness, **measured)
+        return LongRecording(
+            source=source,
+            sample_rate=sample_rate,
+            channel=channel,
+            loudness=loudness,
+            reference=reference,
+            **measured,
+        )
     whole = np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
         raise AudioError("empty", name, f"is too short to contain a sample at {sample_rate} Hz")
-    return Recording(samples=np.ascontiguousarray(samples, dtype=np.float32), **measured)
+    return recording_of(samples, **measured)
+
+
+def recording_of(samples: Array, **properties: Any) -> Recording:
+    """A clip from its samples ``[n]``, or ``[n, 2]`` with the far ones, and the properties of its sound."""
+    near = samples if samples.ndim == 1 else samples[:, 0]
+    far = None if samples.ndim == 1 else np.ascontiguousarray(samples[:, 1], dtype=np.float32)
+    return Recording(samples=np.ascontiguousarray(near, dtype=np.float32), far=far, **properties)
+
+
+def _side_by_side(mono: Array, far: Array | None) -> Array:
+    """``[n]``, or ``[n, 2]`` where there is a far channel."""
+    return mono if far is None else np.stack([mono, far], axis=1)
 
 
 @dataclass(frozen=True)
@@ -147,6 +185,7 @@ class _Stream:
 
     file: "_SoundFile"
     channel: Channel
+    reference: int | None
     layout: Layout
 
     @property
@@ -177,6 +216,10 @@ class _Stream:
             left = None if left is None else left - len(block)
             yield block, self._mono(block)
 
+    def far(self, block: Array) -> Array | None:
+        """The reference channel ``[n]`` of a block; None where there is none."""
+        return None if self.reference is None else block[:, self.reference]
+
     def _mono(self, block: Array) -> Array:
         if self.channels == 1:
             return block[:, 0]
@@ -186,7 +229,7 @@ class _Stream:
 
 
 @contextmanager
-def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
+def _opened(source: Path | Encoded, channel: Channel, reference: int | None = None) -> Iterator[_Stream]:
     """Open a recording; whatever goes wrong with it until the block ends becomes an :class:`AudioError`."""
     name, hint = name_of(source), None
     try:
@@ -197,8 +240,8 @@ def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
             laid_out = LaidOut(content, layout)
             try:
                 with _SoundFile(laid_out) as file:
-                    _check_header(file.samplerate, file.channels, channel, name)
-                    yield _Stream(file, channel, layout)
+                    _check_header(file.samplerate, file.channels, channel, reference, name)
+                    yield _Stream(file, channel, None if file.channels == 1 else reference, layout)
             except soundfile.SoundFileError:
                 hint = advice(content)
                 raise
@@ -211,7 +254,7 @@ def _opened(source: Path | Encoded, channel: Channel) -> Iterator[_Stream]:
         raise AudioError("undecodable", name, f"cannot be decoded ({hint or one_line(reason, 160)})") from error
 
 
-def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None:
+def _check_header(rate: int, channels: int, channel: Channel, reference: int | None, name: str) -> None:
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise AudioError(
             "sample_rate",
@@ -226,6 +269,12 @@ def _check_header(rate: int, channels: int, channel: Channel, name: str) -> None
     if channels > 1 and channel != "mean" and channel >= channels:
         raise AudioError(
             "channel", name, f"has {channels} channels, but audio.channel is {channel}; channels are counted from 0"
+        )
+    if channels > 1 and reference is not None and reference >= channels:
+        raise AudioError(
+            "channel",
+            name,
+            f"has {channels} channels, but audio.reference_channel is {reference}; channels are counted from 0",
         )
 
 

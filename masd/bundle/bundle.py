@@ -16,7 +16,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from masd.arrays import named, owned
-from masd.bundle.manifest import FILES, NETWORK, Manifest, code_version, load_manifest, write_manifest
+from masd.bundle.manifest import FILES, NETWORK, Manifest, code_version, load_manifest, schema_for, write_manifest
 from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.detection.detectors import Detectors
@@ -31,6 +31,7 @@ from masd.learning.trained import TrainedNetwork, network_tensors, restore_netwo
 CLIP_SECONDS = "clip_seconds"
 USUAL = "usual_residual"
 EXPECTED = "expected"
+EXPECTED_FAR = "expected_far"
 """Names of other tensors in ``detectors.safetensors``."""
 
 DCASE_CLIP_SECONDS = np.array(10.0)
@@ -64,6 +65,7 @@ def save_bundle(
     usual: UsualResidual | None,
     trained_on: TrainedOn,
     expected: ExpectedBands,
+    expected_far: ExpectedBands | None = None,
 ) -> Manifest:
     """Write a bundle folder, complete or not at all."""
     check_machine_name(machine_type)
@@ -76,6 +78,8 @@ def save_bundle(
         if usual is not None:
             arrays |= named(USUAL, {"mean": usual.mean, "spread": usual.spread})
         arrays |= named(EXPECTED, expected.tensors())
+        if expected_far is not None:
+            arrays |= named(EXPECTED_FAR, expected_far.tensors())
         if NETWORK in files:
             save_tensors(weights, staged / NETWORK)
         else:  # there are no weights, only the normalisation
@@ -85,6 +89,7 @@ def save_bundle(
         (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
         manifest = Manifest(
             machine_type=machine_type,
+            schema_version=schema_for(settings.audio),
             data_fingerprint=data_fingerprint,
             recordings=recordings,
             calibration=_calibration(detectors, settings),
@@ -125,11 +130,21 @@ def load_bundle(folder: Path) -> Bundle:
         if settings.detection.system not in detectors.systems:
             raise KeyError(settings.detection.system)
         clip_seconds = float(arrays.get(CLIP_SECONDS, DCASE_CLIP_SECONDS))
-        own = owned(EXPECTED, arrays)
-        expected = ExpectedBands.from_tensors(own) if own else None
+        expected, expected_far = (
+            ExpectedBands.from_tensors(own) if own else None
+            for own in (owned(EXPECTED, arrays), owned(EXPECTED_FAR, arrays))
+        )
         trained_on = TrainedOn.from_json(manifest.trained_on)
         scorer = Scorer(
-            settings, manifest.machine_type, trained, detectors, manifest.version, clip_seconds, trained_on, expected
+            settings,
+            manifest.machine_type,
+            trained,
+            detectors,
+            manifest.version,
+            clip_seconds,
+            trained_on,
+            expected,
+            expected_far,
         )
         known = f"{USUAL}.mean" in arrays
         usual = UsualResidual(arrays[f"{USUAL}.mean"], arrays[f"{USUAL}.spread"]) if known else None

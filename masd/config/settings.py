@@ -16,8 +16,10 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -47,6 +49,7 @@ class AudioSettings(_Section):
     high_pass_hz: float = Field(200.0, ge=0.0)  # 0 switches it off; the paper leaves the value open
     high_pass_hz_by_machine: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     channel: NonNegativeInt | Literal["auto", "mean"] = "auto"  # 0 of DCASE 2026, whose channel 1 is far; else the mean
+    reference_channel: NonNegativeInt | None = None  # of a far microphone, which hears the plant more than the machine
 
     @model_validator(mode="after")
     def _frames_and_filters_fit_the_samples(self) -> Self:
@@ -61,7 +64,20 @@ class AudioSettings(_Section):
                 raise ValueError(
                     f"high_pass_hz is {cutoff:g}: must be below {self.upper_edge_hz:g}, the upper edge of the bands"
                 )
+        if self.reference_channel is not None and self.channel in ("mean", self.reference_channel):
+            raise ValueError(
+                f"channel is {self.channel}, and reference_channel is {self.reference_channel}: channel must be the "
+                "number of the microphone at the machine, and reference_channel that of another one"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_an_unset_reference(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Earlier versions do not know ``reference_channel``, and read settings that do not use it."""
+        values: dict[str, Any] = handler(self)
+        if values["reference_channel"] is None:
+            del values["reference_channel"]
+        return values
 
     @property
     def upper_edge_hz(self) -> float:
@@ -73,6 +89,8 @@ class AudioSettings(_Section):
         """The channel that is decoded. :func:`masd.data.store.build_store` replaces ``auto``, and a bundle stores the
         result.
         """
+        if self.channel == "auto" and self.reference_channel is not None:
+            return 1 if self.reference_channel == 0 else 0
         return "mean" if self.channel == "auto" else self.channel
 
     def high_pass_for(self, machine_type: str) -> float:

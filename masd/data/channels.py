@@ -13,10 +13,13 @@ def settled(audio: AudioSettings, data: MachineData) -> AudioSettings:
     """``audio`` with a number or ``mean`` in place of ``channel: auto``.
 
     Two channels under the challenge's file names are the near and the far microphone of DCASE 2026, the only year with
-    two: the near one, channel 0, is used. For all other recordings it is the mean of the channels.
+    two: the near one, channel 0, is used. For all other recordings it is the mean of the channels, or, with a
+    ``reference_channel``, the first other channel.
     """
     if audio.channel != "auto":
         return audio
+    if audio.reference_channel is not None:
+        return audio.model_copy(update={"channel": audio.channel_used})
     near_and_far = data.layout == "dcase" and _channels(data) == 2
     return audio.model_copy(update={"channel": 0 if near_and_far else "mean"})
 

@@ -15,13 +15,13 @@ import pandas as pd
 
 from masd.arrays import Array, Integers
 from masd.audio import AudioError, Recording, decode
-from masd.audio.log_mel import LogMel
+from masd.audio.log_mel import FLOOR, LogMel
 from masd.audio.signals import Signals
 from masd.config import AudioSettings, Settings
 from masd.data.channels import settled
 from masd.data.check.content import MeasuredClip, content_findings, properties_of
 from masd.data.clips import Clip
-from masd.data.findings import Finding, of_level
+from masd.data.findings import Finding, of_level, some
 from masd.data.folders.machine import MachineData
 from masd.data.recordings.groups import SIMILARITY
 from masd.data.recordings.prints import Prints
@@ -33,7 +33,10 @@ from masd.files import replacing_folder
 from masd.progress import Progress
 
 FORMAT = 5
-FRAMES, UNFILTERED = "frames.npy", "frames-unfiltered.npy"
+SILENCE_DB = np.float32(10.0 * np.log10(FLOOR))
+"""Of every frame of a reference channel that a clip does not have."""
+
+FRAMES, UNFILTERED, FAR = "frames.npy", "frames-unfiltered.npy", "frames-far.npy"
 log = logging.getLogger(__name__)
 
 
@@ -45,9 +48,10 @@ class FeatureStore:
     ``offset`` and ``n_frames`` into ``frames`` ``[total, n_mels]`` (dB), and the clip's own duration, sample rate,
     channels, codec, level, clipping, spectral centroid and octave levels, and the columns of
     :func:`~masd.data.recordings.table.add_recordings`. The frames are those after the machine's high-pass;
-    :meth:`without_high_pass` has the unfiltered ones. ``fingerprint`` is that of the training data. ``recordings``, as
-    given to :func:`build_store`, is that of all recordings, including test clips, of the machines that are trained
-    together. ``findings`` are on the content of the training clips.
+    :meth:`without_high_pass` has the unfiltered ones, and ``far``, in the rows of ``frames``, those of the reference
+    channel, if there is one; clips without it are silent there. ``fingerprint`` is that of the training data.
+    ``recordings``, as given to :func:`build_store`, is that of all recordings, including test clips, of the machines
+    that are trained together. ``findings`` are on the content of the training clips.
     """
 
     folder: Path
@@ -60,6 +64,7 @@ class FeatureStore:
     frames: Array
     recordings: str = ""
     findings: tuple[Finding, ...] = ()
+    far: Array | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -72,7 +77,7 @@ class FeatureStore:
                     "again "
                     "from the start"
                 )
-            frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
+            frames = _mapped(folder / FRAMES)
             return cls(
                 folder=folder,
                 machine_type=about["machine_type"],
@@ -86,6 +91,7 @@ class FeatureStore:
                 findings=tuple(
                     Finding(**finding | {"clips": tuple(finding["clips"])}) for finding in about.get("findings", ())
                 ),
+                far=_mapped(folder / FAR) if "reference_channel" in about["audio"] else None,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MasdError(
@@ -96,13 +102,31 @@ class FeatureStore:
         """The same clips with unfiltered frames, which the controls use."""
         if self.high_pass_hz == 0.0:
             return self
-        frames = np.load(self.folder / UNFILTERED, mmap_mode="r", allow_pickle=False)
-        return replace(self, frames=frames, high_pass_hz=0.0)
+        return replace(self, frames=_mapped(self.folder / UNFILTERED), high_pass_hz=0.0, far=None)
+
+    def far_as_noise(self) -> Self:
+        """The training clips as the reference channel heard them, as noise-only clips; others are not for training.
+
+        :raises ValueError: there is no reference channel.
+        """
+        if self.far is None:
+            raise ValueError(f"{self.folder}: has no reference channel")
+        used = np.isin(np.arange(len(self.clips)), self.normal_rows())
+        clips = self.clips.assign(kind="noise", split=np.where(used, "train", "test"))
+        return replace(self, frames=self.far, clips=clips, far=None)
 
     def log_mel(self, row: int) -> Array:
         """Frames ``[T, n_mels]`` of one row of ``clips``."""
         offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
         return np.asarray(self.frames[offset : offset + count])
+
+    def far_log_mel(self, row: int) -> Array | None:
+        """Frames ``[T, n_mels]`` of the reference channel; None for a clip, or a store, without one."""
+        if self.far is None:
+            return None
+        offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
+        frames = np.asarray(self.far[offset : offset + count])
+        return None if (frames <= SILENCE_DB).all() else frames
 
     def normal_rows(self) -> Integers:
         """Rows of the machine's own (noisy) training clips; copies count once."""
@@ -112,9 +136,10 @@ class FeatureStore:
         """Release the memory pages that were read; they stay in the system's file cache. So reading a large
         store does not need memory for all of it.
         """
-        mapped = getattr(self.frames, "_mmap", None)
-        if mapped is not None and hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_DONTNEED)
+        for frames in (self.frames, self.far):
+            mapped = getattr(frames, "_mmap", None)
+            if mapped is not None and hasattr(mapped, "madvise"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def rows(self, **wanted: str) -> Integers:
         """Row numbers of the clips whose columns have the wanted values, e.g. ``rows(split="train", kind="noisy")``."""
@@ -141,6 +166,7 @@ def build_store(
         training clips cannot be used.
     """
     audio = settled(settings.audio, data)
+    reference = audio.reference_channel
     cutoff = audio.high_pass_for(data.machine_type)
     log_mel, unfiltered = LogMel(audio, cutoff), LogMel(audio, 0.0)
     allowed = int(settings.data.max_unreadable_share * len(data.clips))
@@ -149,15 +175,19 @@ def build_store(
     spectra: list[Array] = []
     facts: list[MeasuredClip] = []
     skipped: list[str] = []
+    without_far: list[str] = []
     digest = hashlib.sha256()
     with replacing_folder(out) as staged:
         with ExitStack() as files:
             frame_file = files.enter_context(_FrameFile(staged / FRAMES, settings.audio.n_mels))
             plain = files.enter_context(_FrameFile(staged / UNFILTERED, settings.audio.n_mels)) if cutoff else None
+            far = files.enter_context(_FrameFile(staged / FAR, audio.n_mels)) if reference is not None else None
             for number, clip in enumerate(data.clips, start=1):
                 try:
                     content = clip.path.read_bytes()
-                    recording = decode(content, sample_rate=audio.sample_rate, channel=audio.channel_used)
+                    recording = decode(
+                        content, sample_rate=audio.sample_rate, channel=audio.channel_used, reference=reference
+                    )
                 except (AudioError, OSError) as error:
                     reason = error.what if isinstance(error, AudioError) else f"cannot be read ({error.strerror})"
                     skipped.append(f"{clip.path}: {reason}")
@@ -171,6 +201,10 @@ def build_store(
                 frame_file.append(frames)
                 if plain is not None:
                     plain.append(unfiltered(recording.samples))
+                if far is not None:
+                    if recording.far is None and (clip.split, clip.kind) == ("train", "noisy"):
+                        without_far.append(clip.name)
+                    far.append(np.full_like(frames, SILENCE_DB) if recording.far is None else log_mel(recording.far))
                 prints.add(WaveformPrint.of(recording.samples, settings.audio.sample_rate))
                 if settings.data.group_by == SIMILARITY:
                     spectra.append(half_spectra(recording.samples))
@@ -182,6 +216,11 @@ def build_store(
         clips = pd.DataFrame(rows)
         if clips.empty or not ((clips["split"] == "train") & (clips["kind"] == "noisy")).any():
             raise MasdError(f"{data.folder / 'train'}: no readable training clips; first problem: {skipped[0]}")
+        if without_far:
+            raise MasdError(
+                f"{data.folder / 'train'}: {len(without_far)} training clips have no channel {reference} "
+                f"(audio.reference_channel), or no sound in it: {some(without_far)}; remove them, or train without it"
+            )
         clips = add_recordings(clips, prints, settings.data, spectra)
         if note := copies_note(clips):
             log.warning("%s: %s", data.machine_type, note)
@@ -201,6 +240,11 @@ def build_store(
         }
         (staged / "store.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
     return FeatureStore.open(out)
+
+
+def _mapped(file: Path) -> Array:
+    frames: Array = np.load(file, mmap_mode="r", allow_pickle=False)
+    return frames
 
 
 class _FrameFile:

@@ -10,7 +10,7 @@ import numpy as np
 from masd.arrays import Floats, Integers, Mask, Tensors, named, owned
 from masd.config import PAPER_SYSTEMS, DetectionSettings, SystemName
 from masd.detection.features.clip import ClipFeatures
-from masd.detection.fused.detector import FusedDetector
+from masd.detection.fused.two_microphones import Fused
 from masd.detection.fused.whitened import WhitenedNeighbours
 from masd.detection.paper.system import KnnFeature, KnnScore, LofFeature, LofScore
 from masd.detection.system import System, SystemScores, TrainingClips
@@ -24,18 +24,21 @@ log = logging.getLogger(__name__)
 class SystemRow:
     """A system; ``windows_of`` is another system, whose window scores are shown with this one."""
 
-    system: type[System]
+    system: type[System] | type[Fused]
     windows_of: SystemName | None = None
 
 
 SYSTEMS: dict[SystemName, SystemRow] = {
-    "fused": SystemRow(FusedDetector),
+    "fused": SystemRow(Fused),
     "knn-feature": SystemRow(KnnFeature, windows_of="knn-score"),
     "knn-score": SystemRow(KnnScore),
     "lof-feature": SystemRow(LofFeature, windows_of="lof-score"),
     "lof-score": SystemRow(LofScore),
 }
 """Every system by its name, in the order in which results show them."""
+
+NEAR_ALONE = "near_alone"
+"""The name of the arrays of :attr:`Detectors.near_alone`."""
 
 EMBEDDINGS = "embeddings"
 """Whose arrays are those of :attr:`Detectors.embeddings`."""
@@ -45,13 +48,21 @@ EMBEDDINGS = "embeddings"
 class Detectors:
     """The systems of one machine, a threshold for each, and its calibration if the bundle has it.
 
-    Without a network these are our own systems alone. ``embeddings`` are used for the drift check only.
+    Without a network these are our own systems alone. ``embeddings`` are used for the drift check only. ``near_alone``
+    has the threshold of a system that uses the reference channel, with its calibration, for clips that have none.
     """
 
     systems: dict[SystemName, System]
     thresholds: dict[SystemName, float]
     embeddings: WhitenedNeighbours | None = None
     calibrations: dict[SystemName, Calibration] = field(default_factory=dict)
+    near_alone: dict[SystemName, Calibration] = field(default_factory=dict)
+
+    def threshold_of(self, name: SystemName, clip: ClipFeatures) -> tuple[float, Calibration | None]:
+        """The threshold of a system for a clip with or without a reference channel, and its calibration if known."""
+        if clip.far is None and name in self.near_alone:
+            return self.near_alone[name].threshold, self.near_alone[name]
+        return self.thresholds[name], self.calibrations.get(name)
 
     def score(self, clip: ClipFeatures) -> dict[SystemName, SystemScores]:
         """One clip under each system."""
@@ -86,6 +97,8 @@ class Detectors:
             out[f"{name}.threshold"] = np.array(threshold)
         for name, calibration in self.calibrations.items():
             out[f"{name}.calibration"] = np.array(astuple(calibration), np.float64)
+        for name, calibration in self.near_alone.items():
+            out[f"{name}.{NEAR_ALONE}"] = np.array(astuple(calibration), np.float64)
         return out
 
     @classmethod
@@ -101,6 +114,11 @@ class Detectors:
                 name: Calibration.from_array(tensors[f"{name}.calibration"])
                 for name in rows
                 if f"{name}.calibration" in tensors  # not in bundles of schema 4
+            },
+            near_alone={
+                name: Calibration.from_array(tensors[f"{name}.{NEAR_ALONE}"])
+                for name in rows
+                if f"{name}.{NEAR_ALONE}" in tensors
             },
         )
 
@@ -140,19 +158,17 @@ def fit_detectors(
     training = TrainingClips(clips, is_target, recordings, unseen)
     rows = _rows(has_network=clips[0].embeddings.shape[1] > 0)
     fitted = {name: row.system.fit(training, settings, seed) for name, row in rows.items()}
-    calibrations = {
-        name: calibrate(
-            of.held_out[of.calibrates],
-            recordings[of.calibrates],
-            is_target[of.calibrates],
-            settings.threshold_percentile,
-            seed,
-        )
-        for name, of in fitted.items()
-    }
+
+    def calibration(held_out: Floats, used: Mask) -> Calibration:
+        return calibrate(held_out[used], recordings[used], is_target[used], settings.threshold_percentile, seed)
+
+    calibrations = {name: calibration(of.held_out, of.calibrates) for name, of in fitted.items()}
     detectors = Detectors(
         systems={name: of.system for name, of in fitted.items()},
         thresholds={name: calibration.threshold for name, calibration in calibrations.items()},
         calibrations=calibrations,
+        near_alone={
+            name: calibration(of.near_alone, of.calibrates) for name, of in fitted.items() if of.near_alone is not None
+        },
     )
     return detectors, {name: of.held_out for name, of in fitted.items()}

@@ -34,15 +34,17 @@ class Scorer:
         clip_seconds: float = 10.0,
         trained_on: TrainedOn | None = None,
         expected: ExpectedBands | None = None,
+        expected_far: ExpectedBands | None = None,
     ) -> None:
         """``clip_seconds`` is the length of the training clips: longer recordings are scored in blocks of that length.
 
         ``trained_on`` is what else is known of them, and ``expected`` what they lead one to expect of bands that
-        cannot be compared.
+        cannot be compared, ``expected_far`` those of the reference channel.
         """
         self.settings, self.machine_type, self.model_version = settings, machine_type, model_version
         self.detectors, self.clip_seconds = detectors, clip_seconds
         self.trained_on, self.expected = trained_on or TrainedOn(), expected
+        self.expected_far = expected_far
         self.log_mel = LogMel(settings.audio, settings.audio.high_pass_for(machine_type))
         self.extract = FeatureExtractor(trained.network, trained.normalisations[machine_type], settings.windows)
 
@@ -63,6 +65,7 @@ class Scorer:
             source,
             sample_rate=audio.sample_rate,
             channel=audio.channel_used,
+            reference=audio.reference_channel,
             max_seconds=serving.max_clip_seconds,
             long_from=long_from(self.clip_seconds),
         )
@@ -88,6 +91,13 @@ class Scorer:
         log_mel = self.log_mel(recording.samples)
         known = self.known_bands(recording.sample_rate_in)
         return log_mel if self.expected is None else self.expected.fill(log_mel, known)
+
+    def far_frames(self, recording: Recording) -> Array | None:
+        """The same of the reference channel; None where the clip has none."""
+        if recording.far is None:
+            return None
+        log_mel, known = self.log_mel(recording.far), self.known_bands(recording.sample_rate_in)
+        return log_mel if self.expected_far is None else self.expected_far.fill(log_mel, known)
 
     def score(
         self,
@@ -129,7 +139,7 @@ class Scorer:
         if not recordings:
             return []
         log_mels = [self.frames(recording) for recording in recordings]
-        features = self.extract(log_mels)
+        features = self.extract(log_mels, [self.far_frames(recording) for recording in recordings])
         scores = self.detectors.score_clips(features, systems)
         return [self._result(*clip) for clip in zip(recordings, features, scores, thresholds, strict=True)]
 
@@ -151,7 +161,8 @@ class Scorer:
         scores: dict[SystemName, SystemScores],
         threshold: float | None,
     ) -> ClipScore:
-        system, own = scores[self.system], self.detectors.thresholds[self.system]
+        system = scores[self.system]
+        own, calibration = self.detectors.threshold_of(self.system, features)
         return ClipScore(
             machine_type=self.machine_type,
             model_version=self.model_version,
@@ -159,7 +170,7 @@ class Scorer:
             score=system.score,
             threshold=own if threshold is None else threshold,
             own_threshold=own,
-            calibration=self.detectors.calibrations.get(self.system) if threshold is None else None,
+            calibration=calibration if threshold is None else None,
             domain="target" if system.from_target else "source",
             duration_s=recording.duration_s,
             segments=self._segments(features, system, recording.duration_s),

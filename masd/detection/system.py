@@ -69,8 +69,10 @@ class FittedSystem:
     """A system with the ``held_out`` score ``[n]`` of every training clip, made without any clip of its recording.
 
     ``calibrates`` ``[n]`` says which of these scores are like those of new clips, so that a threshold may rest on them.
+    ``near_alone`` ``[n]`` are the held-out scores without the reference channel, for a system that uses it.
     """
 
     system: System
     held_out: Floats
     calibrates: Mask
+    near_alone: Floats | None = None

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from masd.arrays import Integers
 from masd.config import Settings, TrainingSettings
 from masd.data.store import FeatureStore
 from masd.learning.augment import mix, mixup, spec_augment
 from masd.learning.batches import BalancedSampler, Batch
 from masd.learning.calibration import calibration_rows
 from masd.learning.checkpoint import TrainState, resume, save_checkpoint
-from masd.learning.classes import label_clips
+from masd.learning.classes import NOISE, label_clips
 from masd.learning.device import DeviceName, choose_device, training_dtype
 from masd.learning.losses import classification_loss, contrastive_loss, reconstruction_loss
 from masd.learning.network import ConvolutionalAutoEncoder
@@ -57,7 +58,8 @@ def train_network(
     state = TrainState(network, torch.optim.Adam(network.parameters(), training.learning_rate, fused=True), rng)
     set_aside = [calibration_rows(store, settings) for store in stores]
     resident = where if where.type == "cuda" else None
-    sampler = BalancedSampler(stores, normalisations, labels, training, settings.windows, rng, set_aside, resident)
+    drawn, units, drawn_labels, left_out = with_far_channels(stores, normalisations, labels, set_aside)
+    sampler = BalancedSampler(drawn, units, drawn_labels, training, settings.windows, rng, left_out, resident)
     fingerprint = _fingerprint(stores, settings)
     if resume_from_checkpoint and resume(state, checkpoints, fingerprint):
         log.info("resumed at epoch %d from %s", state.epoch, checkpoints)
@@ -88,6 +90,25 @@ def train_network(
     )
     save_network(trained, settings, out)
     shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def with_far_channels(
+    stores: Sequence[FeatureStore],
+    normalisations: Sequence[Normalisation],
+    labels: Sequence[Integers],
+    set_aside: Sequence[Integers],
+) -> tuple[list[FeatureStore], list[Normalisation], list[Integers], list[Integers]]:
+    """The arguments, and behind them the reference channel of each store that has one: noise alone, at the same moments
+    and in the unit of the near channel, so a negative of the contrastive loss for every clip.
+    """
+    heard = [number for number, store in enumerate(stores) if store.far is not None]
+    far = [stores[number].far_as_noise() for number in heard]
+    return (
+        [*stores, *far],
+        [*normalisations, *(normalisations[number] for number in heard)],
+        [*labels, *(np.full(len(store.clips), NOISE) for store in far)],
+        [*set_aside, *(set_aside[number] for number in heard)],
+    )
 
 
 def without_network(stores: Sequence[FeatureStore], settings: Settings, out: Path) -> None:

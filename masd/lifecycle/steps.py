@@ -107,6 +107,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
     is_target = store.clips["domain"].to_numpy()[rows] == "target"
     unseen = store.clips["name"].iloc[rows].isin(trained.set_aside[machine]).to_numpy()
     recordings = store.clips["recording"].to_numpy()[rows]
+    far = [clip.far.log_mel for clip in clips if clip.far is not None]
     detectors, held_out = fit_all_detectors(clips, is_target, settings.detection, settings.seed, unseen, recordings)
     calibration = detectors.calibrations[settings.detection.system]
     if calibration.warning:
@@ -137,6 +138,7 @@ def fit_detectors(features: Path, machine: str, network: Path, settings: Setting
         usual=usual_residual(extract, store, rows, is_target),
         trained_on=TrainedOn.of_clips(store.clips.iloc[rows]),
         expected=ExpectedBands.fit([clip.log_mel for clip in clips]),
+        expected_far=ExpectedBands.fit(far) if far else None,
     )
 
 

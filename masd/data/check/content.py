@@ -86,6 +86,11 @@ def _channels(train: Sequence[MeasuredClip], audio: AudioSettings, layout: Layou
         found.append(Finding("warning" if near_and_far else "note", "mean_of_channels", text))
     if chosen := [one for one in train if one.sound.channels_in > 1 and not one.sound.mixed]:
         text = f"{_have(chosen)} several channels; only channel {audio.channel} is used (audio.channel)"
+        if audio.reference_channel is not None:
+            text = (
+                f"{_have(chosen)} several channels; channel {audio.channel} is scored (audio.channel), and channel "
+                f"{audio.reference_channel} tells what is noise (audio.reference_channel)"
+            )
         found.append(Finding("note", "one_of_channels", text))
     return found
 

@@ -91,7 +91,9 @@ def _decoded(
 
     def listen(clip: Clip) -> tuple[MeasuredClip, WaveformPrint, Array] | str:
         try:
-            recording = decode(clip.path, sample_rate=audio.sample_rate, channel=audio.channel_used)
+            recording = decode(
+                clip.path, sample_rate=audio.sample_rate, channel=audio.channel_used, reference=audio.reference_channel
+            )
         except AudioError as error:
             return error.what
         wanted = settings.group_by == SIMILARITY

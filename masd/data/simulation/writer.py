@@ -49,11 +49,7 @@ def write_machine(
         for split in ("train", "test", "supplemental"):
             (partial / split).mkdir()
         for clip in plan.clips():
-            recording: SimulatedClip | TwoChannelClip
-            if channels == 2:
-                recording = record_two(machine, clip, n, seed, site)
-            else:
-                recording = record(machine, clip, n, seed)
+            recording = record_two(machine, clip, n, seed, site) if channels == 2 else record(machine, clip, n, seed)
             name = file_name(machine, clip, recording)
             _write_wav(partial / clip.split / name, recording.samples)
             noise_only = clip.split == "supplemental" and machine.supplement == "noise"

@@ -1,7 +1,6 @@
 """Compute the features of a clip from its log-mel frames, with the network where the model has one."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from masd.arrays import Array, Integers
 from masd.audio import cut_windows, window_spans
 from masd.config import WindowSettings
 from masd.data.store import FeatureStore
-from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.clip import ClipFeatures, FarFeatures, without_windows
 from masd.detection.features.runtime import NetworkRuntime
 from masd.detection.features.views import Views, views_of
 from masd.learning.network import ConvolutionalAutoEncoder
@@ -46,16 +45,27 @@ class FeatureExtractor:
     def _spans(self, log_mel: Array) -> Integers:
         return window_spans(len(log_mel), self._windows.frames, self._windows.hop_frames)
 
-    def __call__(self, log_mels: Sequence[Array]) -> list[ClipFeatures]:
-        """One :class:`ClipFeatures` per clip; the windows of all clips share the passes of the network."""
+    def __call__(self, log_mels: Sequence[Array], far: Sequence[Array | None] | None = None) -> list[ClipFeatures]:
+        """One :class:`ClipFeatures` per clip; the windows of all clips share the passes of the network. ``far`` are the
+        frames of each clip's reference channel.
+        """
         standardised = [self._normalisation(log_mel) for log_mel in log_mels]
         per_clip = [self._cut(frames) for frames in standardised]
         cuts = np.cumsum([len(windows) for windows in per_clip])[:-1]
         parts = [np.split(part, cuts) for part in self.run(np.concatenate(per_clip))]
+        of_far = [None if own is None else self._far(own) for own in far or [None] * len(log_mels)]
         return [
-            ClipFeatures(z, e, log_mel, self._spans(log_mel), *self._views(frames, windows, latent))
-            for log_mel, frames, windows, z, e, latent in zip(log_mels, standardised, per_clip, *parts, strict=True)
+            ClipFeatures(z, e, log_mel, self._spans(log_mel), *self._views(frames, windows, latent), own)
+            for log_mel, frames, windows, z, e, latent, own in zip(
+                log_mels, standardised, per_clip, *parts, of_far, strict=True
+            )
         ]
+
+    def _far(self, log_mel: Array) -> FarFeatures:
+        """In the unit of the near channel; the network does not look at it."""
+        frames = self._normalisation(log_mel)
+        bands = np.ascontiguousarray(frames.T[None])
+        return FarFeatures(log_mel, views_of(bands, None), views_of(self._cut(frames), None))
 
     def run(self, windows: Array) -> tuple[Array, Array, Array]:
         """Embeddings ``[W, d]``, errors ``[W]`` and latents ``[W, C, F', T']`` of any number of windows; without a
@@ -82,8 +92,9 @@ class FeatureExtractor:
         """
         clips: list[ClipFeatures] = []
         for start in range(0, len(rows), CLIPS_AT_ONCE):
-            features = self([store.log_mel(int(row)) for row in rows[start : start + CLIPS_AT_ONCE]])
-            clips += [replace(clip, window_views={}) for clip in features]
+            batch = [int(row) for row in rows[start : start + CLIPS_AT_ONCE]]
+            features = self([store.log_mel(row) for row in batch], [store.far_log_mel(row) for row in batch])
+            clips += [without_windows(clip) for clip in features]
             store.release()
         return clips
 

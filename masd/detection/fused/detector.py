@@ -17,6 +17,7 @@ from masd.detection.system import FittedSystem, SystemScores, TrainingClips
 
 FRAMES: Literal["frames"] = "frames"
 MemberName = Literal["frames"] | ViewName
+Members = dict[MemberName, Floats]
 
 WEIGHTS: dict[MemberName, float] = {
     FRAMES: 0.4,
@@ -74,17 +75,27 @@ class FusedDetector:
         """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
         gave the minimum ``[n]``.
         """
-        return _minimum(self._log_ratios(map(self.frames.squared_distances, log_mels), views))
+        return minimum(log_ratios(self.members(log_mels, views)))
 
     def score_with_windows(
         self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
     ) -> list[tuple[float, bool, Floats]]:
-        """:meth:`score_views` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``, larger where
-        it is less like the known clips.
+        """:meth:`score_views` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``: see
+        :meth:`members_with_windows` and :func:`spread_over_windows`.
+        """
+        return spread_over_windows(log_ratios(self.members_with_windows(log_mels, views, spans, window_views)), spans)
 
-        ``spans`` ``[W, 2]`` are the windows' frames, ``window_views`` ``[all windows, D]``. The geometric mean of a
-        clip's windows is its score: a window is shorter than the clips it is compared with, so its own distance says
-        where, not how much. One pass for all: the megabytes they are compared with are read from memory once.
+    def members(self, log_mels: Sequence[Array], views: Views) -> Members:
+        """The logarithm of ``distance / typical`` of each member, ``[n, 2]``: to the source and to the target."""
+        return self._members(map(self.frames.squared_distances, log_mels), views)
+
+    def members_with_windows(
+        self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
+    ) -> Members:
+        """:meth:`members` of ``n`` clips, followed by those of all their windows.
+
+        ``spans`` ``[W, 2]`` are the windows' frames, ``window_views`` ``[all windows, D]``. One pass for all: the
+        megabytes they are compared with are read from memory once.
         """
         squared_distances = [self.frames.squared_distances(log_mel) for log_mel in log_mels]
         of_windows = [
@@ -93,19 +104,12 @@ class FusedDetector:
             for span in own
         ]
         together: Views = {name: np.concatenate([views[name], window_views[name]]) for name in self.neighbours}
-        ratios = self._log_ratios(squared_distances + of_windows, together)
-        scores, from_target = _minimum(ratios[: len(squared_distances)])
-        parts = np.split(ratios[len(squared_distances) :], np.cumsum([len(own) for own in spans])[:-1])
-        return [
-            (float(score), bool(target), _spread(own[:, int(target)], float(score)))
-            for score, target, own in zip(scores, from_target, parts, strict=True)
-        ]
+        return self._members(squared_distances + of_windows, together)
 
-    def _log_ratios(self, squared_distances: Iterable[Array], views: Views) -> Floats:
-        """``[n, 2]``: weighted mean over the members, for the source and the target."""
-        distances: dict[MemberName, Floats] = {FRAMES: self.frames.distances(squared_distances)}
+    def _members(self, squared_distances: Iterable[Array], views: Views) -> Members:
+        distances: Members = {FRAMES: self.frames.distances(squared_distances)}
         distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
-        return _log_ratios(distances, self.typical)
+        return in_typical(distances, self.typical)
 
     def tensors(self, name: str) -> Tensors:
         out = named(FRAMES, self.frames.tensors()) | {f"{key}.typical": array for key, array in self.typical.items()}
@@ -134,7 +138,23 @@ def fit_fused(
     unseen: Mask | None = None,
 ) -> tuple[FusedDetector, Floats]:
     """Fit on the training clips' frames ``[T, F]`` and views ``[n, D]``; returns the detector and each clip's held-out
-    score ``[n]``.
+    score ``[n]``. See :func:`fit_members`.
+    """
+    fitted, held_out = fit_members(log_mels, views, is_target, folds, seed, recordings, unseen)
+    return fitted, minimum(log_ratios(held_out))[0]
+
+
+def fit_members(
+    log_mels: Sequence[Array],
+    views: Views,
+    is_target: Mask,
+    folds: int,
+    seed: int,
+    recordings: Integers | None = None,
+    unseen: Mask | None = None,
+) -> tuple[FusedDetector, Members]:
+    """Fit on the training clips' frames ``[T, F]`` and views ``[n, D]``; returns the detector and the held-out
+    :meth:`FusedDetector.members` of each clip.
 
     Folds hold clips of both domains and whole ``recordings`` ``[n]`` (each clip its own where not given), and whitening
     is fitted without them too: with more coordinates than clips, distances of clips that shaped the covariance are far
@@ -157,8 +177,7 @@ def fit_fused(
         held_out["latent"] = _as_if_unseen(held_out["latent"], is_target, unseen)
     typical = {name: _typical(distances, is_target) for name, distances in held_out.items()}
     neighbours = {name: WhitenedNeighbours.fit(vectors, is_target) for name, vectors in views.items()}
-    scores, _ = _minimum(_log_ratios(held_out, typical))
-    return FusedDetector(frames, neighbours, typical), scores
+    return FusedDetector(frames, neighbours, typical), in_typical(held_out, typical)
 
 
 def _as_if_unseen(distances: Floats, is_target: Mask, unseen: Mask) -> Floats:
@@ -188,11 +207,32 @@ def joined(views: Sequence[Views]) -> Views:
     return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS if name in views[0]}
 
 
-def _log_ratios(distances: dict[MemberName, Floats], typical: dict[MemberName, Floats]) -> Floats:
-    logs = {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
-    total = 1.0 if "latent" in logs else 1.0 - WEIGHTS["latent"]
-    mean: Floats = np.sum([WEIGHTS[name] / total * values for name, values in logs.items()], axis=0)
+def in_typical(distances: Members, typical: dict[MemberName, Floats]) -> Members:
+    """The logarithm of ``distance / typical``."""
+    return {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
+
+
+def log_ratios(members: Members) -> Floats:
+    """The weighted mean over the members, ``[n, 2]``: for the source and the target."""
+    total = 1.0 if "latent" in members else 1.0 - WEIGHTS["latent"]
+    mean: Floats = np.sum([WEIGHTS[name] / total * values for name, values in members.items()], axis=0)
     return mean
+
+
+def spread_over_windows(ratios: Floats, spans: Sequence[Integers]) -> list[tuple[float, bool, Floats]]:
+    """:func:`log_ratios` of ``n`` clips, followed by those of their windows ``spans`` ``[W, 2]`` each -> score of
+    each clip, whether the target gave it, and how it spreads over the windows ``[W]``, larger where the sound is less
+    like the known clips.
+
+    The geometric mean of a clip's windows is its score: a window is shorter than the clips it is compared with, so its
+    own distance says where, not how much.
+    """
+    scores, from_target = minimum(ratios[: len(spans)])
+    parts = np.split(ratios[len(spans) :], np.cumsum([len(own) for own in spans])[:-1])
+    return [
+        (float(score), bool(target), _spread(own[:, int(target)], float(score)))
+        for score, target, own in zip(scores, from_target, parts, strict=True)
+    ]
 
 
 def _spread(own: Floats, score: float) -> Floats:
@@ -200,5 +240,6 @@ def _spread(own: Floats, score: float) -> Floats:
     return spread
 
 
-def _minimum(log_ratios: Floats) -> tuple[Floats, Mask]:
-    return np.exp(log_ratios.min(axis=1)), log_ratios[:, 1] < log_ratios[:, 0]
+def minimum(ratios: Floats) -> tuple[Floats, Mask]:
+    """:func:`log_ratios` -> scores ``[n]``, and whether the target gave the minimum ``[n]``."""
+    return np.exp(ratios.min(axis=1)), ratios[:, 1] < ratios[:, 0]

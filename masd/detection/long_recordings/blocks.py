@@ -15,6 +15,7 @@ import numpy as np
 
 from masd.arrays import Array
 from masd.audio import LongRecording, Recording
+from masd.audio.decode import recording_of
 from masd.audio.signals import Signals
 from masd.detection.long_recordings.machine_off import Span, level_while_on, off_spans, on_spans
 from masd.detection.result import Blocks, ClipScore, Segment
@@ -35,20 +36,21 @@ def long_from(clip_seconds: float) -> float:
 
 
 def cut(samples: Iterable[Array], size: int) -> Iterator[tuple[int, Array]]:
-    """Samples in pieces of any length -> ``(first sample, block)`` with blocks of exactly ``size`` samples.
+    """Samples ``[n]`` or ``[n, 2]`` in pieces of any length -> ``(first sample, block)`` with ``size`` samples each.
 
     The last one is right-aligned, as windows are, so that no sample is left out and no block is shorter than a clip.
     Fewer than ``size`` samples in all are one short block.
     """
-    start, held = 0, np.empty(0, np.float32)
-    before = held
+    start = 0
+    before: Array = np.empty(0, np.float32)
+    held: Array | None = None
     for piece in samples:
-        held = np.concatenate([held, piece])
+        held = piece if held is None else np.concatenate([held, piece])
         while len(held) >= size:
             before, held = held[:size], held[size:]
             yield start, before
             start += size
-    if len(held):
+    if held is not None and len(held):
         overlap = size - len(held) if start else 0
         yield start - overlap, np.concatenate([before[size - overlap :], held]) if overlap else held
 
@@ -156,11 +158,12 @@ def _blocks(recording: LongRecording, seconds: float, off: Sequence[Span]) -> It
         first = round(start_s * rate)
         last = None if end_s == recording.duration_s else round(end_s * rate)
         for start, samples in cut(reader.between(first, last), round(seconds * rate)):
-            power = float(np.mean(np.square(samples, dtype=np.float64)))
+            near = samples if samples.ndim == 1 else samples[:, 0]
+            power = float(np.mean(np.square(near, dtype=np.float64)))
             yield (
                 (first + start) / rate,
-                Recording(
-                    samples=samples,
+                recording_of(
+                    samples,
                     sample_rate_in=recording.sample_rate_in,
                     channels_in=recording.channels_in,
                     duration_s=len(samples) / rate,
@@ -175,7 +178,8 @@ class _Reader:
     """Parts of a stream of samples, one after the other."""
 
     def __init__(self, samples: Iterator[Array]) -> None:
-        self._samples, self._at, self._held = samples, 0, np.empty(0, np.float32)
+        self._samples, self._at = samples, 0
+        self._held: Array = np.empty(0, np.float32)
 
     def between(self, first: int, last: int | None) -> Iterator[Array]:
         """From sample ``first`` to before ``last``, or to the end; not before what was read already."""

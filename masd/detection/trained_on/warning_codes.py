@@ -26,9 +26,10 @@ WARNINGS: dict[WarningCode, str] = {
     "clipped": "More than one sample in a thousand is clipped, more than in any training clip: turn the gain down.",
     "sample_rate": "Its bandwidth differs from that of the training clips: record it at one of their sample rates.",
     "lossy": "It is in a lossy format, and no training clip was: send the format of the training clips.",
-    "mono_for_two_channels": "It has one channel, and every training clip had several: send all channels.",
+    "mono_for_two_channels": "It has one channel, and every training clip had several: send all channels. A model with "
+    "a reference channel answers by the near microphone alone, with its threshold.",
     "channels_cancel": "Its channels cancel each other in the mean: correct the polarity of one, or set audio.channel.",
-    "dead_channel": "One of the averaged channels contains no sound: check its microphone and cable.",
+    "dead_channel": "One of the channels that are used contains no sound: check its microphone and cable.",
     "repaired": "Its header was wrong and was corrected: check its duration.",
 }
 """Every code with its meaning, in the order of an answer."""
@@ -104,7 +105,7 @@ def warnings_of(clip: SoundProperties, trained_on: TrainedOn, audio: AudioSettin
     """The codes that hold for ``clip``, for a model with these settings."""
     levels = trained_on.levels_dbfs
     off = trained_on.is_off(clip.level_dbfs, clip.silent)
-    dead = clip.mixed and bool(clip.dead_channels)
+    dead = (clip.mixed and bool(clip.dead_channels)) or audio.reference_channel in clip.dead_channels
     holds: dict[WarningCode, bool] = {
         "silence": off,
         "level": not off and levels is not None and not levels[0] - LEVEL_DB <= clip.level_dbfs <= levels[1] + LEVEL_DB,

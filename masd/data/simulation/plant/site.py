@@ -43,8 +43,7 @@ class Site:
 
     def to_dict(self) -> dict[str, float]:
         """For ``simulation.json``."""
-        values = {name: round(value, 3) for name, value in asdict(self).items() if name != "seed"}
-        return values
+        return {name: round(value, 3) for name, value in asdict(self).items() if name != "seed"}
 
     @cached_property
     def of_machine(self) -> Array:
