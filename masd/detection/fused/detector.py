@@ -75,7 +75,7 @@ class FusedDetector:
         """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
         gave the minimum ``[n]``.
         """
-        return minimum(log_ratios(self.members(log_mels, views)))
+        return minimum(weighted(self.member_ratios(log_mels, views)))
 
     def score_with_windows(
         self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
@@ -83,16 +83,16 @@ class FusedDetector:
         """:meth:`score_views` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``: see
         :meth:`members_with_windows` and :func:`spread_over_windows`.
         """
-        return spread_over_windows(log_ratios(self.members_with_windows(log_mels, views, spans, window_views)), spans)
+        return spread_over_windows(weighted(self.members_with_windows(log_mels, views, spans, window_views)), spans)
 
-    def members(self, log_mels: Sequence[Array], views: Views) -> Members:
+    def member_ratios(self, log_mels: Sequence[Array], views: Views) -> Members:
         """The logarithm of ``distance / typical`` of each member, ``[n, 2]``: to the source and to the target."""
         return self._members(map(self.frames.squared_distances, log_mels), views)
 
     def members_with_windows(
         self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
     ) -> Members:
-        """:meth:`members` of ``n`` clips, followed by those of all their windows.
+        """:meth:`member_ratios` of ``n`` clips, followed by those of all their windows.
 
         ``spans`` ``[W, 2]`` are the windows' frames, ``window_views`` ``[all windows, D]``. One pass for all: the
         megabytes they are compared with are read from memory once.
@@ -109,7 +109,7 @@ class FusedDetector:
     def _members(self, squared_distances: Iterable[Array], views: Views) -> Members:
         distances: Members = {FRAMES: self.frames.distances(squared_distances)}
         distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
-        return in_typical(distances, self.typical)
+        return _log_ratios(distances, self.typical)
 
     def tensors(self, name: str) -> Tensors:
         out = named(FRAMES, self.frames.tensors()) | {f"{key}.typical": array for key, array in self.typical.items()}
@@ -141,7 +141,7 @@ def fit_fused(
     score ``[n]``. See :func:`fit_members`.
     """
     fitted, held_out = fit_members(log_mels, views, is_target, folds, seed, recordings, unseen)
-    return fitted, minimum(log_ratios(held_out))[0]
+    return fitted, minimum(weighted(held_out))[0]
 
 
 def fit_members(
@@ -154,7 +154,7 @@ def fit_members(
     unseen: Mask | None = None,
 ) -> tuple[FusedDetector, Members]:
     """Fit on the training clips' frames ``[T, F]`` and views ``[n, D]``; returns the detector and the held-out
-    :meth:`FusedDetector.members` of each clip.
+    :meth:`FusedDetector.member_ratios` of each clip.
 
     Folds hold clips of both domains and whole ``recordings`` ``[n]`` (each clip its own where not given), and whitening
     is fitted without them too: with more coordinates than clips, distances of clips that shaped the covariance are far
@@ -177,7 +177,7 @@ def fit_members(
         held_out["latent"] = _as_if_unseen(held_out["latent"], is_target, unseen)
     typical = {name: _typical(distances, is_target) for name, distances in held_out.items()}
     neighbours = {name: WhitenedNeighbours.fit(vectors, is_target) for name, vectors in views.items()}
-    return FusedDetector(frames, neighbours, typical), in_typical(held_out, typical)
+    return FusedDetector(frames, neighbours, typical), _log_ratios(held_out, typical)
 
 
 def _as_if_unseen(distances: Floats, is_target: Mask, unseen: Mask) -> Floats:
@@ -207,12 +207,12 @@ def joined(views: Sequence[Views]) -> Views:
     return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS if name in views[0]}
 
 
-def in_typical(distances: Members, typical: dict[MemberName, Floats]) -> Members:
+def _log_ratios(distances: Members, typical: dict[MemberName, Floats]) -> Members:
     """The logarithm of ``distance / typical``."""
     return {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
 
 
-def log_ratios(members: Members) -> Floats:
+def weighted(members: Members) -> Floats:
     """The weighted mean over the members, ``[n, 2]``: for the source and the target."""
     total = 1.0 if "latent" in members else 1.0 - WEIGHTS["latent"]
     mean: Floats = np.sum([WEIGHTS[name] / total * values for name, values in members.items()], axis=0)
@@ -220,7 +220,7 @@ def log_ratios(members: Members) -> Floats:
 
 
 def spread_over_windows(ratios: Floats, spans: Sequence[Integers]) -> list[tuple[float, bool, Floats]]:
-    """:func:`log_ratios` of ``n`` clips, followed by those of their windows ``spans`` ``[W, 2]`` each -> score of
+    """:func:`weighted` of ``n`` clips, followed by those of their windows ``spans`` ``[W, 2]`` each -> score of
     each clip, whether the target gave it, and how it spreads over the windows ``[W]``, larger where the sound is less
     like the known clips.
 
@@ -241,5 +241,5 @@ def _spread(own: Floats, score: float) -> Floats:
 
 
 def minimum(ratios: Floats) -> tuple[Floats, Mask]:
-    """:func:`log_ratios` -> scores ``[n]``, and whether the target gave the minimum ``[n]``."""
+    """:func:`weighted` -> scores ``[n]``, and whether the target gave the minimum ``[n]``."""
     return np.exp(ratios.min(axis=1)), ratios[:, 1] < ratios[:, 0]

@@ -23,9 +23,9 @@ from masd.detection.fused.detector import (
     Members,
     fit_members,
     joined,
-    log_ratios,
     minimum,
     spread_over_windows,
+    weighted,
 )
 from masd.detection.system import FittedSystem, SystemScores, TrainingClips
 
@@ -78,7 +78,7 @@ class TwoMicrophones:
         far_clips = [clip.far for clip in training.clips if clip.far is not None]
         near, of_near = _fit(training.clips, training, settings, seed)
         far, of_far = _fit(far_clips, training, settings, seed)
-        ratios = log_ratios(of_near)
+        ratios = weighted(of_near)
         explained = Explained.fit(nearest(of_far), ratios.min(axis=1))
         held_out, _ = minimum(ratios - explained(nearest(of_far))[:, None])
         near_alone, _ = minimum(ratios)
@@ -96,8 +96,8 @@ class TwoMicrophones:
     def _score(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
         far = [clip.far for clip in clips if clip.far is not None]
         if not all(clip.window_views for clip in clips):
-            near_members = self.near.members(*_of_clips(clips))
-            far_members = self.far.members(*_of_clips(far))
+            near_members = self.near.member_ratios(*_of_clips(clips))
+            far_members = self.far.member_ratios(*_of_clips(far))
             scores, from_target = minimum(self._ratios(near_members, far_members))
             return [SystemScores(float(s), np.empty(0), bool(t)) for s, t in zip(scores, from_target, strict=True)]
         spans = [clip.spans for clip in clips]
@@ -111,7 +111,7 @@ class TwoMicrophones:
         ]
 
     def _ratios(self, near: Members, far: Members) -> Floats:
-        ratios: Floats = log_ratios(near) - self.explained(nearest(far))[:, None]
+        ratios: Floats = weighted(near) - self.explained(nearest(far))[:, None]
         return ratios
 
     def tensors(self, name: str) -> Tensors:

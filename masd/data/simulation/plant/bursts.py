@@ -90,8 +90,8 @@ def _vehicle(n: int, rng: np.random.Generator) -> Array:
 
 
 def _start(n: int, rng: np.random.Generator) -> Array:
-    """Another machine runs up to its speed, and stops."""
-    up = np.minimum(np.arange(n) / (rng.uniform(0.3, 0.7) * n), 1.0).astype(np.float32)
+    """Another machine runs up to its speed in some seconds, and stops after a while."""
+    up = np.minimum(np.arange(n) / (rng.uniform(1.0, 3.0) * RATE), 1.0).astype(np.float32)
     speed = np.float32(rng.uniform(20.0, 60.0)) * (0.25 + 0.75 * np.sqrt(up))
     tones = harmonics(rotation(speed, n, rng), 1.0 / _ORDERS**0.5 * rng.lognormal(0.0, 0.5, len(_ORDERS)), rng)
     air = noise(n, rng, ((20, -4), (300, 0), (1500, -3), (8000, -15)))
@@ -121,9 +121,9 @@ def _fade(n: int, seconds: float) -> Array:
 
 
 KINDS: dict[str, _Kind] = {
-    "vehicle": _Kind(_vehicle, (2.0, 5.0), (3.0, 8.0), moves=True),
-    "machine-start": _Kind(_start, (2.0, 4.0), (4.0, 12.0)),
-    "speech": _Kind(_speech, (1.0, 3.0), (2.0, 6.0)),
-    "air-blast": _Kind(_air_blast, (0.4, 1.2), (3.0, 10.0)),
+    "vehicle": _Kind(_vehicle, (3.0, 8.0), (3.0, 8.0), moves=True),
+    "machine-start": _Kind(_start, (4.0, 20.0), (4.0, 12.0)),
+    "speech": _Kind(_speech, (1.0, 4.0), (2.0, 6.0)),
+    "air-blast": _Kind(_air_blast, (0.4, 1.5), (3.0, 10.0)),
 }
 """Every kind of burst; all are equally frequent."""

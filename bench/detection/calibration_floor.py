@@ -1,4 +1,4 @@
-"""``python -m bench.calibration_floor``: by how many points any threshold misses the rate that was asked for.
+"""``python -m bench.detection.calibration_floor``: by how many points any threshold misses the rate that was asked for.
 
 Scores here are normal numbers, independent, of the same spread in both domains, the target shifted by so many standard
 deviations: nothing differs between training and test but the draw. What is left of the miss is chance: mostly that ten

@@ -1,4 +1,4 @@
-"""``python -m bench.calibration DATA``: how many normal clips a threshold flags that should flag one in ten.
+"""``python -m bench.detection.calibration DATA``: how many normal clips a threshold flags that should flag one in ten.
 
 ``before`` is the rule of version 0.1.0: held-out splits clip by clip, and the percentile of the few source clips set
 aside from the network together with the target clips. ``after`` is what
@@ -113,7 +113,7 @@ def report(machine: str, results: list[tuple[Outcome, Outcome, Calibration]], ra
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.calibration", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.detection.calibration", description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--machines", help="separated by commas (default: all)")
     parser.add_argument("--seeds", default="0,1,2")

@@ -1,0 +1,1 @@
+"""How well the default detector and its thresholds hold on recordings."""
