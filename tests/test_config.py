@@ -237,3 +237,19 @@ def test_a_channel_that_is_left_open_is_the_one_that_a_bundle_settled_on() -> No
     bundle = Settings.load(None, ["audio.channel=0"])
     assert Settings().settled_like(bundle) == bundle
     assert Settings.load(None, ["audio.channel=mean"]).settled_like(bundle) != bundle
+
+
+def test_a_reference_channel_is_written_only_if_there_is_one() -> None:
+    """Earlier versions refuse a setting that they do not know."""
+    assert "reference_channel" not in Settings().to_yaml()
+    chosen = Settings.load(None, ["audio.reference_channel=1"])
+    assert Settings.from_yaml(chosen.to_yaml(), "config.yaml") == chosen
+    assert chosen.audio.channel_used == 0
+    assert Settings.load(None, ["audio.reference_channel=0"]).audio.channel_used == 1
+    assert Settings.load(None, ["audio.channel=2", "audio.reference_channel=0"]).audio.channel_used == 2
+
+
+@pytest.mark.parametrize("channel", ["mean", "1"])
+def test_a_reference_channel_is_another_one(channel: str) -> None:
+    with pytest.raises(MasdError, match=f"channel is {channel}, and reference_channel is 1"):
+        Settings.load(None, [f"audio.channel={channel}", "audio.reference_channel=1"])

@@ -141,6 +141,36 @@ def test_a_mono_clip_serves_any_channel() -> None:
     np.testing.assert_array_equal(decode(content, channel=3).samples, decode(content).samples)
 
 
+def test_the_reference_channel_comes_beside_the_near_one() -> None:
+    near, far = tone(amplitude=0.4), tone(hz=1000.0, amplitude=0.2)
+    content = encode(np.stack([near, far], axis=1), subtype="FLOAT")
+    recording = decode(content, channel=0, reference=1)
+    np.testing.assert_array_equal(recording.samples, near.astype(np.float32))
+    np.testing.assert_array_equal(recording.far, far.astype(np.float32))
+    assert decode(content, channel=0).far is None
+    other_rate = decode(content, channel=0, reference=1, sample_rate=8_000)
+    np.testing.assert_array_equal(other_rate.far, decode(content, channel=1, sample_rate=8_000).samples)
+
+
+@pytest.mark.parametrize("channels", [(0.4,), (0.4, 0.0)], ids=["mono", "no sound in it"])
+def test_without_a_reference_channel_the_near_one_is_all_there_is(channels: tuple[float, ...]) -> None:
+    content = encode(np.stack([tone(amplitude=amplitude) for amplitude in channels], axis=1))
+    recording = decode(content, channel=0, reference=1)
+    assert recording.far is None
+    np.testing.assert_array_equal(recording.samples, decode(content, channel=0).samples)
+
+
+def test_a_missing_reference_channel_is_refused() -> None:
+    error = refused(encode(np.zeros((100, 2)) + 0.1), channel=0, reference=2)
+    assert error.reason == "channel"
+    assert "audio.reference_channel is 2" in str(error)
+
+
+def test_a_broken_reference_channel_is_refused() -> None:
+    stereo = np.stack([tone(), np.full(RATE, np.nan)], axis=1)
+    assert refused(encode(stereo, subtype="FLOAT"), channel=0, reference=1).reason == "not_finite"
+
+
 # --- sample rates ----------------------------------------------------------------------------------------------------
 
 

@@ -152,6 +152,34 @@ def test_stereo_recordings_give_the_configured_channel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.log_mel(0), LogMel(settings.audio, 200.0)(near))
 
 
+def test_the_reference_channel_is_stored_beside_the_near_one(tmp_path: Path) -> None:
+    folder = tmp_path / "fan"
+    names = ["train/section_00_source_train_normal_0000.wav", "test/section_00_source_test_normal_0000.wav"]
+    for seed, name in enumerate(names):
+        write_clip(folder / name, seed, channels=2)
+    write_clip(folder / "test/section_00_source_test_normal_0001.wav", 7)
+    settings = Settings.load(None, ["audio.channel=0", "audio.reference_channel=1"])
+    built = build(folder, tmp_path / "store", settings)
+    log_mel = LogMel(settings.audio, 200.0)
+    for store in (built, FeatureStore.open(tmp_path / "store")):
+        for row, name in enumerate(names):
+            near, far = soundfile.read(folder / name, dtype="float32")[0].T
+            np.testing.assert_array_equal(store.log_mel(row), log_mel(near.copy()))
+            np.testing.assert_array_equal(store.far_log_mel(row), log_mel(far.copy()))
+        assert store.far_log_mel(2) is None  # a mono test clip
+        assert store.without_high_pass().far_log_mel(0) is None
+    noise = built.far_as_noise()
+    np.testing.assert_array_equal(noise.log_mel(0), built.far_log_mel(0))
+    assert noise.clips["kind"].tolist() == ["noise"] * 3 and noise.clips["split"].tolist() == ["train", "test", "test"]
+
+
+def test_a_training_clip_without_the_reference_channel_is_refused_by_name(fan: Path, tmp_path: Path) -> None:
+    settings = Settings.load(None, ["audio.channel=0", "audio.reference_channel=1"])
+    message = one_line(lambda: build(fan, tmp_path / "store", settings))
+    assert "3 training clips have no channel 1" in message and "normal_0000_vel_1.wav" in message
+    assert not (tmp_path / "store").exists()
+
+
 def test_building_again_replaces_the_store(fan: Path, tmp_path: Path) -> None:
     out = tmp_path / "features" / "fan"
     build(fan, out)

@@ -63,7 +63,7 @@ def test_a_burst_lasts_as_long_as_is_written_down_and_has_its_level(monkeypatch:
         for burst in listed:
             active[round(burst.start_s * RATE) : round(burst.end_s * RATE)] = False
         assert not active.any()
-        if len(listed) == 1 and 0 < listed[0].start_s and listed[0].end_s < 30.0:
+        if len(listed) == 1 and listed[0].start_s > 0 and listed[0].end_s < 30.0:
             part = sound[round(listed[0].start_s * RATE) : round(listed[0].end_s * RATE), 0]
             assert 0.5 / rms(part) == pytest.approx(decibels(listed[0].snr_db), rel=1e-3)
             found.append(listed[0])

@@ -514,3 +514,39 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bundle(tiny_data: Path,
     for name in (WEIGHTS, "detectors.safetensors", "history.json", "config.yaml"):
         assert (bundle / name).read_bytes() == (undisturbed / name).read_bytes(), name
     assert not (tmp_path / "bundle.work").exists()
+
+
+def test_the_far_channel_is_a_negative_for_every_clip(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without noise-only clips has them if it has a far microphone: its windows, of training clips alone."""
+    store = toy_store("bearing", "clean")
+    rows = np.flatnonzero((store.clips["kind"] == "noisy").to_numpy())
+    store = replace(store, clips=store.clips.iloc[rows].reset_index(drop=True), far=np.zeros_like(store.frames))
+    far = store.far
+    assert far is not None
+    for row, place in zip(store.clips["offset"], store.clips["split"] == "train", strict=True):
+        far[row : row + 32] = 20.0 if place else 90.0
+    drawn: list[torch.Tensor] = []
+    real = train.contrastive_loss
+
+    def spying(z: torch.Tensor, labels: torch.Tensor, is_noise: torch.Tensor, temperature: float) -> torch.Tensor:
+        drawn.append(is_noise)
+        return real(z, labels, is_noise, temperature)
+
+    seen: list[np.ndarray] = []
+    real_augment = train.spec_augment
+
+    def augment(x: torch.Tensor, training: Any) -> torch.Tensor:
+        seen.append(x.numpy().copy())
+        return real_augment(x, training)
+
+    monkeypatch.setattr(train, "contrastive_loss", spying)
+    monkeypatch.setattr(train, "spec_augment", augment)
+    train_network([store], with_training(settings, mixup_probability=0.0), tmp_path / "network", device="cpu")
+    assert drawn and all(int(noise.sum()) == 8 for noise in drawn)
+    normalisation = load_network(tmp_path / "network").normalisations["bearing"]
+    expected = normalisation(np.full(16, 20.0, np.float32))
+    for x, noise in zip(seen[-len(drawn) :], drawn, strict=True):
+        heard = x[noise.numpy(), 0]
+        np.testing.assert_allclose(heard, np.broadcast_to(expected[:, None], heard.shape), rtol=1e-5)
