@@ -16,7 +16,7 @@ PER_MINUTE = 3.0
 SNR_DB = (-5.0, 15.0)
 """Range of the level of the machine over a burst at the near microphone, while the burst lasts."""
 
-_ORDERS = np.arange(1, 60)
+_ORDERS = np.arange(1.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,11 @@ def _vehicle(n: int, rng: np.random.Generator) -> Array:
 def _start(n: int, rng: np.random.Generator) -> Array:
     """Another machine runs up to its speed in some seconds, and stops after a while."""
     up = np.minimum(np.arange(n) / (rng.uniform(1.0, 3.0) * RATE), 1.0).astype(np.float32)
-    speed = np.float32(rng.uniform(20.0, 60.0)) * (0.25 + 0.75 * np.sqrt(up))
+    speed: Array = (np.float32(rng.uniform(20.0, 60.0)) * (0.25 + 0.75 * np.sqrt(up))).astype(np.float32)
     tones = harmonics(rotation(speed, n, rng), 1.0 / _ORDERS**0.5 * rng.lognormal(0.0, 0.5, len(_ORDERS)), rng)
     air = noise(n, rng, ((20, -4), (300, 0), (1500, -3), (8000, -15)))
-    return (unit(tones) + rng.uniform(0.3, 1.0) * air) * (0.2 + 0.8 * up) * _fade(n, 0.1)
+    sound: Array = (unit(tones) + rng.uniform(0.3, 1.0) * air) * (0.2 + 0.8 * up) * _fade(n, 0.1)
+    return sound
 
 
 def _speech(n: int, rng: np.random.Generator) -> Array:
