@@ -22,7 +22,7 @@ print(status[status.index("VmHWM:") + 1])
 """
 ONE_SHORT_EPOCH = [
     "detection.latent=true",
-    *("training.stage1_epochs=0", "training.stage2_epochs=1", "network.channels=[4, 8]", "network.embedding_dim=8"),
+    *("training.stage1_steps=0", "training.stage2_steps=1", "network.channels=[4, 8]", "network.embedding_dim=8"),
     *("training.batch_source=16", "training.batch_target=8", "training.batch_supplemental=8"),
 ]
 
