@@ -12,7 +12,7 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 def step():
     torch.ones(20_000_000)  # 80 MB: above every limit that the C library adapts by itself
-for _ in range(3):
+for _ in range(8):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
