@@ -11,8 +11,8 @@ if sys.argv[1] == "keep":
     from masd.learning.freed_memory import keep_freed_memory
     keep_freed_memory()
 def step():
-    torch.ones(20_000_000)  # 80 MB: above every limit that the C library adapts by itself
-for _ in range(8):
+    torch.ones(10_000_000)  # 40 MB: above every limit that the C library adapts by itself
+for _ in range(25):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
