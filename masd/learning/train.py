@@ -54,6 +54,12 @@ def train_network(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     class_names, labels = label_clips(stores)
+    if len(class_names) == 1 and len(training.losses) > 1:
+        log.warning(
+            "%s: all training clips are of one class (no attributes, one domain), so the classification and contrastive"
+            " losses have nothing to tell apart; prefer the default, detection.system=fused",
+            stores[0].machine_type,
+        )
     normalisations = [Normalisation.fit(store) for store in stores]
     network = ConvolutionalAutoEncoder(settings.network, len(class_names))
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]

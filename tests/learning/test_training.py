@@ -288,6 +288,18 @@ def test_machines_without_target_or_supplemental_clips_train(
     assert np.isfinite([value for entry in history for value in entry.values()]).all()
 
 
+def test_a_single_class_is_said_as_nothing_can_be_learned_from_it(
+    fan: FeatureStore, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = fan.clips[fan.clips["domain"] != "target"]
+    one = replace(fan, clips=source.assign(attributes="noAttribute").reset_index(drop=True))
+    alone = with_training(settings, losses=("reconstruction",), stage1_steps=1, stage2_steps=0)
+    for store, own, said in ((fan, settings, False), (one, alone, False), (one, settings, True)):
+        caplog.clear()
+        train_network([store], own, tmp_path / "network", device="cpu")
+        assert ("of one class" in caplog.text) is said
+
+
 def test_a_fleet_shares_one_network(
     fan: FeatureStore, bearing: FeatureStore, settings: Settings, tmp_path: Path
 ) -> None:
