@@ -16,7 +16,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from masd.arrays import named, owned
-from masd.bundle.manifest import FILES, NETWORK, Manifest, code_version, load_manifest, schema_for, write_manifest
+from masd.bundle.manifest import FILES, NETWORK, Manifest, code_version, load_manifest, write_manifest
 from masd.config import Settings
 from masd.data.machine_name import check_machine_name
 from masd.detection.detectors import Detectors
@@ -89,7 +89,6 @@ def save_bundle(
         (staged / "history.json").write_text(json_text(trained.history), encoding="utf-8")
         manifest = Manifest(
             machine_type=machine_type,
-            schema_version=schema_for(settings.audio),
             data_fingerprint=data_fingerprint,
             recordings=recordings,
             calibration=_calibration(detectors, settings),

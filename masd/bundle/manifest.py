@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import masd
-from masd.config import AudioSettings
 from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError, one_line
 from masd.files import json_text, sha256, write_text
 
 SCHEMA_VERSION = 7
-"""Since 7, a model may have a reference channel; since 6, none may have a network; since 5, a bundle has a
-``calibration``.
+"""Since 7, ``config.yaml`` counts the training in steps, and a model may have a reference channel; since 6, a model may
+have no network; since 5, a bundle has a ``calibration``.
 """
-WITHOUT_REFERENCE = 6
-"""The schema of a bundle without a reference channel, which earlier versions read."""
 OLDEST_SCHEMA = 4
 """The schema of version 0.1.0."""
 
@@ -31,11 +28,6 @@ COMMIT = re.compile(r"[0-9a-f]{12,64}")
 NETWORK = "network.safetensors"
 FILES = ("config.yaml", NETWORK, "detectors.safetensors", "reference.parquet", "history.json")
 """All files of a bundle but its manifest; a model without a network has no :data:`NETWORK`."""
-
-
-def schema_for(audio: AudioSettings) -> int:
-    """The oldest schema that has what a model with these settings needs."""
-    return WITHOUT_REFERENCE if audio.reference_channel is None else SCHEMA_VERSION
 
 
 class OtherSchemaError(MasdError):
@@ -62,7 +54,7 @@ class Manifest:
     classes: list[str]
     recordings: str = ""
     calibration: dict[str, float] = field(default_factory=dict)
-    schema_version: int = WITHOUT_REFERENCE
+    schema_version: int = SCHEMA_VERSION
     version: str = UNREGISTERED
     created: str = ""
     code_version: str = ""
