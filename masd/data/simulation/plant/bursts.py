@@ -11,7 +11,7 @@ from masd.data.simulation.plant.site import Site, heard
 from masd.data.simulation.signals import RATE, decibels, harmonics, noise, rms, rotation, unit, upsample
 
 PER_MINUTE = 3.0
-"""Mean number of bursts of noise in a minute, of all kinds together."""
+"""Mean number of bursts in a minute of recording, of all kinds together."""
 
 SNR_DB = (-5.0, 15.0)
 """Range of the level of the machine over a burst at the near microphone, while the burst lasts."""

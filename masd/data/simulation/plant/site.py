@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.signal import oaconvolve
 
-from masd.arrays import Array
+from masd.arrays import Array, Floats
 from masd.data.simulation.signals import RATE
 
 SOUND_M_S = 343.0
@@ -75,7 +75,7 @@ class Site:
         response[direct:] += tail
         return np.asarray(response[: len(tail)], np.float32)
 
-    def _tail(self, rng: np.random.Generator) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    def _tail(self, rng: np.random.Generator) -> Floats:
         time = np.arange(round(RESPONSE_S * RATE)) / RATE
         tail = rng.standard_normal(len(time)) * 10.0 ** (-3.0 * time / self.reverberation_s)
         tail[: RATE // 500] = 0.0  # no reflection is earlier than 2 ms
