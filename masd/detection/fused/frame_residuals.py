@@ -115,8 +115,9 @@ class FrameResiduals:
 
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Self:
-        kept = float(tensors["kept"]) if "kept" in tensors else 1.0  # before schema 7, all contexts counted
-        return cls(*(tensors[name].astype(np.float32) for name in ARRAYS), kept)
+        kept = float(tensors["kept"]) if "kept" in tensors else 1.0  # in older bundles all contexts count
+        mean, axes, centres, precisions = (tensors[name].astype(np.float32) for name in ARRAYS)
+        return cls(mean, axes, centres, precisions, kept)
 
 
 def _mean_of_least(squared_distances: Array, share: float) -> Floats:
