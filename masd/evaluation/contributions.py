@@ -86,7 +86,7 @@ def measure_contributions(
         detector, _ = fit_fused(known, sounds.views(known), is_target[used], folds, settings.seed, recordings[used])
         held_out = [store.log_mel(int(row)) for row in rows[tested]]
         normal.append(sounds.ratios(detector, held_out))
-        changed.append(sounds.ratios(detector, [one for log_mel in held_out for one in faulty(log_mel, rng)]))
+        changed += [sounds.ratios(detector, list(faulty(log_mel, rng))) for log_mel in held_out]
         left -= len(tested)
         if progress:
             progress(MOST_CLIPS - left, min(MOST_CLIPS, len(rows)), "clips")

@@ -67,8 +67,11 @@ def evaluate_scorer(
     systems = list(scorer.detectors.systems)
     scores = pd.concat([scored[["name"]], about, scored[systems], controls.scores[[*CONTROLS]]], axis=1)
     calibration = scorer.detectors.calibrations.get(scorer.system)
-    with ConsoleProgress(f"synthetic faults {machine}") as progress:
-        contributions = measure_contributions(scorer, store, progress)
+    broken = [name for name in systems if not np.isfinite(scores[name]).all()]
+    contributions = None
+    if not broken:
+        with ConsoleProgress(f"synthetic faults {machine}") as progress:
+            contributions = measure_contributions(scorer, store, progress)
     thresholds: dict[str, float] = {name: scorer.detectors.thresholds[name] for name in systems}
     thresholds |= controls.thresholds
     metrics = {
@@ -86,7 +89,7 @@ def evaluate_scorer(
         write_results(out / name, machine, scores, scores[name], thresholds[name])
     scores.to_parquet(out / "scores.parquet", index=False)
     (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
-    if broken := [name for name in systems if not np.isfinite(scores[name]).all()]:
+    if broken:
         log.warning(
             "%s: no report was written, because %s gives scores that are not finite numbers; train it again",
             machine,
