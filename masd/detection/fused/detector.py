@@ -213,8 +213,8 @@ def _log_ratios(distances: Members, typical: dict[MemberName, Floats]) -> Member
 
 
 def weighted(members: Members) -> Floats:
-    """The weighted mean over the members, ``[n, 2]``: for the source and the target."""
-    total = 1.0 if "latent" in members else 1.0 - WEIGHTS["latent"]
+    """The weighted mean over the members that are there, ``[n, 2]``: for the source and the target."""
+    total = sum(WEIGHTS[name] for name in members)
     mean: Floats = np.sum([WEIGHTS[name] / total * values for name, values in members.items()], axis=0)
     return mean
 
