@@ -90,7 +90,7 @@ def test_the_near_detector_alone_is_that_of_a_model_without_a_reference_channel(
     assert mono.near_alone == {}
 
 
-def test_windows_avoid_the_burst_and_their_geometric_mean_is_the_score(detectors: Detectors) -> None:
+def test_a_burst_lowers_its_own_window_most_and_the_geometric_mean_is_the_score(detectors: Detectors) -> None:
     rng = np.random.default_rng(4)
     (clip,) = features([heard(rng, 12.0)])
     both, alone = detectors.score(clip)["fused"], detectors.score(replace(clip, far=None))["fused"]
@@ -98,7 +98,8 @@ def test_windows_avoid_the_burst_and_their_geometric_mean_is_the_score(detectors
     assert alone.window_scores[burst] > 1.2 * alone.score
     for one in (both, alone):
         assert np.exp(np.log(one.window_scores).mean()) == pytest.approx(one.score, rel=1e-5)
-    assert both.window_scores[burst] / both.score < alone.window_scores[burst] / alone.score
+    lowered = both.window_scores / alone.window_scores
+    assert lowered[burst] < 0.9 * max(lowered[0], lowered[4])  # those beside it less
 
 
 def test_detectors_survive_their_tensors(detectors: Detectors) -> None:
