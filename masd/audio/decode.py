@@ -12,7 +12,7 @@ import soxr
 
 from masd.arrays import Array
 from masd.audio.content import Encoded, LaidOut, in_memory_unless_regular, opened
-from masd.audio.sound_properties import Channel, Loudness, SoundMeter, SoundProperties
+from masd.audio.sound_properties import Channel, Loudness, LoudnessMeter, SoundMeter, SoundProperties
 from masd.audio.unreadable import advice
 from masd.audio.wav_header import Layout, layout_of
 from masd.errors import MasdError, one_line
@@ -110,9 +110,10 @@ def decode_or_stream(
     with _opened(source, channel) as stream:
         rate = stream.rate
         meter = SoundMeter(stream.channels, channel, stream.codec, rate)
+        loudness = LoudnessMeter(rate)
         repaired = stream.layout.repaired
         for block, mono in stream.blocks():
-            if not np.abs(mono).max() <= MAX_MAGNITUDE:  # true for NaN too
+            if not (mono.max() <= MAX_MAGNITUDE and mono.min() >= -MAX_MAGNITUDE):  # true for NaN too
                 raise AudioError(
                     "not_finite", name, "contains NaN, infinite or impossibly large samples; check the recorder"
                 )
@@ -124,17 +125,22 @@ def decode_or_stream(
                     name,
                     f"is longer than {max_seconds:g} s (serving.max_clip_seconds); cut it into shorter clips",
                 )
+            if kept is None:
+                loudness.add(mono)
+                continue
+            kept.append(mono)
             if long_from is not None and n > long_from * rate:
+                for before in kept:
+                    loudness.add(before)
                 kept = None
-            if kept is not None:
-                kept.append(mono)
     if meter.samples == 0:
         raise AudioError("empty", name, "contains no samples; record it again")
     measured = {**vars(meter.properties()), "repaired": repaired}
     if kept is None:
-        loudness = meter.loudness()
-        return LongRecording(source=source, sample_rate=sample_rate, channel=channel, loudness=loudness, **measured)
-    whole = np.concatenate(kept)
+        return LongRecording(
+            source=source, sample_rate=sample_rate, channel=channel, loudness=loudness.loudness(), **measured
+        )
+    whole = kept[0] if len(kept) == 1 else np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
         raise AudioError("empty", name, f"is too short to contain a sample at {sample_rate} Hz")
