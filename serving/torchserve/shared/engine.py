@@ -14,8 +14,9 @@ import socket
 import sys
 import threading
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from masd.errors import one_line
@@ -26,6 +27,9 @@ from serving.worker.handler import LOAD_FAILED, ScoringHandler
 
 ACCEPT_SECONDS = 30.0
 """For TorchServe to connect, as its own worker has."""
+
+RECEIVED_BYTES = 1 << 16
+"""Read from TorchServe at a time."""
 
 LARGE_BYTES = 4 << 20
 """Requests with more are long recordings: they take no turn, as others would wait for all of it."""
@@ -99,18 +103,20 @@ class Engine:
 
         service: Any = None
         with ExitStack() as loaded:
+            # TorchServe's code reads each number of a message by itself: some fifty calls of the kernel for a clip
+            received = loaded.enter_context(connection.makefile("rb", RECEIVED_BYTES))
+            buffered = SimpleNamespace(recv=received.read)
             while True:
-                command, message = retrieve_msg(connection)
+                command, message = retrieve_msg(buffered)
                 if command == b"L":
                     service = self._load(message, folder, loaded)
                     service.set_cl_socket(connection)
                     connection.sendall(create_load_model_response(200, f"loaded model {service.context.model_name}"))
-                elif _size(message) > LARGE_BYTES:
-                    connection.sendall(service.predict(message))
-                else:
-                    with self._scoring.turn():
+                    continue
+                with self._output.gathered():
+                    with nullcontext() if _size(message) > LARGE_BYTES else self._scoring.turn():
                         answer = service.predict(message)
-                    connection.sendall(answer)
+                    connection.sendall(answer)  # before its metrics are written: the caller waits for it
 
     def _load(self, message: dict[str, Any], folder: Path, loaded: ExitStack) -> Any:
         from ts.service import Service
