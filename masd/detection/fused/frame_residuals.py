@@ -108,7 +108,7 @@ class FrameResiduals:
 
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Self:
-        return cls(**{field.name: tensors[field.name].astype(np.float32) for field in fields(cls)})
+        return cls(**{field.name: tensors[field.name].astype(np.float32, copy=False) for field in fields(cls)})
 
 
 def contexts_of(span: Integers, squared_distances: Array) -> Array:

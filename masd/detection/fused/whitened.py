@@ -83,4 +83,4 @@ class WhitenedNeighbours:
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Self:
         names = ("centre", "spread", "whitening", "source", "target")
-        return cls(**{name: tensors[name].astype(np.float32) for name in names})
+        return cls(**{name: tensors[name].astype(np.float32, copy=False) for name in names})
