@@ -102,6 +102,7 @@ class Engine:
         from ts.protocol.otf_message_handler import create_load_model_response, retrieve_msg
 
         service: Any = None
+        handler = ScoringHandler()
         with ExitStack() as loaded:
             # TorchServe's code reads each number of a message by itself: some fifty calls of the kernel for a clip
             received = loaded.enter_context(connection.makefile("rb", RECEIVED_BYTES))
@@ -109,20 +110,20 @@ class Engine:
             while True:
                 command, message = retrieve_msg(buffered)
                 if command == b"L":
-                    service = self._load(message, folder, loaded)
+                    service = self._load(message, folder, handler, loaded)
                     service.set_cl_socket(connection)
                     connection.sendall(create_load_model_response(200, f"loaded model {service.context.model_name}"))
                     continue
                 with self._output.gathered():
                     with nullcontext() if _size(message) > LARGE_BYTES else self._scoring.turn():
                         answer = service.predict(message)
-                    connection.sendall(answer)  # before its metrics are written: the caller waits for it
+                    connection.sendall(answer)
+                    handler.tell(service.context)  # only now, as the caller waits for the answer
 
-    def _load(self, message: dict[str, Any], folder: Path, loaded: ExitStack) -> Any:
+    def _load(self, message: dict[str, Any], folder: Path, handler: ScoringHandler, loaded: ExitStack) -> Any:
         from ts.service import Service
 
         name = message["modelName"].decode()
-        handler = ScoringHandler()
         try:
             handler.use(loaded.enter_context(self._bundles.opened(folder / "bundle")))
         except Exception as error:
@@ -134,7 +135,7 @@ class Engine:
             name,
             str(folder),
             manifest,
-            handler.handle,
+            handler.answer,
             gpu=None,
             batch_size=message["batchSize"],
             metrics_cache=metrics,
