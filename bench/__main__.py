@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--clips", type=int, default=20_000, help="of the soak (default 20000)")
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
-    settings = Settings.load(None, ["training.stage1_epochs=1", "training.stage2_epochs=1"])
+    settings = Settings.load(None, ["training.stage1_steps=1", "training.stage2_steps=1"])
     held = True
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder), settings)

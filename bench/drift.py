@@ -48,7 +48,7 @@ SECONDS = 3.0
 FALSE_ALARM_RATE = 0.05
 OVERRIDES = [
     "detection.latent=true",  # a model with a network has two more columns to compare
-    *("training.stage1_epochs=2", "training.stage2_epochs=2", "network.channels=[8,16,32,64]"),
+    *("training.stage1_steps=2", "training.stage2_steps=2", "network.channels=[8,16,32,64]"),
 ]
 NO_DRIFT = "none (false alarms)"
 

@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=50)
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    settings = Settings.load(None, ["training.stage1_epochs=1", "training.stage2_epochs=1"])
+    settings = Settings.load(None, ["training.stage1_steps=1", "training.stage2_steps=1"])
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder), settings)
         measure(model.bundle, model.clips[0], options.machines)

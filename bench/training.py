@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from bench.timing import line, seconds
-from masd.config import Settings
+from masd.config import SCHEDULES, Settings
 from masd.data.store import FeatureStore
 from masd.learning.augment import mixup, spec_augment
 from masd.learning.batches import BalancedSampler
 from masd.learning.checkpoint import TrainState
 from masd.learning.classes import label_clips
 from masd.learning.device import choose_device, training_dtype
+from masd.learning.freed_memory import keep_freed_memory
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
 from masd.learning.train import train_step
@@ -25,6 +26,8 @@ ROUNDS = 7
 def measure_training(store: FeatureStore, settings: Settings) -> None:
     """Print one line per figure."""
     device = choose_device("auto")
+    if device.type == "cpu":
+        keep_freed_memory()
     dtype = training_dtype(settings.training, device)
     names, labels = label_clips([store])
     rng = np.random.default_rng(0)
@@ -67,6 +70,8 @@ def measure_training(store: FeatureStore, settings: Settings) -> None:
             f"{outside / median:.1%}; convolutions need {flops / 1e9:.1f} GFLOP (forward and backward), "
             f"{flops / median / peak:.1%} of the measured matrix-product ceiling of {peak / 1e9:.0f} GFLOP/s"
         )
+    line("convolutions alone, forward and backward", alone := seconds(_convolutions(fresh().network, x, dtype), ROUNDS))
+    print(f"    a step of stage 2 takes {median / statistics.median(alone):.2f} times as long")
     variants = {"eager": step(state, 2, dtype), "eager, float32": step(fresh(), 2, torch.float32)}
     compiled = fresh()
     compiled.network.encoder.compile()
@@ -74,11 +79,33 @@ def measure_training(store: FeatureStore, settings: Settings) -> None:
     variants["torch.compile"] = step(compiled, 2, dtype)
     for name, times_default in _side_by_side(variants).items():
         print(f"stage 2 step, {name:16} {times_default:5.2f} times the time of the default (eager, {dtype})")
-    epochs, clips, frames = 350, 1000, 313
-    steps = epochs * round(clips * frames / settings.windows.frames / 112)
-    print(
-        f"350 epochs, seven machines of 1,000 clips of 10 s: {7 * steps} steps, {7 * steps * median / 3600:.1f} h here"
-    )
+    for name, stages in SCHEDULES.items():
+        steps = sum(stages)
+        print(f"schedule {name}: {steps} steps, {steps * median / 3600:.1f} h for one machine here")
+
+
+def _convolutions(network: ConvolutionalAutoEncoder, x: torch.Tensor, dtype: torch.dtype) -> Callable[[], object]:
+    """Every convolution of a step on a batch of its size, and nothing else: what a step cannot do without."""
+    kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    layers: list[tuple[torch.nn.Module, torch.Tensor, torch.Tensor]] = []
+
+    def note(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        given = torch.randn_like(inputs[0]).requires_grad_(inputs[0].shape[1] > 1)  # nobody needs the windows' gradient
+        layers.append((module, given, torch.randn_like(output)))
+
+    hooks = [module.register_forward_hook(note) for module in network.modules() if isinstance(module, kinds)]
+    with torch.no_grad(), torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+        network(x)
+    for hook in hooks:
+        hook.remove()
+
+    def work() -> float:
+        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+            for module, given, gradient in layers:
+                module(given).backward(gradient)
+        return float(next(network.parameters()).grad[0, 0, 0, 0])  # type: ignore[index]  # waits for the device
+
+    return work
 
 
 def _side_by_side(variants: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:

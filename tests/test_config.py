@@ -42,7 +42,9 @@ def other() -> Settings:
 def test_defaults_are_the_numbers_of_the_report() -> None:
     settings = Settings()
     training, audio = settings.training, settings.audio
-    assert (training.stage1_epochs, training.stage2_epochs) == (100, 250)
+    one_pass = round(1000 * 313 / 64 / 112)  # batches with all of 990 + 10 clips: 313 frames each, in windows of 64
+    assert training.model_copy(update={"schedule": "paper"}).stages == (100 * one_pass, 250 * one_pass)
+    assert sum(training.stages) >= 3_000
     assert training.batch_source + training.batch_target + training.batch_supplemental == 128
     assert (training.learning_rate, training.temperature) == (0.001, 0.07)
     assert (training.alpha, training.beta) == (2.0, 1.0)
@@ -103,15 +105,15 @@ def test_override_values_are_yaml(override: str, section: str, key: str, value: 
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("training.stage1_epoch=3", "training.stage1_epoch"),  # unknown keys
+        ("training.stage1_step=3", "training.stage1_step"),  # unknown keys
         ("trainig.alpha=3", "trainig"),
         ("training.alpha.x=3", "training.alpha"),
-        ("training.stage1_epochs=many", "training.stage1_epochs"),  # wrong types
-        ("training.stage1_epochs=1.5", "training.stage1_epochs"),
+        ("training.stage1_steps=many", "training.stage1_steps"),  # wrong types
+        ("training.stage1_steps=1.5", "training.stage1_steps"),
         ("training=3", "training"),
         ("seed=", "seed"),
         ("network.channels=16", "network.channels"),
-        ("training.stage1_epochs=-1", "training.stage1_epochs"),  # out of range
+        ("training.stage1_steps=-1", "training.stage1_steps"),  # out of range
         ("training.temperature=0", "training.temperature"),
         ("training.mixup_probability=1.01", "training.mixup_probability"),
         ("detection.threshold_percentile=100", "detection.threshold_percentile"),
@@ -146,7 +148,16 @@ def test_a_bad_value_is_refused_in_one_line_with_its_key(override: str, key: str
 
 
 def test_nothing_to_train_is_refused() -> None:
-    assert "stage1_epochs" in refusal(overrides=["training.stage1_epochs=0", "training.stage2_epochs=0"])
+    assert "stage1_steps" in refusal(overrides=["training.stage1_steps=0", "training.stage2_steps=0"])
+
+
+@pytest.mark.parametrize("old", ["stage1_epochs", "stage2_epochs"])
+def test_a_schedule_in_epochs_is_refused_with_what_to_set_but_read_in_an_older_bundle(old: str) -> None:
+    assert "set stage1_steps and stage2_steps" in refusal(overrides=[f"training.{old}=3"])
+    values = yaml.safe_load(Settings(seed=5).to_yaml())
+    values["training"][old] = 3
+    read = Settings.from_yaml(yaml.safe_dump(values), "config.yaml")
+    assert read == Settings(seed=5)
 
 
 def test_several_mistakes_are_named_at_once() -> None:

@@ -33,7 +33,7 @@ CLIPS = {1000: 5000, 10_000: 10_000}
 WARM_UP, LONGEST = 100, 300
 LEARNED = 5000
 REAL = ("lathe", "bldcmotor", "carengine", "slider")
-OVERRIDES = ["training.stage1_epochs=1", "training.stage2_epochs=1", "network.channels=[8,16,32,64]"]
+OVERRIDES = ["training.stage1_steps=1", "training.stage2_steps=1", "network.channels=[8,16,32,64]"]
 
 
 def main(arguments: list[str]) -> None:

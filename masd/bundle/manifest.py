@@ -14,8 +14,10 @@ from masd.data.machine_name import check_machine_name
 from masd.errors import MasdError, one_line
 from masd.files import json_text, sha256, write_text
 
-SCHEMA_VERSION = 6
-"""Since 6, a model may have no network; since 5, a bundle has a ``calibration``."""
+SCHEMA_VERSION = 7
+"""Since 7, ``config.yaml`` counts the training in steps; since 6, a model may have no network; since 5, a bundle has a
+``calibration``.
+"""
 OLDEST_SCHEMA = 4
 """The schema of version 0.1.0."""
 

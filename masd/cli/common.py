@@ -25,7 +25,7 @@ def add_settings(command: argparse.ArgumentParser, *, seed: bool = True) -> None
         default=[],
         dest="overrides",
         metavar="SECTION.KEY=VALUE",
-        help="override one setting, for example training.stage1_epochs=20",
+        help="override one setting, for example training.stage1_steps=20",
     )
     if seed:
         command.add_argument("--seed", type=seed_number, help="seed of everything random (default 0)")

@@ -3,6 +3,7 @@
 from masd.config.settings import (
     ALL_SYSTEMS,
     PAPER_SYSTEMS,
+    SCHEDULES,
     AudioSettings,
     DataSettings,
     DetectionSettings,
@@ -20,6 +21,7 @@ from masd.config.settings import (
 __all__ = [
     "ALL_SYSTEMS",
     "PAPER_SYSTEMS",
+    "SCHEDULES",
     "AudioSettings",
     "DataSettings",
     "DetectionSettings",

@@ -126,13 +126,20 @@ class NetworkSettings(_Section):
     embedding_dim: PositiveInt = 128
 
 
+SCHEDULES: dict[str, tuple[int, int]] = {"default": (1_000, 2_500), "paper": (4_400, 11_000)}
+"""Optimiser steps of stages 1 and 2; ``paper``: 100 + 250 passes over the challenge's 990 + 10 clips of 10 s."""
+
+EPOCHS = ("stage1_epochs", "stage2_epochs")
+
+
 class TrainingSettings(_Section):
     """Two-stage training (paper, sections 2.3 and 3.1)."""
 
     scope: Literal["machine", "fleet"] = "machine"
     losses: tuple[LossName, ...] = ("reconstruction", "classification", "contrastive")
-    stage1_epochs: NonNegativeInt = 100
-    stage2_epochs: NonNegativeInt = 250
+    schedule: Literal["default", "paper"] = "default"  # the number of optimiser steps: SCHEDULES
+    stage1_steps: NonNegativeInt | None = None  # instead of the schedule's
+    stage2_steps: NonNegativeInt | None = None
     learning_rate: float = Field(1e-3, gt=0.0)
     batch_source: PositiveInt = 96  # 96 + 16 + 16: the paper's batch of 128
     batch_target: NonNegativeInt = 16
@@ -145,10 +152,17 @@ class TrainingSettings(_Section):
     specaugment_bands: NonNegativeInt = 16
     specaugment_frames: NonNegativeInt = 8
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    checkpoint_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 100  # steps
     calibration_share: float = Field(
         0.1, ge=0.0, le=0.5
     )  # of the source clips: kept from the network, for the threshold
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_instead_of_epochs(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (old := [name for name in EPOCHS if name in values]):
+            raise ValueError(f"{old[0]}: the schedule counts optimiser steps now; set stage1_steps and stage2_steps")
+        return values
 
     @model_validator(mode="after")
     def _reconstruction_is_always_there(self) -> Self:
@@ -156,9 +170,18 @@ class TrainingSettings(_Section):
             raise ValueError(
                 "losses must contain 'reconstruction': the weights of the other two are relative to it (eq. (5))"
             )
-        if self.stage1_epochs + self.stage2_epochs == 0:
-            raise ValueError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
+        if sum(self.stages) == 0:
+            raise ValueError("stage1_steps and stage2_steps are both 0: nothing would be trained")
         return self
+
+    @property
+    def stages(self) -> tuple[int, int]:
+        """Optimiser steps with ``L_recon`` alone, and with all losses."""
+        first, second = SCHEDULES[self.schedule]
+        return (
+            first if self.stage1_steps is None else self.stage1_steps,
+            second if self.stage2_steps is None else self.stage2_steps,
+        )
 
 
 class DetectionSettings(_Section):
@@ -261,13 +284,16 @@ class Settings(_Section):
 
     @classmethod
     def from_yaml(cls, text: str, where: str) -> Self:
-        """Parse what :meth:`to_yaml` wrote; ``where`` names the source in errors."""
+        """Parse what :meth:`to_yaml` wrote, now or in an older bundle; ``where`` names the source in errors."""
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise MasdError(f"{where}: not YAML: {one_line(error)}") from error
         if not isinstance(values, dict):
-            raise MasdError(f"{where}: expected sections with settings, such as training: {{stage1_epochs: 20}}")
+            raise MasdError(f"{where}: expected sections with settings, such as training: {{stage1_steps: 20}}")
+        if isinstance(training := values.get("training"), dict):
+            # Up to schema 6 a schedule was counted in passes over the frames; history.json has what was trained.
+            values["training"] = {name: value for name, value in training.items() if name not in EPOCHS}
         return cls._validated(values, where)
 
     @classmethod
@@ -295,7 +321,7 @@ class Settings(_Section):
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise MasdError(f"--set {override}: expected section.key=value, for example training.stage1_epochs=20")
+        raise MasdError(f"--set {override}: expected section.key=value, for example training.stage1_steps=20")
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})

@@ -32,8 +32,8 @@ class BalancedSampler:
 
     Each batch holds ``batch_source`` source, ``batch_target`` target and ``batch_supplemental`` supplemental windows;
     where a kind is missing its places go to the source. Windows come in pairs of one class, so no anchor of the
-    contrastive loss lacks a positive. In an epoch, every frame of the noisy training clips occurs once on average. On a
-    GPU all standardised frames are in its memory, and windows are cut there; on the CPU they stay memory-mapped.
+    contrastive loss lacks a positive. On a GPU all standardised frames are in its memory, and windows are cut there; on
+    the CPU they stay memory-mapped.
     """
 
     def __init__(
@@ -73,9 +73,6 @@ class BalancedSampler:
         self._order = np.argsort(peers, kind="stable")  # clips that may be partners stand together here
         self._first_peer = np.searchsorted(peers[self._order], peers, side="left")
         self._n_peers = np.searchsorted(peers[self._order], peers, side="right") - self._first_peer
-        shown = settings.batch_source + settings.batch_target  # noisy windows in a batch
-        windows_in_all = float(np.maximum(self._length[noisy] / windows.frames, 1.0).sum())
-        self.steps_per_epoch = max(1, round(windows_in_all / shown))
         self._drawn = 0
         self._resident: Tensor | None = None
         if resident is not None:

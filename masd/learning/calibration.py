@@ -16,7 +16,7 @@ def calibration_rows(store: FeatureStore, settings: Settings) -> Integers:
     """Rows of the source training clips that are held out from the network's training: ``training.calibration_share``
     of them, at least five.
 
-    The network remembers the clips it was trained on, and after the paper's 350 epochs a new normal clip scores well
+    The network remembers the clips it was trained on, and after a long training a new normal clip scores well
     above them: thresholds and drift references from remembered clips would flag most normal clips. There are too few
     target clips to hold any out; their scores are held out from the detectors only. Whole recordings are held out,
     unless that doubles the number of clips; if even the smallest is too large, none is held out.

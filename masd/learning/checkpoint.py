@@ -1,7 +1,7 @@
 """Training state on disk: complete checkpoints only, without pickle.
 
-A checkpoint is a folder ``epoch-000120`` with ``state.safetensors`` (weights, optimiser moments, torch's generator) and
-``state.json`` (epoch, history, numpy's generator, a fingerprint of what is being trained). It appears by a rename, so a
+A checkpoint is a folder ``step-001200`` with ``state.safetensors`` (weights, optimiser moments, torch's generator) and
+``state.json`` (step, history, numpy's generator, a fingerprint of what is being trained). It appears by a rename, so a
 process killed at any moment leaves the previous one.
 """
 
@@ -28,23 +28,23 @@ class TrainState:
     network: ConvolutionalAutoEncoder
     optimizer: torch.optim.Adam
     rng: np.random.Generator
-    epoch: int = 0
+    step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 def save_checkpoint(state: TrainState, folder: Path, fingerprint: str) -> None:
-    """Write ``folder/epoch-NNNNNN`` and remove the older ones."""
+    """Write ``folder/step-NNNNNN`` and remove the older ones."""
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     for number, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(tensor) for name, tensor in moments.items()}
     tensors["generator"] = torch.get_rng_state()
     about = {
         "fingerprint": fingerprint,
-        "epoch": state.epoch,
+        "step": state.step,
         "history": state.history,
         "rng": state.rng.bit_generator.state,
     }
-    with replacing_folder(folder / f"epoch-{state.epoch:06d}") as staged:
+    with replacing_folder(folder / f"step-{state.step:06d}") as staged:
         save_file(
             {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
             staged / "state.safetensors",
@@ -81,12 +81,12 @@ def resume(state: TrainState, folder: Path, fingerprint: str) -> bool:
             of_parameter[moment] = torch.empty_like(parameter).copy_(of_parameter[moment]).detach()
     torch.set_rng_state(tensors["generator"])
     state.rng.bit_generator.state = about["rng"]
-    state.epoch, state.history = about["epoch"], about["history"]
+    state.step, state.history = about["step"], about["history"]
     return True
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*"))
+    return sorted(folder.glob("step-*"))
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from masd.learning.calibration import calibration_rows
 from masd.learning.checkpoint import TrainState, resume, save_checkpoint
 from masd.learning.classes import label_clips
 from masd.learning.device import DeviceName, choose_device, training_dtype
+from masd.learning.freed_memory import keep_freed_memory
 from masd.learning.losses import classification_loss, contrastive_loss, reconstruction_loss
 from masd.learning.network import ConvolutionalAutoEncoder
 from masd.learning.normalisation import Normalisation
@@ -44,6 +45,8 @@ def train_network(
     :raises MasdError: no such device, or a checkpoint of other data or settings.
     """
     training, where = settings.training, choose_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
     dtype = training_dtype(training, where)
     checkpoints = out.parent / f"{out.name}.checkpoints"
     if not resume_from_checkpoint:
@@ -51,6 +54,12 @@ def train_network(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     class_names, labels = label_clips(stores)
+    if len(class_names) == 1 and len(training.losses) > 1:
+        log.warning(
+            "%s: all training clips are of one class (no attributes, one domain), so the classification and contrastive"
+            " losses have nothing to tell apart; prefer the default, detection.system=fused",
+            stores[0].machine_type,
+        )
     normalisations = [Normalisation.fit(store) for store in stores]
     network = ConvolutionalAutoEncoder(settings.network, len(class_names))
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -60,22 +69,22 @@ def train_network(
     sampler = BalancedSampler(stores, normalisations, labels, training, settings.windows, rng, set_aside, resident)
     fingerprint = _fingerprint(stores, settings)
     if resume_from_checkpoint and resume(state, checkpoints, fingerprint):
-        log.info("resumed at epoch %d from %s", state.epoch, checkpoints)
-    epochs = training.stage1_epochs + training.stage2_epochs
+        log.info("resumed at step %d from %s", state.step, checkpoints)
+    first, total = training.stages[0], sum(training.stages)
+    recent: list[dict[str, torch.Tensor]] = []
+    text = ""
     network.train()
-    while state.epoch < epochs:
-        stage = 1 if state.epoch < training.stage1_epochs else 2
-        steps = [
-            train_step(state, sampler, training, stage, len(class_names), dtype, where)
-            for _ in range(sampler.steps_per_epoch)
-        ]
-        state.epoch += 1
-        means = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
-        state.history.append({"epoch": state.epoch, "stage": stage} | means)
-        if state.epoch % training.checkpoint_every == 0 or state.epoch == epochs:
+    while state.step < total:
+        stage = 1 if state.step < first else 2
+        recent.append(train_step(state, sampler, training, stage, len(class_names), dtype, where))
+        state.step += 1
+        if state.step % training.checkpoint_every == 0 or state.step in (first, total):
+            means = {name: float(torch.stack([step[name] for step in recent]).mean()) for name in recent[0]}
+            state.history.append({"step": state.step, "stage": stage} | means)
             save_checkpoint(state, checkpoints, fingerprint)
+            recent, text = [], " ".join(f"{name} {value:.3f}" for name, value in means.items())
         if progress:
-            progress(state.epoch, epochs, " ".join(f"{name} {value:.3f}" for name, value in means.items()))
+            progress(state.step, total, text)
     trained = TrainedNetwork(
         network=network.cpu().eval(),
         normalisations={s.machine_type: n for s, n in zip(stores, normalisations, strict=True)},

@@ -37,7 +37,7 @@ PIPELINE, SERVE = f"masd/pipeline:{version('masd')}", f"masd/serve:{version('mas
 HARDENED = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 SHORT = {
     "network": {"channels": (4, 8, 8, 16), "embedding_dim": 16},
-    "training": {"stage1_epochs": 1, "stage2_epochs": 1},
+    "training": {"stage1_steps": 1, "stage2_steps": 1},
     "gate": {"bootstrap_samples": 50},
 }
 

@@ -96,7 +96,7 @@ def test_threads_are_those_of_pytorch(threads: int) -> None:
 @pytest.mark.parametrize("machine", ["slider", "bldcmotor"])
 def test_scores_of_real_recordings_are_those_of_plain_pytorch(recordings: Path, machine: str, tmp_path: Path) -> None:
     """A network of the size that is served, every system, every test clip: to 1e-4."""
-    settings = Settings.load(None, ["detection.latent=true", "training.stage1_epochs=1", "training.stage2_epochs=1"])
+    settings = Settings.load(None, ["detection.latent=true", "training.stage1_steps=1", "training.stage2_steps=1"])
     steps.featurize(recordings, [machine], settings, tmp_path / "features")
     steps.train(tmp_path / "features", [machine], settings, tmp_path / "network", device="cpu")
     steps.fit_detectors(tmp_path / "features", machine, tmp_path / "network", settings, tmp_path / "bundle")

@@ -70,9 +70,9 @@ def make_example(seconds: float = 3.0) -> ExampleClip:
 
 
 def make_history() -> list[dict[str, float]]:
-    first = [{"epoch": e, "stage": 1, "reconstruction": 90.0 / e, "total": 90.0 / e} for e in range(1, 4)]
+    first = [{"step": 100 * e, "stage": 1, "reconstruction": 90.0 / e, "total": 90.0 / e} for e in range(1, 4)]
     terms = {"reconstruction": 20.0, "classification": 0.4, "contrastive": 2.1, "total": 22.9}
-    return [*first, *({"epoch": e, "stage": 2} | terms for e in range(4, 8))]
+    return [*first, *({"step": 100 * e, "stage": 2} | terms for e in range(4, 8))]
 
 
 def make_places(attributes: tuple[str, ...] = ("speed=1", "speed=2")) -> EmbeddingMap:
@@ -258,8 +258,8 @@ def test_a_blind_test_set_claims_no_quality(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"history": [{"epoch": 1, "stage": 1, "total": 3.0}]}, "Mean of each loss"),
-        ({"history": [{"epoch": 1, "stage": 2, "total": float("nan")}]}, "This model has no training history"),
+        ({"history": [{"step": 100, "stage": 1, "total": 3.0}]}, "Mean of each loss"),
+        ({"history": [{"step": 100, "stage": 2, "total": float("nan")}]}, "This model has no training history"),
         ({"notes": []}, "This model has no training history."),
     ],
 )

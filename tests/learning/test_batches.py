@@ -165,7 +165,7 @@ def test_clips_that_are_set_aside_are_never_drawn() -> None:
     assert seen == expected
 
 
-def test_copies_are_never_drawn_and_do_not_lengthen_an_epoch() -> None:
+def test_copies_are_never_drawn() -> None:
     twice = store(MACHINE)
     twice.clips.loc[[2, 13], "copy_of"] = "original.wav"
     case = Case(twice)
@@ -199,17 +199,6 @@ def test_batches_are_reproducible_from_the_generator() -> None:
         a, b = first.sampler.draw(with_noise=True), again.sampler.draw(with_noise=True)
         assert torch.equal(a.x, b.x) and torch.equal(a.y, b.y)
     assert not torch.equal(a.x, other.sampler.draw(with_noise=True).x)
-
-
-@pytest.mark.parametrize(
-    ("frames", "steps"),
-    [([40] * 32, 10), ([16] * 32, 4), ([10] * 32, 4), ([16], 1)],
-    ids=["2.5 windows each", "exactly one", "shorter than one", "less than a batch"],
-)
-def test_an_epoch_shows_every_frame_of_the_noisy_training_clips_once_on_average(frames: list[int], steps: int) -> None:
-    rows: list[Row] = [("train", "noisy", "source", "noAttribute", n) for n in frames]
-    rows += [("test", "noisy", "source", "", 500), *NOISE]  # neither counts
-    assert Case(store(rows), batch_source=6, batch_target=2).sampler.steps_per_epoch == steps
 
 
 def test_frames_that_lie_on_a_device_give_the_same_batches() -> None:

@@ -35,11 +35,11 @@ class Interrupted(Exception):
     pass
 
 
-def stop_after(epoch: int) -> Callable[[int, int, str], None]:
-    """A progress callback that ends the run like an exception from outside, once the epoch is done."""
+def stop_after(step: int) -> Callable[[int, int, str], None]:
+    """A progress callback that ends the run like an exception from outside, once the step is done."""
 
     def progress(done: int, total: int, text: str) -> None:
-        if done == epoch:
+        if done == step:
             raise Interrupted
 
     return progress
@@ -81,13 +81,13 @@ def bearing() -> FeatureStore:
 
 @pytest.fixture(scope="module")
 def settings(tiny_settings: Settings) -> Settings:
-    """Two epochs of each stage, with windows and a network even smaller than the others'."""
+    """Two steps of each stage, with windows and a network even smaller than the others'."""
     smaller = {
         "network": NetworkSettings(channels=(4, 8), embedding_dim=8),
         "windows": WindowSettings(frames=16, hop_frames=16),
     }
     settings = tiny_settings.model_copy(update=smaller)
-    return with_training(settings, stage1_epochs=2, stage2_epochs=2, batch_source=8, precision="float32")
+    return with_training(settings, stage1_steps=2, stage2_steps=2, batch_source=8, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -130,15 +130,15 @@ def test_nothing_is_left_of_the_checkpoints_when_the_network_is_whole(undisturbe
     ],
     ids="+".join,
 )
-def test_each_ablation_trains_its_terms_for_the_same_epochs(
+def test_each_ablation_trains_its_terms_for_the_same_steps(
     tiny_features: Path, settings: Settings, tmp_path: Path, machine: str, losses: tuple[str, ...]
 ) -> None:
-    settings = with_training(settings, losses=losses, stage1_epochs=1, batch_source=48)
+    settings = with_training(settings, losses=losses, stage1_steps=1, batch_source=48)
     train_network([FeatureStore.open(tiny_features / machine)], settings, tmp_path / "network", device="cpu")
     history = load_network(tmp_path / "network").history
-    assert [(entry["epoch"], entry["stage"]) for entry in history] == [(1, 1), (2, 2), (3, 2)]
+    assert [(entry["step"], entry["stage"]) for entry in history] == [(1, 1), (2, 2), (3, 2)]
     for entry in history:
-        values = {name: value for name, value in entry.items() if name not in ("epoch", "stage")}
+        values = {name: value for name, value in entry.items() if name not in ("step", "stage")}
         assert set(values) == (RECONSTRUCTION if entry["stage"] == 1 else RECONSTRUCTION | set(losses))
         assert np.isfinite(list(values.values())).all()
         weighted = values["reconstruction"] + 2.0 * values.get("classification", 0) + values.get("contrastive", 0)
@@ -146,7 +146,7 @@ def test_each_ablation_trains_its_terms_for_the_same_epochs(
 
 
 def test_alpha_and_beta_weigh_the_terms(fan: FeatureStore, settings: Settings, tmp_path: Path) -> None:
-    settings = with_training(settings, alpha=0.5, beta=3.0, stage1_epochs=0, stage2_epochs=1)
+    settings = with_training(settings, alpha=0.5, beta=3.0, stage1_steps=0, stage2_steps=1)
     train_network([fan], settings, tmp_path / "network", device="cpu")
     (entry,) = load_network(tmp_path / "network").history
     weighted = entry["reconstruction"] + 0.5 * entry["classification"] + 3.0 * entry["contrastive"]
@@ -157,7 +157,7 @@ def test_training_learns_to_reconstruct_to_classify_and_to_contrast(
     fan: FeatureStore, settings: Settings, tmp_path: Path
 ) -> None:
     plain = {"mixup_probability": 0.0, "specaugment_probability": 0.0, "learning_rate": 1e-2}
-    settings = with_training(settings, stage1_epochs=0, stage2_epochs=25, **plain)
+    settings = with_training(settings, stage1_steps=0, stage2_steps=100, checkpoint_every=4, **plain)
     train_network([fan], settings, tmp_path / "network", device="cpu")
     first, *_, last = load_network(tmp_path / "network").history
     assert last["reconstruction"] < 0.8 * first["reconstruction"]
@@ -198,7 +198,7 @@ def test_noise_takes_part_in_the_contrast_only(
     spy("classification", "classification_loss", lambda logits, _: len(logits))
     spy("contrastive", "contrastive_loss", lambda z, y, is_noise, _: 100 * len(z) + int(is_noise.sum()))
     store = toy_store(machine, "noise" if noise else "clean")
-    settings = with_training(settings, mixup_probability=mixup, stage1_epochs=1, stage2_epochs=1)
+    settings = with_training(settings, mixup_probability=mixup, stage1_steps=1, stage2_steps=1)
     train_network([store], settings, tmp_path / "network", device="cpu")
     steps = len(seen["contrastive"])
     assert seen == {
@@ -214,10 +214,10 @@ def test_stage_one_leaves_the_embedding_and_the_classifier_alone(
 ) -> None:
     """Only L_recon is trained there: what lies beside the path from encoder to decoder keeps its initial weights."""
     weights = {}
-    for epochs in (1, 2):
-        out = tmp_path / f"network{epochs}"
-        train_network([fan], with_training(settings, stage1_epochs=epochs, stage2_epochs=0), out, device="cpu")
-        weights[epochs] = load_network(out).network.state_dict()
+    for steps in (1, 2):
+        out = tmp_path / f"network{steps}"
+        train_network([fan], with_training(settings, stage1_steps=steps, stage2_steps=0), out, device="cpu")
+        weights[steps] = load_network(out).network.state_dict()
     moved = {name for name, tensor in weights[1].items() if not torch.equal(tensor, weights[2][name])}
     assert {name.split(".")[0] for name in moved} == {"encoder", "decoder"}
 
@@ -255,9 +255,9 @@ def test_calibration_clips_are_kept_from_the_network(tiny_features: Path, settin
     for row in aside:
         offset, count = store.clips["offset"].iat[row], store.clips["n_frames"].iat[row]
         backwards[offset : offset + count] = forwards[offset : offset + count][::-1]
-    one_epoch = with_training(settings, stage1_epochs=1, stage2_epochs=0)
+    one_step = with_training(settings, stage1_steps=1, stage2_steps=0)
     for name, frames in (("as recorded", forwards), ("backwards", backwards)):
-        train_network([replace(store, frames=frames)], one_epoch, tmp_path / name, device="cpu")
+        train_network([replace(store, frames=frames)], one_step, tmp_path / name, device="cpu")
     assert load_network(tmp_path / "as recorded").set_aside == {"fan": clips["name"].tolist()}
     assert same_result(tmp_path / "as recorded", tmp_path / "backwards")
 
@@ -283,15 +283,27 @@ def test_machines_without_target_or_supplemental_clips_train(
     if without in ("supplemental", "both"):
         clips = clips[clips["split"] != "supplemental"]
     poorer = replace(fan, clips=clips.reset_index(drop=True))
-    train_network([poorer], with_training(settings, stage1_epochs=1), tmp_path / "network", device="cpu")
+    train_network([poorer], with_training(settings, stage1_steps=1), tmp_path / "network", device="cpu")
     history = load_network(tmp_path / "network").history
     assert np.isfinite([value for entry in history for value in entry.values()]).all()
+
+
+def test_a_single_class_is_said_as_nothing_can_be_learned_from_it(
+    fan: FeatureStore, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = fan.clips[fan.clips["domain"] != "target"]
+    one = replace(fan, clips=source.assign(attributes="noAttribute").reset_index(drop=True))
+    alone = with_training(settings, losses=("reconstruction",), stage1_steps=1, stage2_steps=0)
+    for store, own, said in ((fan, settings, False), (one, alone, False), (one, settings, True)):
+        caplog.clear()
+        train_network([store], own, tmp_path / "network", device="cpu")
+        assert ("of one class" in caplog.text) is said
 
 
 def test_a_fleet_shares_one_network(
     fan: FeatureStore, bearing: FeatureStore, settings: Settings, tmp_path: Path
 ) -> None:
-    train_network([fan, bearing], with_training(settings, stage1_epochs=1), tmp_path / "network", device="cpu")
+    train_network([fan, bearing], with_training(settings, stage1_steps=1), tmp_path / "network", device="cpu")
     trained = load_network(tmp_path / "network")
     assert set(trained.normalisations) == {"fan", "bearing"}
     assert {name.split("|")[0] for name in trained.class_names} == {"fan", "bearing"}
@@ -310,7 +322,7 @@ def test_a_resumed_run_ends_with_the_very_same_weights(
     assert same_result(undisturbed, out)
 
 
-def test_epochs_after_the_last_checkpoint_are_repeated(fan: FeatureStore, settings: Settings, tmp_path: Path) -> None:
+def test_steps_after_the_last_checkpoint_are_repeated(fan: FeatureStore, settings: Settings, tmp_path: Path) -> None:
     settings = with_training(settings, checkpoint_every=2)
     train_network([fan], settings, tmp_path / "undisturbed", device="cpu")
     with pytest.raises(Interrupted):
@@ -332,10 +344,10 @@ def test_resuming_again_and_again(fan: FeatureStore, bearing: FeatureStore, sett
     settings = with_training(settings, precision="bfloat16")
     train_network([fan, bearing], settings, tmp_path / "undisturbed", device="cpu")
     out = tmp_path / "network"
-    for epoch in (1, 2, 3):
+    for step in (1, 2, 3):
         with pytest.raises(Interrupted):
             train_network(
-                [fan, bearing], settings, out, device="cpu", resume_from_checkpoint=True, progress=stop_after(epoch)
+                [fan, bearing], settings, out, device="cpu", resume_from_checkpoint=True, progress=stop_after(step)
             )
     train_network([fan, bearing], settings, out, device="cpu", resume_from_checkpoint=True)
     assert same_result(tmp_path / "undisturbed", out)
@@ -353,7 +365,7 @@ def test_without_resume_an_old_checkpoint_is_not_looked_at(
 
 @pytest.fixture
 def interrupted(fan: FeatureStore, settings: Settings, tmp_path: Path) -> Path:
-    """``out`` of a run that was stopped after its second epoch."""
+    """``out`` of a run that was stopped after its second step."""
     with pytest.raises(Interrupted):
         train_network([fan], settings, tmp_path / "network", device="cpu", progress=stop_after(2))
     return tmp_path / "network"
@@ -372,12 +384,12 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused_in_one_line(
     others = [
         (fan, settings.model_copy(update={"seed": 1})),
         (fan, with_training(settings, learning_rate=2e-3)),
-        (fan, with_training(settings, stage2_epochs=3)),
+        (fan, with_training(settings, stage2_steps=3)),
         (replace(fan, fingerprint="other data"), settings),
     ]
     for store, other in others:
         message = refusal(store, other, interrupted)
-        assert "epoch-000002" in message and "--resume" in message and "\n" not in message
+        assert "step-000002" in message and "--resume" in message and "\n" not in message
 
 
 def test_settings_that_do_not_touch_training_do_not_stop_a_resume(
@@ -394,13 +406,13 @@ def test_settings_that_do_not_touch_training_do_not_stop_a_resume(
 def test_a_damaged_checkpoint_is_refused_by_name(
     interrupted: Path, fan: FeatureStore, settings: Settings, file: str, damage: str
 ) -> None:
-    path = interrupted.parent / "network.checkpoints" / "epoch-000002" / file
+    path = interrupted.parent / "network.checkpoints" / "step-000002" / file
     content = path.read_bytes()
     path.unlink()
     if damage == "cut short":
         path.write_bytes(content[: len(content) // 2])
     message = refusal(fan, settings, interrupted)
-    assert "epoch-000002" in message and "remove it" in message and "\n" not in message
+    assert "step-000002" in message and "remove it" in message and "\n" not in message
 
 
 def test_a_checkpoint_that_fails_half_way_leaves_the_previous_one(
@@ -418,7 +430,7 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_previous_one(
     monkeypatch.setattr(checkpoint, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         train_network([fan], settings, tmp_path / "network", device="cpu")
-    assert [path.name for path in (tmp_path / "network.checkpoints").iterdir()] == ["epoch-000002"]
+    assert [path.name for path in (tmp_path / "network.checkpoints").iterdir()] == ["step-000002"]
     monkeypatch.undo()
     train_network([fan], settings, tmp_path / "network", device="cpu", resume_from_checkpoint=True)
     assert same_result(undisturbed, tmp_path / "network")
@@ -442,8 +454,8 @@ def test_a_missing_cuda_device_is_said_in_one_line(fan: FeatureStore, settings: 
 
 
 def command_line(data: Path, bundle: Path) -> "subprocess.Popen[str]":
-    """``masd train --resume`` in a process of its own: 20 epochs, a checkpoint after each."""
-    overrides = [*TINY_OVERRIDES, "training.stage1_epochs=10", "training.stage2_epochs=10"]
+    """``masd train --resume`` in a process of its own: 20 steps, a checkpoint after each."""
+    overrides = [*TINY_OVERRIDES, "training.stage1_steps=10", "training.stage2_steps=10"]
     command = [sys.executable, "-m", "masd.cli.main", "train", str(data / "fan"), "--out", str(bundle), "--resume"]
     command += ["--device", "cpu", *[word for override in overrides for word in ("--set", override)]]
     return subprocess.Popen(
@@ -490,8 +502,8 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bundle(tiny_data: Path,
             "bundle.work/features/.fan.*",
             rng.uniform(0.0, 0.1),
         ),  # staging folders, dot files beside the goal, show writes
-        (f"{checkpoints}/.epoch-*", rng.uniform(0.0, 0.1)),
-        (f"{checkpoints}/epoch-*", rng.uniform(0.0, 0.1)),
+        (f"{checkpoints}/.step-*", rng.uniform(0.0, 0.1)),
+        (f"{checkpoints}/step-*", rng.uniform(0.0, 0.1)),
         ("bundle.work/.network.*", 0.0),
         (".bundle.*/detectors.safetensors", 0.0),
         ("bundle", 0.0),  # the bundle is there, its working folder still to be removed

@@ -142,7 +142,7 @@ def test_recordings_that_came_while_it_was_trained_are_new_ones(plant: Plant) ->
 
 def test_other_settings_are_worth_a_training(plant: Plant) -> None:
     plant.refuse()
-    longer = Settings.load(None, ["training.stage1_epochs=7"])
+    longer = Settings.load(None, ["training.stage1_steps=7"])
     assert plant.again(settings=longer) == ["fan"]
     plant.refuse(settings=longer)
     assert plant.again(settings=longer) == []

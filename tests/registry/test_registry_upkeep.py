@@ -34,14 +34,14 @@ def _hours_later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_diff_names_what_differs(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    longer = Settings.load(None, ["training.stage1_epochs=7", "seed=3"])
+    longer = Settings.load(None, ["training.stage1_steps=7", "seed=3"])
     registry.register(write_fake_bundle(tmp_path / "a"), metrics={"hmean": 0.5, "system": "fused"})
     registry.register(write_fake_bundle(tmp_path / "b", settings=longer), metrics={"hmean": 0.75, "system": "fused"})
     found = {(one.about, one.name): (one.before, one.after) for one in diff(registry, "fan", "1", "2")}
     fingerprints = [registry.manifest("fan", version).data_fingerprint for version in ("1", "2")]
     assert found == {
         ("settings", "seed"): (0, 3),
-        ("settings", "training.stage1_epochs"): (Settings().training.stage1_epochs, 7),
+        ("settings", "training.stage1_steps"): (Settings().training.stage1_steps, 7),
         ("metrics", "hmean"): (0.5, 0.75),
         ("data", "fingerprint"): tuple(fingerprints),
     }

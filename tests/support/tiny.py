@@ -7,8 +7,8 @@ from masd.learning.normalisation import Normalisation
 TINY = {
     "network": {"channels": (4, 8, 8, 16), "embedding_dim": 16},
     "training": {
-        "stage1_epochs": 1,
-        "stage2_epochs": 1,
+        "stage1_steps": 1,
+        "stage2_steps": 1,
         "batch_source": 16,
         "batch_target": 8,
         "batch_supplemental": 8,
@@ -20,8 +20,8 @@ TINY = {
 TINY_OVERRIDES = [
     "network.channels=[4,8,8,16]",
     "network.embedding_dim=16",
-    "training.stage1_epochs=1",
-    "training.stage2_epochs=1",
+    "training.stage1_steps=1",
+    "training.stage2_steps=1",
     "training.batch_source=16",
     "training.batch_target=8",
     "training.batch_supplemental=8",

@@ -27,6 +27,8 @@ ABLATION: dict[str, tuple[LossName, ...]] = {
     "recon+class": ("reconstruction", "classification"),
     "recon+class+contr": ("reconstruction", "classification", "contrastive"),
 }
+UNTRAINED_STEPS = 44
+"""One pass over the challenge's data: enough for the running means of batch normalisation, and for nothing else."""
 SHIPPED = "recon+class+contr"
 """The network that ``masd train`` trains for a system that needs one."""
 
@@ -68,7 +70,7 @@ def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
         extract = FeatureExtractor(None, Normalisation.fit(store), settings.windows)
         scores = _scores(store, extract, settings, {DEFAULT: settings.detection.system})
     elif cell.part == UNTRAINED_PART:
-        extract = _network(store, _trained_as(settings, stage1_epochs=1, stage2_epochs=0), cell, progress)
+        extract = _network(store, _trained_as(settings, stage1_steps=UNTRAINED_STEPS, stage2_steps=0), cell, progress)
         scores = _scores(store, extract, _with_latent(settings), {WITH_UNTRAINED: "fused"})
     else:
         extract = _network(store, _trained_as(settings, losses=ABLATION[cell.part]), cell, progress)

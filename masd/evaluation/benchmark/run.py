@@ -26,7 +26,15 @@ from masd.config import Settings
 from masd.data.folders.machine import MachineData, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.errors import MasdError
-from masd.evaluation.benchmark.cells import CONTROLS_PART, DEFAULT_PART, UNTRAINED_PART, Cell, parts, run_cell
+from masd.evaluation.benchmark.cells import (
+    CONTROLS_PART,
+    DEFAULT_PART,
+    UNTRAINED_PART,
+    UNTRAINED_STEPS,
+    Cell,
+    parts,
+    run_cell,
+)
 from masd.evaluation.benchmark.page import BenchmarkAbout, BenchmarkScores, write_benchmark
 from masd.files import sha256, write_text
 from masd.progress import ConsoleProgress
@@ -138,11 +146,8 @@ def _task(machine: str, part: str, seed: int, store: FeatureStore, settings: Set
         result=out / "cells" / machine / f"{part}-seed{seed}.parquet",
     )
     frames = int(store.clips["n_frames"].iloc[store.normal_rows()].sum())
-    training = settings.training
-    batch = settings.windows.frames * (training.batch_source + training.batch_target)
-    epochs = 1 if part in (DEFAULT_PART, UNTRAINED_PART) else training.stage1_epochs + training.stage2_epochs
-    steps = epochs * max(1, round(frames / batch))
-    return CellTask(cell, settings, frames * CONTROLS_COST if part == CONTROLS_PART else steps)
+    steps = {DEFAULT_PART: 1, UNTRAINED_PART: UNTRAINED_STEPS, CONTROLS_PART: frames * CONTROLS_COST}
+    return CellTask(cell, settings, steps.get(part, sum(settings.training.stages)))
 
 
 def _run(tasks: Sequence[CellTask], out: Path) -> None:
@@ -241,9 +246,9 @@ def _scores(machine: str, store: FeatureStore, tasks: Sequence[CellTask]) -> Ben
 
 
 def _schedule(settings: Settings) -> str:
-    training = settings.training
+    first, second = settings.training.stages
     return (
-        f"{training.stage1_epochs} epochs with L_recon alone, {training.stage2_epochs} with all losses of the method; "
+        f"{first} steps with L_recon alone, {second} with all losses of the method; "
         f"the method default is {settings.detection.system}"
         + (" on the network of all three losses." if settings.detection.needs_network else ", which needs no network.")
     )

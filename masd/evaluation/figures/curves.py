@@ -115,39 +115,43 @@ def _roc(
 
 
 def training_curves(history: Sequence[dict[str, float]]) -> str | None:
-    """Each loss term over the epochs, both stages marked. None without epochs."""
+    """Each loss term over the steps (in older bundles: epochs), both stages marked. None without a history."""
     terms = [
         term
         for term in ("total", "reconstruction", "classification", "contrastive")
-        if any(math.isfinite(epoch.get(term, math.nan)) for epoch in history)
+        if any(math.isfinite(entry.get(term, math.nan)) for entry in history)
     ]
     if not terms:
         return None
-    stages = [int(epoch.get("stage", 1)) for epoch in history]
+    stages = [int(entry.get("stage", 1)) for entry in history]
     second = next((index for index, stage in enumerate(stages) if stage > 1), len(stages))
-    position = np.arange(1, len(history) + 1)
+    unit = "step" if "step" in history[0] else "epoch"
+    position = [entry.get(unit, number) for number, entry in enumerate(history, start=1)]
+    margin = (position[-1] - position[0]) / (2 * (len(position) - 1)) if len(position) > 1 else 0.5
+    left, right = position[0] - margin, position[-1] + margin
+    between = right if second == len(stages) else left if second == 0 else (position[second - 1] + position[second]) / 2
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.5 + 1.15 * len(terms)), layout="constrained")
         panels: list[Axes] = list(np.atleast_1d(figure.subplots(len(terms), 1, sharex=True)))
         for axes, term in zip(panels, terms, strict=True):
-            values = [epoch.get(term, math.nan) for epoch in history]
+            values = [entry.get(term, math.nan) for entry in history]
             few = len(history) < 20
             axes.plot(position, values, color=INK, linewidth=1.3, marker="o" if few else None, markersize=3)
-            if second < len(stages):
-                axes.axvspan(second + 0.5, len(stages) + 0.5, color=HIGHLIGHT, alpha=0.18, linewidth=0)
+            if between < right:
+                axes.axvspan(between, right, color=HIGHLIGHT, alpha=0.18, linewidth=0)
             axes.set_title(term)
         panels[0].margins(y=0.12)
-        for first, after, name in ((0, second, "stage 1"), (second, len(stages), "stage 2")):
-            if after > first:
+        for begin, end, name in ((left, between, "stage 1"), (between, right, "stage 2")):
+            if end > begin:
                 panels[0].text(
-                    (first + after + 1) / 2,
+                    (begin + end) / 2,
                     0.97,
                     name,
                     ha="center",
                     va="top",
                     transform=panels[0].get_xaxis_transform(),
                 )
-        panels[-1].set_xlim(0.5, len(history) + 0.5)
-        panels[-1].set_xlabel("epoch (stage 2 continues the count)")
+        panels[-1].set_xlim(left, right)
+        panels[-1].set_xlabel(f"{unit} (stage 2 continues the count)")
         panels[-1].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         return svg(figure)

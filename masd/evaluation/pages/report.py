@@ -33,8 +33,8 @@ class ReportData:
     """What the report shows: the evaluation's own files, the training history, clips, remarks on the data.
 
     ``metrics`` is metrics.json, ``scores`` scores.parquet, ``thresholds`` one per system and control,
-    ``history`` one entry per epoch (epoch, stage, and the loss terms that were in use), ``places`` where the clips lie
-    on the map.
+    ``history`` one entry per hundred steps of the training (step, stage, and the loss terms that were in use),
+    ``places`` where the clips lie on the map.
     """
 
     metrics: dict[str, Any]
