@@ -115,7 +115,9 @@ def measure(bundle: Path, clip: Path, count: int) -> None:
             many = pss(workers_of(server))
             tell(f"{count} machines: PSS of workers, after load on each", _mb(many))
             tell("each further machine", _mb((many - one) / (count - 1)))
-            in_process, p50, single, spread = [], [], [], []
+            in_process, p50 = [], []
+            single: list[float] = []
+            spread: list[float] = []
             work: dict[str, list[float]] = {"one": [], "all": []}
 
             def everywhere(number: int) -> str:

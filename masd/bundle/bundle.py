@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors import SafetensorError
@@ -14,7 +16,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from masd.arrays import Tensors, named, owned
+from masd.arrays import named, owned
 from masd.bundle.manifest import FILES, NETWORK, Manifest, code_version, load_manifest, write_manifest
 from masd.config import Settings
 from masd.data.machine_name import check_machine_name
@@ -103,7 +105,7 @@ def _calibration(detectors: Detectors, settings: Settings) -> dict[str, float]:
     return {} if found is None else found.to_dict()
 
 
-def _mapped(file: Path) -> Tensors:
+def _mapped(file: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a file, which is mapped into memory: all processes share the pages, and the kernel drops those that
     were not used for longest where memory is short, and reads them again.
     """
