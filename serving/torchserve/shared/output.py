@@ -40,7 +40,8 @@ class ThreadOutput(logging.Handler):
         """What this thread logs in the block goes out at its end, in one write: each one wakes a thread of TorchServe,
         and a batch has eight lines of metrics. Warnings, and all lines before them, are written at once.
         """
-        self._of.held = held = []
+        held: list[str] = []
+        self._of.held = held
         try:
             yield
         finally:
