@@ -15,8 +15,8 @@ from masd.errors import MasdError, one_line
 from masd.files import json_text, sha256, write_text
 
 SCHEMA_VERSION = 7
-"""Since 7, ``config.yaml`` counts the training in steps; since 6, a model may have no network; since 5, a bundle has a
-``calibration``.
+"""Since 7, ``config.yaml`` counts the training in steps, and the default detector leaves out a clip's most unusual
+tenth; since 6, a model may have no network; since 5, a bundle has a ``calibration``.
 """
 OLDEST_SCHEMA = 4
 """The schema of version 0.1.0."""

@@ -16,6 +16,7 @@ from masd.detection.controls import CONTROLS
 from masd.detection.scorer import Scorer
 from masd.detection.threshold import Calibration
 from masd.errors import MasdError
+from masd.evaluation.contributions import measure_contributions
 from masd.evaluation.controls import ControlScores
 from masd.evaluation.embedding_map import map_embeddings
 from masd.evaluation.metrics import official_metrics
@@ -66,6 +67,11 @@ def evaluate_scorer(
     systems = list(scorer.detectors.systems)
     scores = pd.concat([scored[["name"]], about, scored[systems], controls.scores[[*CONTROLS]]], axis=1)
     calibration = scorer.detectors.calibrations.get(scorer.system)
+    broken = [name for name in systems if not np.isfinite(scores[name]).all()]
+    contributions = None
+    if not broken:
+        with ConsoleProgress(f"synthetic faults {machine}") as progress:
+            contributions = measure_contributions(scorer, store, progress)
     thresholds: dict[str, float] = {name: scorer.detectors.thresholds[name] for name in systems}
     thresholds |= controls.thresholds
     metrics = {
@@ -75,6 +81,7 @@ def evaluate_scorer(
         "controls": {name: official_metrics(scores, scores[name], thresholds[name]) for name in CONTROLS},
         "seed": scorer.settings.seed,
         "calibration": None if calibration is None else calibration.to_dict(),
+        "contributions": None if contributions is None else contributions.to_dict(),
         "clips_heard_in_training": store.clips.loc[store.clips["in_training"] != "", "name"].tolist(),
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -82,7 +89,7 @@ def evaluate_scorer(
         write_results(out / name, machine, scores, scores[name], thresholds[name])
     scores.to_parquet(out / "scores.parquet", index=False)
     (out / "metrics.json").write_text(json_text(metrics, indent=2) + "\n", encoding="utf-8")
-    if broken := [name for name in systems if not np.isfinite(scores[name]).all()]:
+    if broken:
         log.warning(
             "%s: no report was written, because %s gives scores that are not finite numbers; train it again",
             machine,

@@ -97,6 +97,7 @@ def make_data(scores: pd.DataFrame, **changes: Any) -> ReportData:
             "systems": {name: measured[name] for name in ALL_SYSTEMS},
             "controls": {name: measured[name] for name in CONTROLS},
             "seed": 0,
+            "contributions": None,
         },
         scores=scores,
         thresholds=thresholds,
@@ -201,6 +202,21 @@ def test_what_a_score_means_is_said_of_the_system_that_is_served(tmp_path: Path)
     ):
         assert said in ours.text and said not in other.text
     assert "fused served" in ours.text and "Each window is scored separately" in other.text
+
+
+def test_what_each_part_contributes_is_in_a_table(tmp_path: Path) -> None:
+    members = {
+        "frames": {"weight": 0.6, "alone": 0.7, "without": 0.82},
+        "modulation": {"weight": 0.4, "alone": 0.75, "without": 0.7},
+    }
+    data = small(make_scores())
+    assert "What each part of the score contributes" not in page_of(data, tmp_path).text
+    data.metrics["contributions"] = {"clips": 38, "auc": 0.8, "members": members}
+    page = page_of(data, tmp_path)
+    assert page.row("single frames frames") == ["60.0", "70.0", "82.0", "-2.0"]
+    assert page.row("rhythm modulation") == ["40.0", "75.0", "70.0", "+10.0"]
+    assert page.row("all together") == ["100.0", "80.0", "", ""]
+    assert "most is lost without rhythm (10.0 points)" in page.text and "38 normal training clips" in page.text
 
 
 def test_recordings_that_would_swell_the_page_are_left_out(tmp_path: Path) -> None:

@@ -101,11 +101,20 @@ class FusedDetector:
             for score, target, own in zip(scores, from_target, parts, strict=True)
         ]
 
-    def _log_ratios(self, squared_distances: Iterable[Array], views: Views) -> Floats:
-        """``[n, 2]``: weighted mean over the members, for the source and the target."""
+    def member_ratios(self, log_mels: Sequence[Array], views: Views) -> dict[MemberName, Floats]:
+        """What :meth:`score_views` takes the weighted mean of: ``log(distance / typical distance)`` of each member
+        ``[n, 2]``, for the source and the target.
+        """
+        return self._ratios(map(self.frames.squared_distances, log_mels), views)
+
+    def _ratios(self, squared_distances: Iterable[Array], views: Views) -> dict[MemberName, Floats]:
         distances: dict[MemberName, Floats] = {FRAMES: self.frames.distances(squared_distances)}
         distances |= {name: neighbours.distances(views[name]) for name, neighbours in self.neighbours.items()}
         return _log_ratios(distances, self.typical)
+
+    def _log_ratios(self, squared_distances: Iterable[Array], views: Views) -> Floats:
+        """``[n, 2]``: weighted mean over the members, for the source and the target."""
+        return weighted(self._ratios(squared_distances, views))
 
     def tensors(self, name: str) -> Tensors:
         out = named(FRAMES, self.frames.tensors()) | {f"{key}.typical": array for key, array in self.typical.items()}
@@ -157,7 +166,7 @@ def fit_fused(
         held_out["latent"] = _as_if_unseen(held_out["latent"], is_target, unseen)
     typical = {name: _typical(distances, is_target) for name, distances in held_out.items()}
     neighbours = {name: WhitenedNeighbours.fit(vectors, is_target) for name, vectors in views.items()}
-    scores, _ = _minimum(_log_ratios(held_out, typical))
+    scores, _ = _minimum(weighted(_log_ratios(held_out, typical)))
     return FusedDetector(frames, neighbours, typical), scores
 
 
@@ -188,10 +197,14 @@ def joined(views: Sequence[Views]) -> Views:
     return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS if name in views[0]}
 
 
-def _log_ratios(distances: dict[MemberName, Floats], typical: dict[MemberName, Floats]) -> Floats:
-    logs = {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
-    total = 1.0 if "latent" in logs else 1.0 - WEIGHTS["latent"]
-    mean: Floats = np.sum([WEIGHTS[name] / total * values for name, values in logs.items()], axis=0)
+def _log_ratios(distances: dict[MemberName, Floats], typical: dict[MemberName, Floats]) -> dict[MemberName, Floats]:
+    return {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
+
+
+def weighted(log_ratios: dict[MemberName, Floats]) -> Floats:
+    """Weighted mean over the members that are there; ``[n, 2]`` each, and of all."""
+    total = sum(WEIGHTS[name] for name in log_ratios)
+    mean: Floats = np.sum([WEIGHTS[name] / total * values for name, values in log_ratios.items()], axis=0)
     return mean
 
 

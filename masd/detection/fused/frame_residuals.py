@@ -6,7 +6,7 @@ auto-encoder is linear. Its optimum is known (the principal axes), so it needs n
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -25,8 +25,15 @@ AXES = 16
 SHRINKAGE = 0.03
 """Shrinkage towards equal variances: the frames of a target with few clips hardly differ in some directions."""
 
+KEPT = 0.9
+"""The share of a clip's contexts that count. A passing sound lasts for moments, and its squares would outweigh all
+others; what a machine does for moments is in the band peaks and changes.
+"""
+
 SILENCE = 1e-6
 """The smallest variance in dB^2, for frames that are all the same."""
+
+ARRAYS = ("mean", "axes", "centres", "precisions")
 
 
 @dataclass(frozen=True)
@@ -35,13 +42,14 @@ class FrameResiduals:
     leave ``r = z - U U^T z`` of it.
 
     ``centres`` ``[d, F]`` and ``precisions`` ``[d, F, F]`` are of single frames of ``r``, by domain: source, and target
-    where there is one. Frames are in dB.
+    where there is one. Frames are in dB. Of a clip's contexts the share ``kept`` with the smallest distances counts.
     """
 
     mean: Array
     axes: Array
     centres: Array
     precisions: Array
+    kept: float = KEPT
 
     def squared_distances(self, log_mel: Array) -> Array:
         """``[T, F]`` dB -> mean squared Mahalanobis distance of the five frames of each context, ``[T - 4, d]``.
@@ -64,10 +72,10 @@ class FrameResiduals:
         return means
 
     def distances(self, squared_distances: Iterable[Array]) -> Floats:
-        """The squared distances ``[contexts, d]`` of ``n`` clips or windows -> the root of their means ``[n, 2]``
-        (infinite without a target).
+        """The squared distances ``[contexts, d]`` of ``n`` clips or windows -> the root of the means of those that
+        count, ``[n, 2]`` (infinite without a target).
         """
-        means = np.stack([np.add.reduce(of, axis=0, dtype=np.float64) / len(of) for of in squared_distances])
+        means = np.stack([_mean_of_least(contexts, self.kept) for contexts in squared_distances])
         out = np.full((len(means), 2), np.inf)
         out[:, : means.shape[1]] = np.sqrt(means)
         return out
@@ -104,11 +112,21 @@ class FrameResiduals:
         return [np.einsum("kfa,fg,kgb->ab", self.axes, p, self.axes, optimize=True) for p in self.precisions]
 
     def tensors(self) -> Tensors:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in ARRAYS} | {"kept": np.array(self.kept)}
 
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Self:
-        return cls(**{field.name: tensors[field.name].astype(np.float32, copy=False) for field in fields(cls)})
+        kept = float(tensors["kept"]) if "kept" in tensors else 1.0  # in older bundles all contexts count
+        mean, axes, centres, precisions = (tensors[name].astype(np.float32, copy=False) for name in ARRAYS)
+        return cls(mean, axes, centres, precisions, kept)
+
+
+def _mean_of_least(squared_distances: Array, share: float) -> Floats:
+    """``[contexts, d]`` -> the mean of the smallest ``share`` of each domain, at least one, ``[d]``."""
+    count = max(1, int(share * len(squared_distances)))
+    least = squared_distances if count == len(squared_distances) else np.partition(squared_distances, count - 1, axis=0)
+    mean: Floats = np.add.reduce(least[:count], axis=0, dtype=np.float64) / count
+    return mean
 
 
 def contexts_of(span: Integers, squared_distances: Array) -> Array:

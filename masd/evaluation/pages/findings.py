@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from masd.detection.decision import flagged
+from masd.detection.fused.detector import MemberName
 from masd.evaluation.metrics import AREAS
 from masd.evaluation.pages.html import points
 
@@ -70,6 +71,32 @@ def sentences(metrics: dict[str, Any], served_system: str, counts: Sequence[Flag
             "and without labels masd cannot tell whether that is right."
         )
     return said + _against_controls(served["hmean"], metrics["controls"])
+
+
+MEMBERS: dict[MemberName, str] = {
+    "frames": "single frames",
+    "band-mean": "mean spectrum",
+    "band-peak": "peaks of each band",
+    "band-change": "changes from frame to frame",
+    "modulation": "rhythm",
+    "latent": "the network's features",
+}
+"""What each member of the default detector hears."""
+
+
+def contribution_sentence(contributions: dict[str, Any] | None) -> str:
+    """Which member the score needs most, of what ``metrics.json`` has on them; empty where it has nothing."""
+    if contributions is None:
+        return ""
+    members = contributions["members"]
+    most = min(members, key=lambda name: members[name]["without"])
+    best = max(members, key=lambda name: members[name]["alone"])
+    lost = 100 * (contributions["auc"] - members[most]["without"])
+    needed = f"most is lost without {MEMBERS[most]} ({lost:.1f} points)" if lost > 0 else "no single part is missed"
+    return (
+        f"Of the pairs of a normal clip and one with a synthetic fault the score ranks {contributions['auc']:.0%} "
+        f"rightly: {needed}, and the best single part is {MEMBERS[best]} ({points(members[best]['alone'])})."
+    )
 
 
 def _against_controls(served: float | None, controls: dict[str, Any]) -> list[str]:

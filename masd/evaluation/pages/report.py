@@ -13,7 +13,14 @@ from masd.evaluation.figures.clip import UNUSUAL_LEVEL, ExampleClip, clip_figure
 from masd.evaluation.figures.curves import roc_curves, score_histograms, training_curves
 from masd.evaluation.figures.embedding import attribute_map, domain_map
 from masd.evaluation.metrics import DOMAINS
-from masd.evaluation.pages.findings import decision_quality, flagged_counts, is_measured, sentences
+from masd.evaluation.pages.findings import (
+    MEMBERS,
+    contribution_sentence,
+    decision_quality,
+    flagged_counts,
+    is_measured,
+    sentences,
+)
 from masd.evaluation.pages.html import render, svg_uri, wav_uri
 from masd.files import write_text
 
@@ -68,6 +75,8 @@ def write_report(data: ReportData, out_file: Path) -> None:
         counts=counts,
         sentences=sentences(data.metrics, served, counts, plain=plain),
         domains=DOMAINS,
+        members=MEMBERS,
+        contribution_sentence=contribution_sentence(data.metrics["contributions"]),
         flagged=_flagged(data.scores, served, threshold),
         max_flagged_rows=MAX_FLAGGED_ROWS,
         histograms=_uri(score_histograms(data.scores, served, threshold)),
