@@ -28,6 +28,9 @@ from serving.server import RunningServer, running_server
 
 SECONDS, ROUNDS, CLIENTS = 6.0, 3, 8
 
+WARM_UP = 1500
+"""Requests before throughput is measured: until then Java compiles what it has seen to be used often."""
+
 
 def renamed(bundle: Path, machine: str, out: Path, shift: float = 0.0) -> Path:
     """A copy of a bundle for another machine; it scores otherwise where ``shift`` is added to its usual spectrum."""
@@ -112,34 +115,53 @@ def measure(bundle: Path, clip: Path, count: int) -> None:
             many = pss(workers_of(server))
             tell(f"{count} machines: PSS of workers, after load on each", _mb(many))
             tell("each further machine", _mb((many - one) / (count - 1)))
-            in_process, p50, single, spread = [], [], [], []
+            in_process, p50 = [], []
+            single: list[float] = []
+            spread: list[float] = []
+            work: dict[str, list[float]] = {"one": [], "all": []}
+
+            def everywhere(number: int) -> str:
+                return f"/predictions/{machines[number % count]}"
+
+            drive(server.url, everywhere, lambda _: b"no audio", CLIENTS, requests=WARM_UP)
             for _ in range(ROUNDS):
                 in_process.append(1.0 / alone.clips_per_second(SECONDS / 2))
                 load = drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, 1, seconds=SECONDS)
                 p50.append(load.percentile(0.5))
-                load = drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, CLIENTS * 4, seconds=SECONDS)
-                single.append(load.per_second)
-                load = drive(
-                    server.url,
-                    lambda n: f"/predictions/{machines[n % count]}",
-                    lambda _: audio,
-                    CLIENTS * 4,
-                    seconds=SECONDS,
-                )
-                spread.append(load.per_second)
+                for name, path, rate in (
+                    ("one", f"/predictions/{machines[0]}", single),
+                    ("all", everywhere, spread),
+                ):
+                    before = _processor_seconds()
+                    load = drive(server.url, path, lambda _: audio, CLIENTS * 4, seconds=SECONDS)
+                    work[name].append((_processor_seconds() - before) / load.statuses[200])
+                    rate.append(load.per_second)
             share = statistics.median(spread) / statistics.median(single)
             over = statistics.median(p50) - statistics.median(in_process)
             tell("clips/s, one machine", f"{statistics.median(single):.1f}")
             tell(f"clips/s, spread over {count}", f"{statistics.median(spread):.1f} ({share:.0%})")
+            one_ms, all_ms = (statistics.median(work[name]) * 1e3 for name in ("one", "all"))
+            tell("processor time of a clip in all processes, one machine", f"{one_ms:.1f} ms")
+            tell(f"the same, spread over {count}", f"{all_ms:.1f} ms ({one_ms / all_ms:.0%})")
             tell("p50 at one client", f"{statistics.median(p50) * 1e3:.1f} ms, in process + {over * 1e3:.1f}")
-            before = pss(workers_of(server))
+            memory = pss(workers_of(server))
             register(registry, bundle, machines[0])
             registered = time.monotonic()
             while server.health.status()["models"][machines[0]]["serving"] != "2":
                 time.sleep(0.05)
             tell("promotion: seconds after it was made", f"{time.monotonic() - registered:.1f}")
             drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, CLIENTS, requests=2 * CLIENTS)
-            tell("promotion: PSS of two versions, more than of one", _mb(pss(workers_of(server)) - before))
+            tell("promotion: PSS of two versions, more than of one", _mb(pss(workers_of(server)) - memory))
+
+
+def _processor_seconds() -> float:
+    """Of this process, which is also the client, and all below it."""
+    total = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _mb(value: float) -> str:

@@ -47,7 +47,7 @@ def measure_scoring(model: BenchModel) -> None:
         "clip to answer": lambda: scorer.score([_decoded(scorer, audio)]),
         "with network": lambda: with_network.score([_decoded(with_network, audio)]),
         "with all five systems": lambda: with_network.score([_decoded(with_network, audio)], all_systems=True),
-        "batch": lambda: scorer.score([_decoded(scorer, audio)] * BATCH),
+        "batch": lambda: scorer.score([_decoded(scorer, audio) for _ in range(BATCH)]),
         "network, plain PyTorch": _plain_network(model, windows),
         "baseline": _baseline(model, audio),
     }

@@ -31,14 +31,15 @@ class Clipping:
         step = 0.0 if bits is None else 2.0 ** (1 - bits)
         self._full_scale = None if bits is None else min(FULL_SCALE, 1.0 - step)
         self._at_full_scale = 0
-        self._sides = (_Side(STEPS * step), _Side(STEPS * step))
+        self._sides = (_Side(1.0, STEPS * step), _Side(-1.0, STEPS * step))
 
     def add(self, block: Array) -> None:
         """The channel's next samples ``[n]``, at least one."""
-        if self._full_scale is not None and max(block.max(), -block.min()) >= self._full_scale:
+        largest, smallest = float(block.max()), float(block.min())
+        if self._full_scale is not None and max(largest, -smallest) >= self._full_scale:
             self._at_full_scale += int((np.abs(block) >= self._full_scale).sum())
-        self._sides[0].add(block)
-        self._sides[1].add(-block)
+        self._sides[0].add(block, largest)
+        self._sides[1].add(block, -smallest)
 
     def count(self, mean: float, spread: float) -> int:
         """Clipped samples of all blocks so far, given their mean and standard deviation.
@@ -54,39 +55,40 @@ class Clipping:
 
 
 class _Side:
-    """Runs of the largest value; a run may go on in the next block."""
+    """Runs of the largest value of the samples times ``sign``; a run may go on in the next block."""
 
-    def __init__(self, least_fall: float) -> None:
+    def __init__(self, sign: float, least_fall: float) -> None:
         self.extreme = -np.inf
+        self._sign = sign
         self._least_fall = least_fall
         self._counted = 0
         self._open = 0  # samples of the run in which the last block ended
         self._steep = False  # whether the wave rose to the open run steeply
         self._last = np.nan  # the sample before this block
 
-    def add(self, block: Array) -> None:
-        largest = float(block.max())
+    def add(self, block: Array, largest: float) -> None:
+        """``largest`` of ``sign`` times the block."""
         if largest > self.extreme:
             self.extreme, self._counted, self._open, self._steep = largest, 0, 0, False
         if largest == self.extreme:
             self._runs(block)
         elif self._open:
-            self._close(self._open, self._steep or bool(self._falls(float(block[0]))))
+            self._close(self._open, self._steep or bool(self._falls(self._sign * float(block[0]))))
             self._open = 0
-        self._last = float(block[-1])
+        self._last = self._sign * float(block[-1])
 
     def count(self) -> int:
         return self._counted + (self._open if self._open >= RUN and self._steep else 0)
 
     def _runs(self, block: Array) -> None:
-        places = np.flatnonzero(block == self.extreme)
+        places = np.flatnonzero(block == np.float32(self._sign * self.extreme))
         gaps = np.flatnonzero(np.diff(places) > 1)
         starts, ends = places[[0, *(gaps + 1)]], places[[*gaps, -1]] + 1
         if self._open and starts[0] > 0:
-            self._close(self._open, self._steep or bool(self._falls(float(block[0]))))
+            self._close(self._open, self._steep or bool(self._falls(self._sign * float(block[0]))))
             self._open = 0
-        before = block[np.maximum(starts - 1, 0)].astype(np.float64)
-        after = block[np.minimum(ends, len(block) - 1)].astype(np.float64)
+        before = self._sign * block[np.maximum(starts - 1, 0)].astype(np.float64)
+        after = self._sign * block[np.minimum(ends, len(block) - 1)].astype(np.float64)
         lengths, rose, fell = ends - starts, self._falls(before), self._falls(after)
         if starts[0] == 0:
             rose[0] = self._steep if self._open else self._falls(self._last)

@@ -12,7 +12,7 @@ import soxr
 
 from masd.arrays import Array
 from masd.audio.content import Encoded, LaidOut, in_memory_unless_regular, opened
-from masd.audio.sound_properties import Channel, Loudness, SoundMeter, SoundProperties
+from masd.audio.sound_properties import Channel, Loudness, LoudnessMeter, SoundMeter, SoundProperties
 from masd.audio.unreadable import advice
 from masd.audio.wav_header import Layout, layout_of
 from masd.errors import MasdError, one_line
@@ -124,10 +124,11 @@ def decode_or_stream(
     with _opened(source, channel, reference) as stream:
         rate = stream.rate
         meter = SoundMeter(stream.channels, channel, stream.codec, rate)
+        loudness = LoudnessMeter(rate)
         repaired = stream.layout.repaired
         for block, mono in stream.blocks():
             both = _side_by_side(mono, stream.far(block))
-            if not np.abs(both).max() <= MAX_MAGNITUDE:  # true for NaN too
+            if not (both.max() <= MAX_MAGNITUDE and both.min() >= -MAX_MAGNITUDE):  # true for NaN too
                 raise AudioError(
                     "not_finite", name, "contains NaN, infinite or impossibly large samples; check the recorder"
                 )
@@ -139,28 +140,31 @@ def decode_or_stream(
                     name,
                     f"is longer than {max_seconds:g} s (serving.max_clip_seconds); cut it into shorter clips",
                 )
+            if kept is None:
+                loudness.add(mono)
+                continue
+            kept.append(both)
             if long_from is not None and n > long_from * rate:
+                for before in kept:
+                    loudness.add(_near(before))
                 kept = None
-            if kept is not None:
-                kept.append(both)
     if meter.samples == 0:
         raise AudioError("empty", name, "contains no samples; record it again")
     properties = meter.properties()
     measured = {**vars(properties), "repaired": repaired}
     if reference in properties.dead_channels:
         reference = None
-        kept = None if kept is None else [block[:, 0] for block in kept]
+        kept = None if kept is None else [_near(block) for block in kept]
     if kept is None:
-        loudness = meter.loudness()
         return LongRecording(
             source=source,
             sample_rate=sample_rate,
             channel=channel,
-            loudness=loudness,
+            loudness=loudness.loudness(),
             reference=reference,
             **measured,
         )
-    whole = np.concatenate(kept)
+    whole = kept[0] if len(kept) == 1 else np.concatenate(kept)
     samples = whole if rate == sample_rate else soxr.resample(whole, rate, sample_rate, quality="HQ")
     if len(samples) == 0:
         raise AudioError("empty", name, f"is too short to contain a sample at {sample_rate} Hz")
@@ -169,9 +173,14 @@ def decode_or_stream(
 
 def recording_of(samples: Array, **properties: Any) -> Recording:
     """A clip from its samples ``[n]``, or ``[n, 2]`` with the far ones, and the properties of its sound."""
-    near = samples if samples.ndim == 1 else samples[:, 0]
+    near = _near(samples)
     far = None if samples.ndim == 1 else np.ascontiguousarray(samples[:, 1], dtype=np.float32)
     return Recording(samples=np.ascontiguousarray(near, dtype=np.float32), far=far, **properties)
+
+
+def _near(samples: Array) -> Array:
+    """The first channel of ``[n]`` or ``[n, 2]``."""
+    return samples if samples.ndim == 1 else samples[:, 0]
 
 
 def _side_by_side(mono: Array, far: Array | None) -> Array:

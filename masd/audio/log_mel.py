@@ -64,35 +64,37 @@ class LogMel:
             samples = sosfilt(self._sos, samples).astype(np.float32)
         centred = torch.from_numpy(np.pad(samples, n_fft // 2, mode="reflect"))
         frames = centred.unfold(0, n_fft, self._settings.hop_length) * self._window
-        parts = np.square(
-            torch.fft.rfft(frames).numpy().view(np.float32)
-        )  # squares of real and imaginary part, in turn
+        parts = torch.fft.rfft(frames).numpy().view(np.float32)
+        np.square(parts, out=parts)  # of real and imaginary part, in turn
         power = torch.from_numpy(parts[:, ::2] + parts[:, 1::2])
-        mel = torch.cat([power[:, bins] @ filters for bins, filters in self._groups], dim=1)
+        mel = torch.empty(len(power), self._settings.n_mels)
+        for number, (bins, filters) in enumerate(self._groups):
+            torch.mm(power[:, bins], filters, out=mel[:, number * GROUP : (number + 1) * GROUP])
         log_mel: Array = mel.clamp_(min=FLOOR).log10_().mul_(10.0).numpy()
         return log_mel
 
 
-def spectral_centroid_hz(log_mel: Array, centres_hz: Floats) -> float:
-    """Mean over frames ``[T, F]`` of the power-weighted mean band centre, in Hz."""
-    power = _power(log_mel)
+def mel_power(log_mel: Array) -> Array:
+    """The power of each cell of frames in dB."""
+    power: Array = np.exp(log_mel * np.float32(np.log(10.0) / 10.0))
+    return power
+
+
+def spectral_centroid_hz(power: Array, centres_hz: Floats) -> float:
+    """Mean over frames of :func:`mel_power` ``[T, F]`` of the power-weighted mean band centre, in Hz."""
     return float(np.mean(power @ centres_hz / power.sum(axis=1)))
 
 
-def octave_levels_db(log_mel: Array, centres_hz: Floats) -> tuple[float, ...]:
-    """Level of each band of :data:`OCTAVES_HZ` over all frames ``[T, F]``, in dB below the level of all bands together.
+def octave_levels_db(power: Array, centres_hz: Floats) -> tuple[float, ...]:
+    """Level of each band of :data:`OCTAVES_HZ` over all frames of :func:`mel_power` ``[T, F]``, in dB below the level
+    of all bands together.
 
     Relative levels, because how loud a clip is has a column of its own; -120 dB where a band holds nothing.
     """
-    power = _power(log_mel).mean(axis=0, dtype=np.float64)
+    mean = power.mean(axis=0, dtype=np.float64)
     octave = np.searchsorted(OCTAVES_HZ, centres_hz, side="right") - 1
-    shares = np.bincount(octave, weights=power, minlength=len(OCTAVES_HZ)) / power.sum()
+    shares = np.bincount(octave, weights=mean, minlength=len(OCTAVES_HZ)) / mean.sum()
     return tuple(float(level) for level in 10.0 * np.log10(np.maximum(shares, FLOOR)))
-
-
-def _power(log_mel: Array) -> Array:
-    power: Array = np.exp(log_mel * np.float32(np.log(10.0) / 10.0))
-    return power
 
 
 def _used(filters: torch.Tensor) -> tuple[slice, torch.Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from masd.arrays import Array
-from masd.audio.log_mel import OCTAVES_HZ, LogMel, octave_levels_db, spectral_centroid_hz
+from masd.audio.log_mel import OCTAVES_HZ, LogMel, mel_power, octave_levels_db, spectral_centroid_hz
 from masd.audio.sound_properties import SoundProperties
 
 OCTAVE_COLUMNS = tuple(f"octave_{low}_{high}_db" for low, high in zip(OCTAVES_HZ, (*OCTAVES_HZ[1:], "up"), strict=True))
@@ -38,12 +38,13 @@ class Signals:
     @classmethod
     def measure(cls, recording: SoundProperties, frames: Array, log_mel: LogMel) -> Self:
         """Of a decoded recording and its log-mel ``frames`` ``[T, n_mels]``, made by ``log_mel``."""
+        power = mel_power(frames)
         return cls(
             recording.level_dbfs,
             recording.clipped_share,
-            spectral_centroid_hz(frames, log_mel.centres_hz),
+            spectral_centroid_hz(power, log_mel.centres_hz),
             recording.sample_rate_in,
-            octave_levels_db(frames, log_mel.centres_hz),
+            octave_levels_db(power, log_mel.centres_hz),
         )
 
     @classmethod

@@ -80,15 +80,37 @@ class Loudness:
     silent: Mask
 
 
+class LoudnessMeter:
+    """The :class:`Loudness` of one recording, from its blocks."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
+        self._piece = max(round(PIECE_S * sample_rate), 1)
+        self._samples = 0
+        self._pieces: list[Floats] = []
+        self._rest = np.empty(0, np.float32)
+
+    def add(self, mono: Array) -> None:
+        """Add the next samples ``[n]`` of the channel or mean that is used."""
+        self._samples += len(mono)
+        self._rest = np.concatenate([self._rest, mono])
+        whole = len(self._rest) // self._piece * self._piece
+        self._pieces.append(_piecewise(self._rest[:whole].reshape(-1, self._piece)))
+        self._rest = self._rest[whole:]
+
+    def loudness(self) -> Loudness:
+        """Of the recording, once it has ended."""
+        pieces = [*self._pieces, _piecewise(self._rest[None])] if len(self._rest) else self._pieces
+        powers, silent = np.concatenate(pieces, axis=1)
+        return Loudness(self._piece / self._rate, self._samples / self._rate, powers, silent > 0)
+
+
 class SoundMeter:
     """Sums over the blocks of one recording, from which its :class:`SoundProperties` is made at the end."""
 
     def __init__(self, channels: int, channel: Channel, codec: str, sample_rate: int) -> None:
         self.samples = 0
         self._codec, self._rate = codec, sample_rate
-        self._piece = max(round(PIECE_S * sample_rate), 1)
-        self._pieces: list[Floats] = []
-        self._rest = np.empty(0, np.float32)
         self._mixed = channels > 1 and channel == "mean"
         self._used = list(range(channels)) if self._mixed else [0 if channels == 1 else int(channel)]
         self._clipping = [Clipping(codec) for _ in self._used]
@@ -100,21 +122,11 @@ class SoundMeter:
         """
         self.samples += len(mono)
         self._mono += _sums(mono)
-        self._rest = np.concatenate([self._rest, mono])
-        whole = len(self._rest) // self._piece * self._piece
-        self._pieces.append(_piecewise(self._rest[:whole].reshape(-1, self._piece)))
-        self._rest = self._rest[whole:]
         if block.shape[1] > 1:
             with np.errstate(all="ignore"):  # a channel that nobody listens to may hold anything
                 self._each += np.stack([_sums(column) for column in block.T], axis=1)
         for clipping, number in zip(self._clipping, self._used, strict=True):
             clipping.add(block[:, number])
-
-    def loudness(self) -> Loudness:
-        """Of the recording, once it has ended."""
-        pieces = [*self._pieces, _piecewise(self._rest[None])] if len(self._rest) else self._pieces
-        powers, silent = np.concatenate(pieces, axis=1)
-        return Loudness(self._piece / self._rate, self.samples / self._rate, powers, silent > 0)
 
     def properties(self) -> SoundProperties:
         """The properties of the whole recording, which had at least one sample."""

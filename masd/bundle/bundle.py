@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
@@ -108,8 +109,15 @@ def _calibration(detectors: Detectors, settings: Settings) -> dict[str, float]:
     return {} if found is None else found.to_dict()
 
 
+def _mapped(file: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a file, which is mapped into memory: all processes share the pages, and the kernel drops those that
+    were not used for longest where memory is short, and reads them again.
+    """
+    return {name: tensor.numpy() for name, tensor in load_tensors(file).items()}
+
+
 def load_bundle(folder: Path) -> Bundle:
-    """Verify and load a bundle.
+    """Verify and load a bundle. Its files must not be changed in place while it is used; removing them is fine.
 
     :raises MasdError: see :func:`load_manifest`; or contents that do not fit together.
     """
@@ -118,7 +126,7 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
         has_network = NETWORK in manifest.files
-        arrays = load_arrays(folder / "detectors.safetensors")
+        arrays = _mapped(folder / "detectors.safetensors")
         if has_network:
             trained = restore_network(load_tensors(folder / NETWORK), settings.network, manifest.classes, history)
         else:

@@ -13,8 +13,10 @@ from masd.progress import print_line
 from serving.agent.follower import Follower, Plant
 from serving.background import Loop, Loops
 
-STEP_SECONDS = 2.0
-"""Between two looks at what TorchServe has loaded for a machine."""
+STEP_SECONDS = 10.0
+"""Between two looks at what TorchServe has loaded for a machine: each costs 10 ms of a core, and there may be a hundred
+machines. A pointer that moves is followed at once, and a worker that ends is missed by the machine's next probe.
+"""
 
 
 class ModelAgent:

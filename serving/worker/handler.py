@@ -54,7 +54,9 @@ class ScoringHandler:
         """Score with this bundle from now on."""
         from serving.worker.explain import Explainer
         from serving.worker.inference_log import LOG_VARIABLE, InferenceLog
+        from serving.worker.metrics import BatchMetrics
 
+        self._metrics = BatchMetrics()
         self._scorer = bundle.scorer
         self._explainer = None if bundle.usual is None else Explainer(bundle.scorer, bundle.usual)
         log_folder = os.environ.get(LOG_VARIABLE)
@@ -62,17 +64,26 @@ class ScoringHandler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text per request, its HTTP status set on the context."""
+        answers = self.answer(data, context)
+        self.tell(context)
+        return answers
+
+    def tell(self, context: Any) -> None:
+        """Report the metrics of the batch that was answered last."""
+        self._metrics.tell(context.metrics)
+
+    def answer(self, data: list[dict[str, Any]], context: Any) -> list[str]:
+        """As :meth:`handle`, without its metrics."""
         from masd.files import json_text
         from serving.worker.batch import answer
         from serving.worker.metrics import BatchMetrics
 
         # TorchServe says so in a header of its own, for /explanations
         explained = [number for number in range(len(data)) if context.get_request_header(number, "explain") == "True"]
-        metrics = BatchMetrics()
+        self._metrics = metrics = BatchMetrics()
         replies = answer(self._scorer, data, self._log, self._explainer, explained, metrics)
         if self._log is not None:
             metrics.log(self._log.take_dropped(), self._log.waiting_bytes())
-        metrics.tell(context.metrics)
         for index, reply in enumerate(replies):
             context.set_response_content_type(index, "application/json")
             context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from masd.data.folders.machine import read_machine
 from masd.data.machine_name import check_machine_name
 from masd.detection.detectors import Detectors
 from masd.detection.features.views import Views
+from masd.detection.fused.detector import FusedDetector
 from masd.detection.trained_on.warning_codes import TrainedOn
 from masd.errors import MasdError
 from masd.files import sha256
@@ -47,6 +49,22 @@ def test_a_loaded_bundle_scores_and_names_its_origin(
     assert np.isfinite(score.score)
     again = load_bundle(tiny_bundle).scorer
     assert again.score([again.decode(clip.path)])[0] == score
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_detectors_are_mapped_and_not_read_so_processes_share_them(bundle: Path, tiny_data: Path) -> None:
+    scorer = load_bundle(bundle).scorer
+    fused = scorer.detectors.systems["fused"]
+    assert isinstance(fused, FusedDetector)
+    held = [array for view in fused.neighbours.values() for array in (view.source, view.target, view.whitening)]
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    spans = [line.split()[0].split("-") for line in lines if line.endswith(str(bundle / "detectors.safetensors"))]
+    for array in [*held, fused.frames.precisions]:
+        assert any(int(first, 16) <= array.ctypes.data < int(last, 16) for first, last in spans)
+    clip = read_machine(tiny_data / "fan").split("test")[0]
+    before = scorer.score([scorer.decode(clip.path)])
+    shutil.rmtree(bundle)  # as TorchServe does when it unloads a version that still answers
+    assert scorer.score([scorer.decode(clip.path)]) == before
 
 
 def test_detectors_survive_their_tensors(tiny_bundle: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -105,6 +106,39 @@ def test_each_thread_logs_to_the_output_that_it_was_given() -> None:
         assert os.read(err, 1000).decode() == f"{name} warns\n"
     for file in (file for pair in pipes.values() for pipe in pair for file in pipe):
         os.close(file)
+
+
+def test_the_lines_of_a_batch_are_written_at_once_and_warnings_without_delay() -> None:
+    with ThreadPoolExecutor(1) as pool:  # the thread gets a name
+        pool.submit(_log_in_batches).result()
+
+
+def _log_in_batches() -> None:
+    output, logger = ThreadOutput(), logging.getLogger("test of gathered output")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(output)
+    ends = [os.pipe() for _ in range(2)]
+    output.bind(ends[0][1], ends[1][1], "W-gathered")
+    os.set_blocking(ends[0][0], False)
+    with output.gathered():
+        logger.info("one")
+        logger.info("two")
+        with pytest.raises(BlockingIOError):
+            os.read(ends[0][0], 100)
+        logger.warning("three")
+        assert os.read(ends[0][0], 100) == b"one\ntwo\nthree\n"
+        assert os.read(ends[1][0], 100) == b"three\n"
+        logger.info("four")
+    assert os.read(ends[0][0], 100) == b"four\n"
+    with output.gathered(), pytest.raises(ValueError, match="fails"):
+        logger.info("five")
+        raise ValueError("it fails")
+    logger.info("six")
+    assert os.read(ends[0][0], 100) == b"five\nsix\n"
+    logger.removeHandler(output)
+    for end in (*ends[0], *ends[1]):
+        os.close(end)
 
 
 def test_a_threads_work_is_told_from_that_of_its_process() -> None:

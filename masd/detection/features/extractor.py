@@ -52,7 +52,8 @@ class FeatureExtractor:
         standardised = [self._normalisation(log_mel) for log_mel in log_mels]
         per_clip = [self._cut(frames) for frames in standardised]
         cuts = np.cumsum([len(windows) for windows in per_clip])[:-1]
-        parts = [np.split(part, cuts) for part in self.run(np.concatenate(per_clip))]
+        together = per_clip[0] if len(per_clip) == 1 else np.concatenate(per_clip)
+        parts = [np.split(part, cuts) for part in self.run(together)]
         of_far = [None if own is None else self._far(own) for own in far or [None] * len(log_mels)]
         return [
             ClipFeatures(z, e, log_mel, self._spans(log_mel), *self._views(frames, windows, latent), own)

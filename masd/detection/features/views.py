@@ -6,6 +6,7 @@ where there is a network, the latent which shapes its encoder finds in which par
 frequency throws that away.
 """
 
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -55,15 +56,16 @@ def views_of(bands: Array, latent: Array | None) -> Views:
         "modulation": _modulation(bands),
     }
     if latent is not None:
-        groups = _band_groups(latent.mean(axis=3), LATENT_BANDS, axis=2)
-        views["latent"] = np.stack(groups, axis=2).reshape(len(latent), -1)
+        levels = latent.mean(axis=3)
+        views["latent"] = (levels @ _groups(levels.shape[2], LATENT_BANDS).T).reshape(len(latent), -1)
     return views
 
 
-def _band_groups(values: Array, count: int, axis: int) -> list[Array]:
-    """Means of ``count`` groups (at most all) of neighbours along ``axis``."""
-    groups = np.array_split(values, min(count, values.shape[axis]), axis=axis)
-    return [group.mean(axis=axis) for group in groups]
+@lru_cache
+def _groups(bands: int, count: int) -> Array:
+    """The matrix ``[count, bands]`` that takes the means of ``count`` groups (at most ``bands``) of neighbours."""
+    parts = np.array_split(np.eye(bands, dtype=np.float32), min(count, bands))
+    return np.stack([part.mean(axis=0) for part in parts])
 
 
 def _change(bands: Array) -> Array:
@@ -90,12 +92,12 @@ def _modulation(bands: Array) -> Array:
 
     Segments of :data:`MODULATION_FRAMES` overlap by half, the last one is right-aligned; shorter sounds are repeated.
     """
-    levels = np.stack(_band_groups(bands, MODULATION_BANDS, axis=1), axis=1)
+    levels = _groups(bands.shape[1], MODULATION_BANDS) @ bands
     short_by = MODULATION_FRAMES - levels.shape[2]
     if short_by > 0:
         levels = np.pad(levels, ((0, 0), (0, 0), (0, short_by)), mode="wrap")
     starts = window_starts(levels.shape[2], MODULATION_FRAMES, MODULATION_FRAMES // 2)
-    segments = levels[:, :, starts[:, None] + np.arange(MODULATION_FRAMES)]
+    segments = levels.take(starts[:, None] + np.arange(MODULATION_FRAMES), axis=2)
     tapered = (segments - segments.mean(axis=3, keepdims=True)) * TAPER
     spectra = scipy.fft.rfft(tapered)[..., 1:]
     power = (np.square(spectra.real) + np.square(spectra.imag)).mean(axis=2) / MODULATION_FRAMES

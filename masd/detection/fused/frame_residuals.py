@@ -58,7 +58,7 @@ class FrameResiduals:
         contexts, but is multiplied by a matrix only once.
         """
         frames = pad_by_repetition(log_mel, CONTEXT) - self.mean
-        product = (torch.from_numpy(frames) @ self._factors[0]).numpy() - self._factors[1]
+        product = torch.addmm(self._factors[1], torch.from_numpy(frames), self._factors[0]).numpy()
         kept, *of_domains = np.split(product, self._columns, axis=1)
         codes = self._over_contexts(kept)
         squared = []
@@ -83,21 +83,22 @@ class FrameResiduals:
     def _over_contexts(self, parts: Array) -> Array:
         """``[T, 5 A]``, what each frame adds at each place of a run -> the sum for each run, ``[T - 4, A]``."""
         width, count = self.axes.shape[2], len(parts) - CONTEXT + 1
-        places = [parts[place : place + count, place * width : (place + 1) * width] for place in range(CONTEXT)]
-        total: Array = np.sum(places, axis=0)
+        total = parts[:count, :width].copy()
+        for place in range(1, CONTEXT):
+            total += parts[place : place + count, place * width : (place + 1) * width]
         return total
 
     @cached_property
-    def _factors(self) -> tuple[torch.Tensor, Array]:
+    def _factors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """``[F, 5 A + d (F + 5 A)]``: ``U``, and for each domain ``P`` and ``P U``, side by side for one product; and
-        what their centres take from each column.
+        what their centres add to each column.
         """
         axes = self.axes.transpose(1, 0, 2).reshape(len(self.mean), -1)
         columns, offsets = [axes], [np.zeros(axes.shape[1], np.float32)]
         for centre, precision in zip(self.centres, self.precisions, strict=True):
             columns.append(np.concatenate([precision, precision @ axes], axis=1))
-            offsets.append(centre @ columns[-1])
-        return torch.from_numpy(np.concatenate(columns, axis=1)), np.concatenate(offsets)
+            offsets.append(-(centre @ columns[-1]))
+        return torch.from_numpy(np.concatenate(columns, axis=1)), torch.from_numpy(np.concatenate(offsets))
 
     @cached_property
     def _columns(self) -> Integers:
@@ -116,7 +117,7 @@ class FrameResiduals:
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Self:
         kept = float(tensors["kept"]) if "kept" in tensors else 1.0  # in older bundles all contexts count
-        mean, axes, centres, precisions = (tensors[name].astype(np.float32) for name in ARRAYS)
+        mean, axes, centres, precisions = (tensors[name].astype(np.float32, copy=False) for name in ARRAYS)
         return cls(mean, axes, centres, precisions, kept)
 
 
@@ -124,7 +125,7 @@ def _mean_of_least(squared_distances: Array, share: float) -> Floats:
     """``[contexts, d]`` -> the mean of the smallest ``share`` of each domain, at least one, ``[d]``."""
     count = max(1, int(share * len(squared_distances)))
     least = squared_distances if count == len(squared_distances) else np.partition(squared_distances, count - 1, axis=0)
-    mean: Floats = least[:count].mean(axis=0, dtype=np.float64)
+    mean: Floats = np.add.reduce(least[:count], axis=0, dtype=np.float64) / count
     return mean
 
 

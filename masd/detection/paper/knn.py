@@ -77,7 +77,7 @@ class KnnDetector:
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Self:
         return cls(
-            tensors["references"].astype(np.float32),
+            tensors["references"].astype(np.float32, copy=False),
             tensors["local_scale"].astype(np.float64),
             int(tensors["neighbours"]),
         )

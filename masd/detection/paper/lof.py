@@ -68,7 +68,7 @@ class LofDetector:
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Self:
         return cls(
-            tensors["vectors"].astype(np.float32),
+            tensors["vectors"].astype(np.float32, copy=False),
             tensors["k_distance"].astype(np.float64),
             tensors["density"].astype(np.float64),
             int(tensors["neighbours"]),

@@ -68,4 +68,4 @@ class ExpectedBands:
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Self:
         """The reverse of :meth:`tensors`; :raises KeyError: where one is missing."""
-        return cls(**{field.name: tensors[field.name].astype(np.float32) for field in fields(cls)})
+        return cls(**{field.name: tensors[field.name].astype(np.float32, copy=False) for field in fields(cls)})

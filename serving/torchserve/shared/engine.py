@@ -14,8 +14,9 @@ import socket
 import sys
 import threading
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from masd.errors import one_line
@@ -26,6 +27,9 @@ from serving.worker.handler import LOAD_FAILED, ScoringHandler
 
 ACCEPT_SECONDS = 30.0
 """For TorchServe to connect, as its own worker has."""
+
+RECEIVED_BYTES = 1 << 16
+"""Read from TorchServe at a time."""
 
 LARGE_BYTES = 4 << 20
 """Requests with more are long recordings: they take no turn, as others would wait for all of it."""
@@ -98,25 +102,28 @@ class Engine:
         from ts.protocol.otf_message_handler import create_load_model_response, retrieve_msg
 
         service: Any = None
+        handler = ScoringHandler()
         with ExitStack() as loaded:
+            # TorchServe's code reads each number of a message by itself: some fifty calls of the kernel for a clip
+            received = loaded.enter_context(connection.makefile("rb", RECEIVED_BYTES))
+            buffered = SimpleNamespace(recv=received.read)
             while True:
-                command, message = retrieve_msg(connection)
+                command, message = retrieve_msg(buffered)
                 if command == b"L":
-                    service = self._load(message, folder, loaded)
+                    service = self._load(message, folder, handler, loaded)
                     service.set_cl_socket(connection)
                     connection.sendall(create_load_model_response(200, f"loaded model {service.context.model_name}"))
-                elif _size(message) > LARGE_BYTES:
-                    connection.sendall(service.predict(message))
-                else:
-                    with self._scoring.turn():
+                    continue
+                with self._output.gathered():
+                    with nullcontext() if _size(message) > LARGE_BYTES else self._scoring.turn():
                         answer = service.predict(message)
                     connection.sendall(answer)
+                    handler.tell(service.context)  # only now, as the caller waits for the answer
 
-    def _load(self, message: dict[str, Any], folder: Path, loaded: ExitStack) -> Any:
+    def _load(self, message: dict[str, Any], folder: Path, handler: ScoringHandler, loaded: ExitStack) -> Any:
         from ts.service import Service
 
         name = message["modelName"].decode()
-        handler = ScoringHandler()
         try:
             handler.use(loaded.enter_context(self._bundles.opened(folder / "bundle")))
         except Exception as error:
@@ -128,7 +135,7 @@ class Engine:
             name,
             str(folder),
             manifest,
-            handler.handle,
+            handler.answer,
             gpu=None,
             batch_size=message["batchSize"],
             metrics_cache=metrics,
