@@ -55,12 +55,6 @@ def train_network(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     class_names, labels = label_clips(stores)
-    if len(class_names) == 1 and len(training.losses) > 1:
-        log.warning(
-            "%s: all training clips are of one class (no attributes, one domain), so the classification and contrastive"
-            " losses have nothing to tell apart; prefer the default, detection.system=fused",
-            stores[0].machine_type,
-        )
     normalisations = [Normalisation.fit(store) for store in stores]
     network = ConvolutionalAutoEncoder(settings.network, len(class_names))
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -68,6 +62,12 @@ def train_network(
     set_aside = [calibration_rows(store, settings) for store in stores]
     resident = where if where.type == "cuda" else None
     drawn, units, drawn_labels, left_out = with_far_channels(stores, normalisations, labels, set_aside)
+    if len(training.losses) > 1 and len(class_names) == 1 and not _noise(drawn, drawn_labels):
+        log.warning(
+            "%s: all training clips are of one class (no attributes, one domain, no noise alone), so the classification"
+            " and contrastive losses have nothing to tell apart; prefer the default, detection.system=fused",
+            stores[0].machine_type,
+        )
     sampler = BalancedSampler(drawn, units, drawn_labels, training, settings.windows, rng, left_out, resident)
     fingerprint = _fingerprint(stores, settings)
     if resume_from_checkpoint and resume(state, checkpoints, fingerprint):
@@ -117,6 +117,14 @@ def with_far_channels(
         [*normalisations, *(normalisations[number] for number in heard)],
         [*labels, *(np.full(len(store.clips), NOISE) for store in far)],
         [*set_aside, *(set_aside[number] for number in heard)],
+    )
+
+
+def _noise(stores: Sequence[FeatureStore], labels: Sequence[Integers]) -> bool:
+    """Whether there is noise alone to train on."""
+    return any(
+        bool(((label == NOISE) & (store.clips["split"] != "test").to_numpy()).any())
+        for store, label in zip(stores, labels, strict=True)
     )
 
 

@@ -291,10 +291,12 @@ def test_machines_without_target_or_supplemental_clips_train(
 def test_a_single_class_is_said_as_nothing_can_be_learned_from_it(
     fan: FeatureStore, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = fan.clips[fan.clips["domain"] != "target"]
-    one = replace(fan, clips=source.assign(attributes="noAttribute").reset_index(drop=True))
+    source = fan.clips[fan.clips["domain"] != "target"].assign(attributes="noAttribute")
+    with_noise = replace(fan, clips=source.reset_index(drop=True))
+    one = replace(fan, clips=source[source["split"] != "supplemental"].reset_index(drop=True))
     alone = with_training(settings, losses=("reconstruction",), stage1_steps=1, stage2_steps=0)
-    for store, own, said in ((fan, settings, False), (one, alone, False), (one, settings, True)):
+    cases = ((fan, settings, False), (with_noise, settings, False), (one, alone, False), (one, settings, True))
+    for store, own, said in cases:
         caplog.clear()
         train_network([store], own, tmp_path / "network", device="cpu")
         assert ("of one class" in caplog.text) is said
