@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     """Let this process keep what it frees, in place of giving it back to the system and asking for it again.
 
     Each step of a training frees and allocates the same activations, of up to 67 MB each. glibc maps every block above
-    32 MB anew, so the system zeroes about half a gigabyte of pages in each step, which took 0.3 of its time. With
+    32 MB anew, so the system zeroes about half a gigabyte of pages in each step, which took a fifth of its time. With
     another C library nothing is changed.
     """
     if sys.platform != "linux":
