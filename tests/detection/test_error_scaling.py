@@ -169,6 +169,9 @@ def test_a_store_is_read_clip_by_clip(small_extractor: FeatureExtractor) -> None
         def log_mel(self, row: int) -> np.ndarray:
             return log_mel(9 + row, seed=row)
 
+        def far_log_mel(self, row: int) -> None:
+            pass
+
         def release(self) -> None:
             pass
 
