@@ -16,9 +16,9 @@ from masd.detection.controls import CONTROLS
 from masd.detection.scorer import Scorer
 from masd.detection.threshold import Calibration
 from masd.errors import MasdError
-from masd.evaluation.contributions import measure_contributions
+from masd.evaluation.contributions.measure import measure_contributions
 from masd.evaluation.controls import ControlScores
-from masd.evaluation.embedding_map import map_embeddings
+from masd.evaluation.figures.embedding_map import map_embeddings
 from masd.evaluation.metrics import official_metrics
 from masd.evaluation.pages.examples import choose_examples
 from masd.evaluation.pages.report import ReportData, write_report

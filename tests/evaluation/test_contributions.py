@@ -14,10 +14,10 @@ from masd.config import Settings
 from masd.data.store import FeatureStore
 from masd.detection.fused.detector import WEIGHTS, MemberName
 from masd.detection.scorer import Scorer
-from masd.evaluation import contributions
-from masd.evaluation.contributions import MOST_CLIPS, compare, measure_contributions
+from masd.evaluation.contributions import measure as contributions
+from masd.evaluation.contributions.measure import MOST_CLIPS, compare, measure_contributions
+from masd.evaluation.contributions.synthetic_faults import FAULTS, STRENGTHS, faulty
 from masd.evaluation.pages.findings import MEMBERS, contribution_sentence
-from masd.evaluation.synthetic_faults import FAULTS, STRENGTHS, faulty
 from masd.lifecycle import steps
 
 

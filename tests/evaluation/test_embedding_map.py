@@ -13,8 +13,8 @@ from masd.data.folders.machine import MachineData, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.detection.scorer import Scorer
 from masd.evaluation import embedding_map
-from masd.evaluation.embedding_map import EmbeddingMap, map_embeddings
 from masd.evaluation.figures.embedding import attribute_map, domain_map
+from masd.evaluation.figures.embedding_map import EmbeddingMap, map_embeddings
 
 Rows = Sequence[tuple[str, str, str, str]]
 

@@ -17,8 +17,8 @@ from html_page import CONTROLS, Page
 from masd.audio.log_mel import LogMel
 from masd.config import ALL_SYSTEMS, AudioSettings
 from masd.detection.result import Segment
-from masd.evaluation.embedding_map import EmbeddingMap
 from masd.evaluation.figures.clip import UNUSUAL_LEVEL, ExampleClip, clip_figure, mel_band
+from masd.evaluation.figures.embedding_map import EmbeddingMap
 from masd.evaluation.metrics import official_metrics
 from masd.evaluation.pages.html import DASH
 from masd.evaluation.pages.report import MAX_AUDIO_BYTES, ReportData, write_report

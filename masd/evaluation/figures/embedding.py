@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from masd.data.clips import NO_ATTRIBUTE
-from masd.evaluation.embedding_map import EmbeddingMap
 from masd.evaluation.figures.colours import CLASS_COLOURS, DOMAIN_COLOURS, OTHER_COLOUR, TEST_COLOUR
+from masd.evaluation.figures.embedding_map import EmbeddingMap
 from masd.evaluation.figures.style import STYLE, WIDTH, svg
 
 DOMAINS = {

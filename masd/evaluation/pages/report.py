@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from masd.detection.decision import flagged
-from masd.evaluation.embedding_map import EmbeddingMap
 from masd.evaluation.figures.clip import UNUSUAL_LEVEL, ExampleClip, clip_figure
 from masd.evaluation.figures.curves import roc_curves, score_histograms, training_curves
 from masd.evaluation.figures.embedding import attribute_map, domain_map
+from masd.evaluation.figures.embedding_map import EmbeddingMap
 from masd.evaluation.metrics import DOMAINS
 from masd.evaluation.pages.findings import (
     MEMBERS,

@@ -17,7 +17,7 @@ from masd.detection.folds import domain_folds
 from masd.detection.fused.detector import WEIGHTS, FusedDetector, MemberName, fit_fused, joined, weighted
 from masd.detection.fused.two_microphones import TwoMicrophones
 from masd.detection.scorer import Scorer
-from masd.evaluation.synthetic_faults import faulty
+from masd.evaluation.contributions.synthetic_faults import faulty
 from masd.progress import Progress
 
 MOST_CLIPS = 40

@@ -1,0 +1,1 @@
+"""What each member of the default detector contributes, by synthetic faults."""
