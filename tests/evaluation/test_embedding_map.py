@@ -12,7 +12,7 @@ from masd.bundle.bundle import load_bundle
 from masd.data.folders.machine import MachineData, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.detection.scorer import Scorer
-from masd.evaluation import embedding_map
+from masd.evaluation.figures import embedding_map
 from masd.evaluation.figures.embedding import attribute_map, domain_map
 from masd.evaluation.figures.embedding_map import EmbeddingMap, map_embeddings
 

@@ -106,7 +106,8 @@ class Engine:
         with ExitStack() as loaded:
             # TorchServe's code reads each number of a message by itself: some fifty calls of the kernel for a clip
             received = loaded.enter_context(connection.makefile("rb", RECEIVED_BYTES))
-            buffered = SimpleNamespace(recv=received.read)
+            # in pieces, as a whole hour in one piece would be in memory twice
+            buffered = SimpleNamespace(recv=lambda size: received.read(min(size, RECEIVED_BYTES)))
             while True:
                 command, message = retrieve_msg(buffered)
                 if command == b"L":
