@@ -196,6 +196,9 @@ class TestOfAClip:
             def log_mel(self, row: int) -> np.ndarray:
                 return log_mel
 
+            def far_log_mel(self, row: int) -> None:
+                pass
+
             def release(self) -> None:
                 pass
 
