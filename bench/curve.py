@@ -18,8 +18,8 @@ from masd.arrays import Integers
 from masd.config import ALL_SYSTEMS, Settings, SystemName
 from masd.data.folders.machine import read_machine
 from masd.data.store import FeatureStore, build_store
-from masd.detection.detectors import fit_detectors
 from masd.detection.features.extractor import FeatureExtractor
+from masd.evaluation.benchmark.cells import score_test_clips
 from masd.evaluation.metrics import Metrics, official_metrics
 from masd.files import json_text, write_text
 from masd.learning.batches import BalancedSampler
@@ -128,19 +128,9 @@ def _unseen(
 
 
 def _metrics(store: FeatureStore, extract: FeatureExtractor, settings: Settings) -> dict[SystemName, Metrics]:
-    rows = store.normal_rows()
-    is_target = store.clips["domain"].to_numpy()[rows] == "target"
-    recordings = store.clips["recording"].to_numpy()[rows]
-    detectors, _ = fit_detectors(
-        extract.rows(store, rows), is_target, settings.detection, settings.seed, recordings=recordings
-    )
-    test = store.rows(split="test")
-    results = [detectors.score(clip) for clip in extract.rows(store, test)]
-    clips = store.clips.iloc[test]
-    return {
-        system: official_metrics(clips, [result[system].score for result in results], threshold=np.inf)
-        for system in ALL_SYSTEMS
-    }
+    scores = score_test_clips(store, extract, settings, {system: system for system in ALL_SYSTEMS})
+    clips = store.clips.iloc[store.rows(split="test")]
+    return {system: official_metrics(clips, scores[system], threshold=np.inf) for system in ALL_SYSTEMS}
 
 
 if __name__ == "__main__":

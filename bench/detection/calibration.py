@@ -21,7 +21,7 @@ from masd.config import Settings
 from masd.data.folders.machine import list_machines, read_machine
 from masd.data.store import FeatureStore, build_store
 from masd.detection.features.views import Views, views_of
-from masd.detection.fused.detector import fit_fused
+from masd.detection.fused.detector import fit_fused, minimum, weighted
 from masd.detection.threshold import Calibration, calibrate
 from masd.evaluation.metrics import official_metrics
 from masd.learning.calibration import calibration_rows
@@ -71,12 +71,14 @@ def measure(
     drawn = replace(store, clips=store.clips.iloc[rows].reset_index(drop=True))
     unseen = np.isin(np.arange(len(rows)), calibration_rows(drawn, settings))
 
-    old, held_out = fit_fused(*sounds(rows), is_target, folds, settings.seed)
+    old, members = fit_fused(*sounds(rows), is_target, folds, settings.seed)
+    held_out, _ = minimum(weighted(members))
     used = unseen | is_target if unseen.any() else np.ones(len(rows), np.bool_)
     threshold = float(np.percentile(held_out[used], percentile))
     before = _outcome(store, tested, old.score_views(*sounds(tested))[0], threshold)
 
-    new, held_out = fit_fused(*sounds(rows), is_target, folds, settings.seed, recordings)
+    new, members = fit_fused(*sounds(rows), is_target, folds, settings.seed, recordings)
+    held_out, _ = minimum(weighted(members))
     found = calibrate(held_out, recordings, is_target, percentile, settings.seed)
     return before, _outcome(store, tested, new.score_views(*sounds(tested))[0], found.threshold), found
 

@@ -146,7 +146,7 @@ def decode_or_stream(
             kept.append(both)
             if long_from is not None and n > long_from * rate:
                 for before in kept:
-                    loudness.add(_near(before))
+                    loudness.add(near_of(before))
                 kept = None
     if meter.samples == 0:
         raise AudioError("empty", name, "contains no samples; record it again")
@@ -154,7 +154,7 @@ def decode_or_stream(
     measured = {**vars(properties), "repaired": repaired}
     if reference in properties.dead_channels:
         reference = None
-        kept = None if kept is None else [_near(block) for block in kept]
+        kept = None if kept is None else [near_of(block) for block in kept]
     if kept is None:
         return LongRecording(
             source=source,
@@ -173,12 +173,12 @@ def decode_or_stream(
 
 def recording_of(samples: Array, **properties: Any) -> Recording:
     """A clip from its samples ``[n]``, or ``[n, 2]`` with the far ones, and the properties of its sound."""
-    near = _near(samples)
+    near = near_of(samples)
     far = None if samples.ndim == 1 else np.ascontiguousarray(samples[:, 1], dtype=np.float32)
     return Recording(samples=np.ascontiguousarray(near, dtype=np.float32), far=far, **properties)
 
 
-def _near(samples: Array) -> Array:
+def near_of(samples: Array) -> Array:
     """The first channel of ``[n]`` or ``[n, 2]``."""
     return samples if samples.ndim == 1 else samples[:, 0]
 

@@ -117,16 +117,18 @@ class FeatureStore:
 
     def log_mel(self, row: int) -> Array:
         """Frames ``[T, n_mels]`` of one row of ``clips``."""
-        offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
-        return np.asarray(self.frames[offset : offset + count])
+        return self._of_clip(self.frames, row)
 
     def far_log_mel(self, row: int) -> Array | None:
         """Frames ``[T, n_mels]`` of the reference channel; None for a clip, or a store, without one."""
         if self.far is None:
             return None
-        offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
-        frames = np.asarray(self.far[offset : offset + count])
+        frames = self._of_clip(self.far, row)
         return None if (frames <= SILENCE_DB).all() else frames
+
+    def _of_clip(self, frames: Array, row: int) -> Array:
+        offset, count = self.clips["offset"].to_numpy()[row], self.clips["n_frames"].to_numpy()[row]
+        return np.asarray(frames[offset : offset + count])
 
     def normal_rows(self) -> Integers:
         """Rows of the machine's own (noisy) training clips; copies count once."""

@@ -1,19 +1,39 @@
 """The fused detector: a case worked out by hand, held-out scores by another path, and what a score means."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf, ShrunkCovariance
 from sklearn.decomposition import TruncatedSVD
 
 from masd.detection.features.views import VIEWS, Views
-from masd.detection.fused.detector import WEIGHTS, FusedDetector, MemberName, fit_fused
+from masd.detection.fused.detector import (
+    WEIGHTS,
+    FusedDetector,
+    MemberName,
+    minimum,
+    spread_over_windows,
+    weighted,
+)
+from masd.detection.fused.detector import fit_fused as fit_with_members
 from masd.detection.fused.frame_residuals import FrameResiduals
 from masd.detection.fused.whitened import WhitenedNeighbours
 
 FOLDS = 5
-
-
 Frames = list[np.ndarray]
+
+
+def fit_fused(*arguments: Any, **named: Any) -> tuple[FusedDetector, np.ndarray]:
+    """The detector and each clip's held-out score."""
+    fitted, held_out = fit_with_members(*arguments, **named)
+    return fitted, minimum(weighted(held_out))[0]
+
+
+def score_with_windows(
+    detector: FusedDetector, frames: Frames, views: Views, spans: list[np.ndarray], window_views: Views
+) -> list[tuple[float, bool, np.ndarray]]:
+    return spread_over_windows(weighted(detector.members_with_windows(frames, views, spans, window_views)), spans)
 
 
 def machine(source: int = 60, target: int = 6, seed: int = 0, shift: float = 0.0) -> tuple[Frames, Views, np.ndarray]:
@@ -287,7 +307,7 @@ class TestWindows:
     def test_their_geometric_mean_is_the_score_of_the_clip(self, detector: FusedDetector, target: bool) -> None:
         frames, _, spans, windows = with_windows(1, 9, 2, 9 * target)
         views = machine(1 - target, int(target), seed=3)[1]
-        ((score, from_target, of_windows),) = detector.score_with_windows(frames, views, spans, windows)
+        ((score, from_target, of_windows),) = score_with_windows(detector, frames, views, spans, windows)
         assert from_target is target
         assert score == pytest.approx(detector.score_views(frames, views)[0][0], rel=1e-6)
         assert of_windows.shape == (9,) and (of_windows > 0).all()
@@ -301,14 +321,14 @@ class TestWindows:
             frames[0][20 * changed : 20 * changed + 20] = burst
             for name in VIEWS:
                 windows[name][changed] = other[name]
-            ((_, _, of_windows),) = detector.score_with_windows(frames, views, spans, windows)
+            ((_, _, of_windows),) = score_with_windows(detector, frames, views, spans, windows)
             assert np.argmax(of_windows) == changed
             assert of_windows[changed] > 2 * np.median(of_windows)
 
     def test_frames_alone_tell_the_window(self, detector: FusedDetector) -> None:
         frames, views, spans, windows = with_windows(1, 9, 2)
         frames[0][80:100] += machine(1, 0, seed=3, shift=4.0)[0][0]
-        ((_, _, of_windows),) = detector.score_with_windows(frames, views, spans, windows)
+        ((_, _, of_windows),) = score_with_windows(detector, frames, views, spans, windows)
         assert np.argmax(of_windows) == 4
 
     def test_they_are_compared_with_the_domain_of_the_clip(self, detector: FusedDetector) -> None:
@@ -316,7 +336,7 @@ class TestWindows:
         frames, _, spans, windows = with_windows(1, 5, 2, target=1)
         for of_clip, place in ((machine(1, 0, seed=3)[1], np.argmax), (machine(0, 1, seed=3)[1], np.argmin)):
             heard = [frames[0] if place is np.argmax else np.concatenate([frames[0], *machine(0, 20, seed=4)[0]])]
-            ((_, from_target, of_windows),) = detector.score_with_windows(heard, of_clip, spans, windows)
+            ((_, from_target, of_windows),) = score_with_windows(detector, heard, of_clip, spans, windows)
             assert from_target is (place is np.argmin)
             assert place(of_windows) == 4
 
@@ -325,13 +345,13 @@ class TestWindows:
         spans, counts = [spans[0], spans[1][:1], spans[2][:2]], [4, 1, 2]
         of_clips = [range(0, 4), range(4, 5), range(8, 10)]
         picked = {name: view[[row for rows in of_clips for row in rows]] for name, view in windows.items()}
-        together = detector.score_with_windows(frames, views, spans, picked)
+        together = score_with_windows(detector, frames, views, spans, picked)
         starts = np.cumsum([0, *counts])
         for number, (score, from_target, of_windows) in enumerate(together):
             clip = {name: view[number : number + 1] for name, view in views.items()}
             own = {name: view[starts[number] : starts[number + 1]] for name, view in picked.items()}
-            ((alone, target, expected),) = detector.score_with_windows(
-                frames[number : number + 1], clip, spans[number : number + 1], own
+            ((alone, target, expected),) = score_with_windows(
+                detector, frames[number : number + 1], clip, spans[number : number + 1], own
             )
             assert score == pytest.approx(alone, rel=1e-6) and from_target == target
             np.testing.assert_allclose(of_windows, expected, rtol=1e-6)

@@ -67,5 +67,11 @@ def set_level(signal: Array, dbfs: float) -> Array:
         signal = signal * np.float32(goal / rms(signal))
         if np.max(np.abs(signal)) <= PEAK:
             break
-        signal = np.float32(PEAK) * np.tanh(signal / np.float32(PEAK))
+        signal = rounded_off(signal)
     return signal
+
+
+def rounded_off(signal: Array) -> Array:
+    """The signal within `PEAK`, as a limiter would round it off."""
+    limited: Array = np.float32(PEAK) * np.tanh(signal / np.float32(PEAK))
+    return limited

@@ -8,7 +8,7 @@ import numpy as np
 
 from masd.arrays import Array, Floats, Integers, Mask, Tensors, named, owned
 from masd.config import DetectionSettings
-from masd.detection.features.clip import ClipFeatures
+from masd.detection.features.clip import ClipFeatures, FarFeatures
 from masd.detection.features.views import VIEWS, ViewName, Views
 from masd.detection.folds import domain_folds
 from masd.detection.fused.frame_residuals import FrameResiduals, contexts_of, fit_frame_residuals
@@ -51,25 +51,14 @@ class FusedDetector:
 
     @classmethod
     def fit(cls, training: TrainingClips, settings: DetectionSettings, seed: int) -> FittedSystem:
-        log_mels, views = [clip.log_mel for clip in training.clips], joined([clip.views for clip in training.clips])
-        if not settings.latent:
-            views.pop("latent", None)
-        fitted, held_out = fit_fused(
-            log_mels, views, training.is_target, settings.held_out_folds, seed, training.recordings, training.unseen
-        )
-        return FittedSystem(fitted, held_out, training.all_of_them)  # scores of clips that the network knows: corrected
+        fitted, held_out = fit_clips(training.clips, training, settings, seed)
+        scores, _ = minimum(weighted(held_out))
+        return FittedSystem(fitted, scores, training.all_of_them)  # scores of clips that the network knows: corrected
 
     def score(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
         """Window scores are left out where a clip comes without views of its windows, as those of a store do."""
-        log_mels, views = [clip.log_mel for clip in clips], joined([clip.views for clip in clips])
-        if not all(clip.window_views for clip in clips):
-            scores, from_target = self.score_views(log_mels, views)
-            return [SystemScores(float(s), np.empty(0), bool(t)) for s, t in zip(scores, from_target, strict=True)]
-        spans, windows = [clip.spans for clip in clips], joined([clip.window_views for clip in clips])
-        return [
-            SystemScores(score, of_windows, from_target)
-            for score, from_target, of_windows in self.score_with_windows(log_mels, views, spans, windows)
-        ]
+        spans = [clip.spans for clip in clips]
+        return scores_of(weighted(self.members_of(clips, spans)), spans)
 
     def score_views(self, log_mels: Sequence[Array], views: Views) -> tuple[Floats, Mask]:
         """Frames ``[T, F]`` in dB of ``n`` clips and their views ``[n, D]`` -> scores ``[n]``, and whether the target
@@ -77,13 +66,14 @@ class FusedDetector:
         """
         return minimum(weighted(self.member_ratios(log_mels, views)))
 
-    def score_with_windows(
-        self, log_mels: Sequence[Array], views: Views, spans: Sequence[Integers], window_views: Views
-    ) -> list[tuple[float, bool, Floats]]:
-        """:meth:`score_views` of ``n`` clips, and how each clip's score spreads over its windows ``[W]``: see
-        :meth:`members_with_windows` and :func:`spread_over_windows`.
+    def members_of(self, clips: Sequence[ClipFeatures] | Sequence[FarFeatures], spans: Sequence[Integers]) -> Members:
+        """:meth:`member_ratios` of ``n`` clips, followed by those of all their windows ``spans`` ``[W, 2]`` where every
+        clip comes with views of its windows.
         """
-        return spread_over_windows(weighted(self.members_with_windows(log_mels, views, spans, window_views)), spans)
+        log_mels, views = _sounds(clips)
+        if not all(clip.window_views for clip in clips):
+            return self.member_ratios(log_mels, views)
+        return self.members_with_windows(log_mels, views, spans, joined([clip.window_views for clip in clips]))
 
     def member_ratios(self, log_mels: Sequence[Array], views: Views) -> Members:
         """The logarithm of ``distance / typical`` of each member, ``[n, 2]``: to the source and to the target."""
@@ -128,23 +118,22 @@ class FusedDetector:
         )
 
 
-def fit_fused(
-    log_mels: Sequence[Array],
-    views: Views,
-    is_target: Mask,
-    folds: int,
+def fit_clips(
+    clips: Sequence[ClipFeatures] | Sequence[FarFeatures],
+    training: TrainingClips,
+    settings: DetectionSettings,
     seed: int,
-    recordings: Integers | None = None,
-    unseen: Mask | None = None,
-) -> tuple[FusedDetector, Floats]:
-    """Fit on the training clips' frames ``[T, F]`` and views ``[n, D]``; returns the detector and each clip's held-out
-    score ``[n]``. See :func:`fit_members`.
-    """
-    fitted, held_out = fit_members(log_mels, views, is_target, folds, seed, recordings, unseen)
-    return fitted, minimum(weighted(held_out))[0]
+) -> tuple[FusedDetector, Members]:
+    """:func:`fit_fused` on one channel of the training clips."""
+    log_mels, views = _sounds(clips)
+    if not settings.latent:
+        views.pop("latent", None)
+    return fit_fused(
+        log_mels, views, training.is_target, settings.held_out_folds, seed, training.recordings, training.unseen
+    )
 
 
-def fit_members(
+def fit_fused(
     log_mels: Sequence[Array],
     views: Views,
     is_target: Mask,
@@ -207,6 +196,10 @@ def joined(views: Sequence[Views]) -> Views:
     return {name: np.concatenate([of_one[name] for of_one in views]) for name in VIEWS if name in views[0]}
 
 
+def _sounds(clips: Sequence[ClipFeatures] | Sequence[FarFeatures]) -> tuple[list[Array], Views]:
+    return [clip.log_mel for clip in clips], joined([clip.views for clip in clips])
+
+
 def _log_ratios(distances: Members, typical: dict[MemberName, Floats]) -> Members:
     """The logarithm of ``distance / typical``."""
     return {name: np.log(np.maximum(distances[name] / typical[name], LEAST_RATIO)) for name in distances}
@@ -217,6 +210,16 @@ def weighted(members: Members) -> Floats:
     total = sum(WEIGHTS[name] for name in members)
     mean: Floats = np.sum([WEIGHTS[name] / total * values for name, values in members.items()], axis=0)
     return mean
+
+
+def scores_of(ratios: Floats, spans: Sequence[Integers]) -> list[SystemScores]:
+    """:func:`weighted` of :meth:`FusedDetector.members_of` -> the scores of each clip."""
+    if len(ratios) > len(spans):
+        return [
+            SystemScores(score, of_windows, from_target)
+            for score, from_target, of_windows in spread_over_windows(ratios, spans)
+        ]
+    return [SystemScores(float(s), np.empty(0), bool(t)) for s, t in zip(*minimum(ratios), strict=True)]
 
 
 def spread_over_windows(ratios: Floats, spans: Sequence[Integers]) -> list[tuple[float, bool, Floats]]:

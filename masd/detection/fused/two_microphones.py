@@ -12,19 +12,17 @@ from typing import Self
 import numpy as np
 from scipy.optimize import nnls
 
-from masd.arrays import Array, Floats, Tensors, named, owned
+from masd.arrays import Floats, Tensors, named, owned
 from masd.config import DetectionSettings
-from masd.detection.features.clip import ClipFeatures, FarFeatures
-from masd.detection.features.views import Views
+from masd.detection.features.clip import ClipFeatures
 from masd.detection.fused.detector import (
     WEIGHTS,
     FusedDetector,
     MemberName,
     Members,
-    fit_members,
-    joined,
+    fit_clips,
     minimum,
-    spread_over_windows,
+    scores_of,
     weighted,
 )
 from masd.detection.system import FittedSystem, SystemScores, TrainingClips
@@ -76,8 +74,8 @@ class TwoMicrophones:
     def fit(cls, training: TrainingClips, settings: DetectionSettings, seed: int) -> FittedSystem:
         """Every clip has a far channel."""
         far_clips = [clip.far for clip in training.clips if clip.far is not None]
-        near, of_near = _fit(training.clips, training, settings, seed)
-        far, of_far = _fit(far_clips, training, settings, seed)
+        near, of_near = fit_clips(training.clips, training, settings, seed)
+        far, of_far = fit_clips(far_clips, training, settings, seed)
         ratios = weighted(of_near)
         explained = Explained.fit(nearest(of_far), ratios.min(axis=1))
         held_out, _ = minimum(ratios - explained(nearest(of_far))[:, None])
@@ -95,24 +93,9 @@ class TwoMicrophones:
 
     def _score(self, clips: Sequence[ClipFeatures]) -> list[SystemScores]:
         far = [clip.far for clip in clips if clip.far is not None]
-        if not all(clip.window_views for clip in clips):
-            near_members = self.near.member_ratios(*_of_clips(clips))
-            far_members = self.far.member_ratios(*_of_clips(far))
-            scores, from_target = minimum(self._ratios(near_members, far_members))
-            return [SystemScores(float(s), np.empty(0), bool(t)) for s, t in zip(scores, from_target, strict=True)]
         spans = [clip.spans for clip in clips]
-        ratios = self._ratios(
-            self.near.members_with_windows(*_of_clips(clips), spans, joined([clip.window_views for clip in clips])),
-            self.far.members_with_windows(*_of_clips(far), spans, joined([clip.window_views for clip in far])),
-        )
-        return [
-            SystemScores(score, of_windows, from_target)
-            for score, from_target, of_windows in spread_over_windows(ratios, spans)
-        ]
-
-    def _ratios(self, near: Members, far: Members) -> Floats:
-        ratios: Floats = weighted(near) - self.explained(nearest(far))[:, None]
-        return ratios
+        explained = self.explained(nearest(self.far.members_of(far, spans)))
+        return scores_of(weighted(self.near.members_of(clips, spans)) - explained[:, None], spans)
 
     def tensors(self, name: str) -> Tensors:
         explained = {key: np.asarray(array) for key, array in vars(self.explained).items()}
@@ -143,21 +126,3 @@ def nearest(members: Members) -> Floats:
     """Distances ``[n, 2]`` of each member -> to the nearer domain, ``[n, members]`` in the order of the weights."""
     order: list[MemberName] = [name for name in WEIGHTS if name in members]
     return np.stack([members[name].min(axis=1) for name in order], axis=1)
-
-
-def _fit(
-    clips: Sequence[ClipFeatures] | Sequence[FarFeatures],
-    training: TrainingClips,
-    settings: DetectionSettings,
-    seed: int,
-) -> tuple[FusedDetector, Members]:
-    log_mels, views = _of_clips(clips)
-    if not settings.latent:
-        views.pop("latent", None)
-    return fit_members(
-        log_mels, views, training.is_target, settings.held_out_folds, seed, training.recordings, training.unseen
-    )
-
-
-def _of_clips(clips: Sequence[ClipFeatures] | Sequence[FarFeatures]) -> tuple[list[Array], Views]:
-    return [clip.log_mel for clip in clips], joined([clip.views for clip in clips])

@@ -15,7 +15,7 @@ import numpy as np
 
 from masd.arrays import Array
 from masd.audio import LongRecording, Recording
-from masd.audio.decode import recording_of
+from masd.audio.decode import near_of, recording_of
 from masd.audio.signals import Signals
 from masd.detection.long_recordings.machine_off import Span, level_while_on, off_spans, on_spans
 from masd.detection.result import Blocks, ClipScore, Segment
@@ -158,8 +158,7 @@ def _blocks(recording: LongRecording, seconds: float, off: Sequence[Span]) -> It
         first = round(start_s * rate)
         last = None if end_s == recording.duration_s else round(end_s * rate)
         for start, samples in cut(reader.between(first, last), round(seconds * rate)):
-            near = samples if samples.ndim == 1 else samples[:, 0]
-            power = float(np.mean(np.square(near, dtype=np.float64)))
+            power = float(np.mean(np.square(near_of(samples), dtype=np.float64)))
             yield (
                 (first + start) / rate,
                 recording_of(

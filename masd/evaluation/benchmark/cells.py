@@ -68,10 +68,10 @@ def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
         scores, _ = score_controls(store, rows, cell.seed, settings.gate.baseline_epochs, progress)
     elif cell.part == DEFAULT_PART:
         extract = FeatureExtractor(None, Normalisation.fit(store), settings.windows)
-        scores = _scores(store, extract, settings, {DEFAULT: settings.detection.system})
+        scores = score_test_clips(store, extract, settings, {DEFAULT: settings.detection.system})
     elif cell.part == UNTRAINED_PART:
         extract = _network(store, _trained_as(settings, stage1_steps=UNTRAINED_STEPS, stage2_steps=0), cell, progress)
-        scores = _scores(store, extract, _with_latent(settings), {WITH_UNTRAINED: "fused"})
+        scores = score_test_clips(store, extract, _with_latent(settings), {WITH_UNTRAINED: "fused"})
     else:
         extract = _network(store, _trained_as(settings, losses=ABLATION[cell.part]), cell, progress)
         systems: dict[str, SystemName] = {f"{cell.part}/{system}": system for system in PAPER_SYSTEMS}
@@ -79,7 +79,7 @@ def run_cell(cell: Cell, settings: Settings, progress: Progress) -> None:
             systems[WITH_LATENT] = "fused"
             if settings.detection.needs_network:
                 systems[DEFAULT] = settings.detection.system
-        scores = _scores(store, extract, _with_latent(settings), systems)
+        scores = score_test_clips(store, extract, _with_latent(settings), systems)
     names = store.clips["name"].iloc[store.rows(split="test")]
     with replacing_file(cell.result) as staged:
         pd.DataFrame({"name": list(names)} | scores).to_parquet(staged, index=False)
@@ -100,7 +100,7 @@ def _network(store: FeatureStore, settings: Settings, cell: Cell, progress: Prog
     return FeatureExtractor(trained.network, trained.normalisations[store.machine_type], settings.windows)
 
 
-def _scores(
+def score_test_clips(
     store: FeatureStore, extract: FeatureExtractor, settings: Settings, systems: dict[str, SystemName]
 ) -> dict[str, Floats]:
     """Scores of the test clips by method, of which ``systems`` says the system."""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from masd.arrays import Array, Floats
+from masd.arrays import Array
 from masd.data.store import FeatureStore
 from masd.detection.features.extractor import CLIPS_AT_ONCE, FeatureExtractor
 from masd.detection.features.views import ViewName, Views
 from masd.detection.folds import domain_folds
-from masd.detection.fused.detector import WEIGHTS, FusedDetector, MemberName, fit_fused, joined, weighted
+from masd.detection.fused.detector import WEIGHTS, FusedDetector, MemberName, Members, fit_fused, joined, weighted
 from masd.detection.fused.two_microphones import TwoMicrophones
 from masd.detection.scorer import Scorer
 from masd.evaluation.contributions.synthetic_faults import faulty
@@ -29,8 +29,6 @@ FEWEST_CLIPS = 10
 
 DRAW_SEED = 0
 """Of every draw: the same clips, the same report."""
-
-LogRatios = dict[MemberName, Floats]
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def measure_contributions(
         is_target = np.zeros_like(is_target)  # one domain only, whatever it is called
     recordings, folds = store.clips["recording"].to_numpy()[rows], settings.detection.held_out_folds
     sounds = _Sounds(scorer.extract, list(served.neighbours))
-    normal: list[LogRatios] = []
-    changed: list[LogRatios] = []
+    normal: list[Members] = []
+    changed: list[Members] = []
     left = MOST_CLIPS
     for fold in domain_folds(recordings, is_target, folds, rng):
         tested = rng.permutation(fold)[:left]
@@ -110,12 +108,12 @@ class _Sounds:
         parts = [joined([clip.views for clip in self.extract(some)]) for some in _batches(log_mels)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.names}
 
-    def ratios(self, detector: FusedDetector, log_mels: Sequence[Array]) -> LogRatios:
+    def ratios(self, detector: FusedDetector, log_mels: Sequence[Array]) -> Members:
         """Of ``n`` clips ``[T, F]``: ``[n, 2]`` each."""
         return detector.member_ratios(log_mels, self.views(log_mels))
 
 
-def compare(normal: LogRatios, changed: LogRatios) -> Contributions:
+def compare(normal: Members, changed: Members) -> Contributions:
     """From the members' log ratios ``[n, 2]`` of normal clips and ``[m, 2]`` of changed ones."""
 
     def auc(*members: MemberName) -> float:
@@ -132,12 +130,12 @@ def compare(normal: LogRatios, changed: LogRatios) -> Contributions:
     )
 
 
-def _auc(normal: LogRatios, changed: LogRatios) -> float:
+def _auc(normal: Members, changed: Members) -> float:
     scores = [weighted(ratios).min(axis=1) for ratios in (normal, changed)]
     return float(roc_auc_score(np.repeat([0, 1], [len(part) for part in scores]), np.concatenate(scores)))
 
 
-def _together(parts: Sequence[LogRatios]) -> LogRatios:
+def _together(parts: Sequence[Members]) -> Members:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -11,7 +11,7 @@ from masd.data.simulation.machine import Fault, Machine, OperatingPoint
 from masd.data.simulation.plan import PlannedClip
 from masd.data.simulation.plant.bursts import Burst, bursts_in
 from masd.data.simulation.plant.site import Site, heard
-from masd.data.simulation.recording import LEVEL_DBFS, PEAK, draw_fault, generator
+from masd.data.simulation.recording import LEVEL_DBFS, PEAK, draw_fault, generator, rounded_off
 from masd.data.simulation.signals import decibels, rms
 
 
@@ -55,5 +55,4 @@ def record_two(machine: Machine, clip: PlannedClip, n: int, seed: int, site: Sit
 
 def _limited(signal: Array) -> Array:
     """Rounded off as a limiter would where a blow or a burst is beyond `PEAK`."""
-    peak = np.float32(PEAK)
-    return signal if np.max(np.abs(signal)) <= PEAK else peak * np.tanh(signal / peak)
+    return signal if np.max(np.abs(signal)) <= PEAK else rounded_off(signal)
