@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from safetensors.torch import load_file, save_file
 
-from bench.load import drive
+from bench.load import clients_apart, drive
 from bench.model import make_model
 from bench.scoring import processes
 from masd.bundle.manifest import NETWORK, load_manifest, write_manifest
@@ -107,7 +107,7 @@ def measure(bundle: Path, clip: Path, count: int) -> None:
             tell("1 machine: seconds until ready", f"{ready:.1f}")
             tell("1 machine: PSS of workers", _mb(one))
         registry = registry_of(bundle, machines, Path(name) / "many")
-        with serving(registry) as (server, ready), processes(bundle, clip, 1) as alone:
+        with serving(registry) as (server, ready), processes(bundle, clip, 1) as alone, clients_apart() as load:
             tell(f"{count} machines: seconds until ready", f"{ready:.1f}")
             tell(f"{count} machines: PSS of workers, nothing scored but probes", _mb(pss(workers_of(server))))
             for machine in machines:
@@ -120,22 +120,17 @@ def measure(bundle: Path, clip: Path, count: int) -> None:
             spread: list[float] = []
             work: dict[str, list[float]] = {"one": [], "all": []}
 
-            def everywhere(number: int) -> str:
-                return f"/predictions/{machines[number % count]}"
-
-            drive(server.url, everywhere, lambda _: b"no audio", CLIENTS, requests=WARM_UP)
+            paths = [f"/predictions/{machine}" for machine in machines]
+            for path in paths:  # Java compiles what it has often used
+                drive(server.url, path, lambda _: b"no audio", CLIENTS, requests=WARM_UP // count)
             for _ in range(ROUNDS):
                 in_process.append(1.0 / alone.clips_per_second(SECONDS / 2))
-                load = drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, 1, seconds=SECONDS)
-                p50.append(load.percentile(0.5))
-                for name, path, rate in (
-                    ("one", f"/predictions/{machines[0]}", single),
-                    ("all", everywhere, spread),
-                ):
+                p50.append(load(server.url, paths[:1], audio, 1, SECONDS).percentile(0.5))
+                for name, used, rate in (("one", paths[:1], single), ("all", paths, spread)):
                     before = _processor_seconds()
-                    load = drive(server.url, path, lambda _: audio, CLIENTS * 4, seconds=SECONDS)
-                    work[name].append((_processor_seconds() - before) / load.statuses[200])
-                    rate.append(load.per_second)
+                    seen = load(server.url, used, audio, CLIENTS * 4, SECONDS)
+                    work[name].append((_processor_seconds() - before) / seen.statuses[200])
+                    rate.append(seen.per_second)
             share = statistics.median(spread) / statistics.median(single)
             over = statistics.median(p50) - statistics.median(in_process)
             tell("clips/s, one machine", f"{statistics.median(single):.1f}")

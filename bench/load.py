@@ -6,8 +6,11 @@ Written on sockets: a client library would take more of the two cores than the n
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from urllib.parse import urlsplit
 
 from serving.client import RETRIED
@@ -96,6 +99,20 @@ def drive(
         thread.join()
     load.seconds = time.perf_counter() - start
     return load
+
+
+def drive_in_turn(url: str, paths: Sequence[str], body: bytes, clients: int, seconds: float) -> Load:
+    """:func:`drive` with one body to each path in turn."""
+    return drive(url, lambda number: paths[number % len(paths)], lambda _: body, clients, seconds=seconds)
+
+
+@contextmanager
+def clients_apart() -> Iterator[Callable[[str, Sequence[str], bytes, int, float], Load]]:
+    """:func:`drive_in_turn` in a process of its own: in this one, clients and the server's relay would share one
+    interpreter.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda *load: pool.submit(drive_in_turn, *load).result()
 
 
 class _Connection:
