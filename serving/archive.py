@@ -30,7 +30,7 @@ MODEL_CONFIG: dict[str, Any] = {
     # How many workers there are is for the server to say: one archive is served on two cores and on forty.
     "batchSize": 8,
     # Milliseconds, which a lone caller pays in full on every clip. Waiting for company would buy little: what arrives
-    # while a batch is scored makes the next batch anyway.
+    # while a batch is scored makes the next batch anyway. TorchServe takes 0 for 100.
     "maxBatchDelay": 1,
     "responseTimeout": 600,  # seconds, for a batch: eight recordings of an hour on a slow core
     # As many workers as cores score at once: more threads would compete for them.

@@ -60,6 +60,11 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Of a container's processor time: microseconds, or "max", in each period of microseconds (cgroup v2)."""
 
 
+LEAN = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For Java, which copies bytes here and does little else: threads that collect garbage and compile once more what they
+have compiled would take cores from those that score.
+"""
+
 STARTUP_SECONDS = 600
 """TorchServe ends a worker that takes longer to load; its own limit of 120 is little on a busy machine."""
 
@@ -175,6 +180,7 @@ def command(
     allowed = ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
     return [
         str(JAVA),
+        *LEAN,
         *(allowed if JAVA_VERSION[0] >= 24 else []),
         f"-Dmodel_server_home={home}",
         f"-Dlog4j.configurationFile=file://{folder / 'log4j2.xml'}",
