@@ -9,8 +9,8 @@ from masd.config import DetectionSettings, WindowSettings
 from masd.detection.detectors import Detectors, fit_detectors
 from masd.detection.features.clip import ClipFeatures
 from masd.detection.features.extractor import FeatureExtractor
-from masd.detection.fused.detector import FusedDetector
-from masd.detection.fused.two_microphones import Explained, TwoMicrophones
+from masd.detection.fused.detector import WEIGHTS, FusedDetector
+from masd.detection.fused.two_microphones import Explained, TwoMicrophones, loud_levels, measures
 from masd.learning.normalisation import Normalisation
 
 BANDS, FRAMES = 16, 96
@@ -112,18 +112,83 @@ def test_detectors_survive_their_tensors(detectors: Detectors) -> None:
         assert again.score(clip)["fused"].score == detectors.score(clip)["fused"].score
 
 
-def test_what_is_explained_is_the_slope_on_the_far_distances(rng: np.random.Generator) -> None:
+LEVELS = np.array([-30.0])
+
+
+def both(near: np.ndarray) -> np.ndarray:
+    """The same ratio to either domain."""
+    return np.stack([near, near], axis=1)
+
+
+def test_what_is_explained_is_the_slope_on_the_far_sound(rng: np.random.Generator) -> None:
     far = rng.normal(0.0, 1.0, (2000, 2))
     near = 0.5 * far[:, 0] - 0.5 * far[:, 1] + rng.normal(0.0, 0.1, 2000)
-    explained = Explained.fit(far, near)
-    assert explained.slopes == pytest.approx(
-        [0.5 / 1.1, 0.0], abs=0.02
-    )  # shrunk by a tenth; noise makes nothing normal
-    assert explained(far).mean() == pytest.approx(0.0, abs=1e-9)
+    explained = Explained.fit(far, near, LEVELS)
+    # shrunk by a tenth; noise makes nothing normal
+    assert explained.slopes == pytest.approx([0.5 / 1.1, 0.0], abs=0.02)
+    assert explained.usual == pytest.approx(near.mean())
+    centre = far.mean(axis=0, keepdims=True)
+    assert explained.left(both(np.array([0.7])), centre)[0] == pytest.approx([0.7, 0.7])
+
+
+def test_what_scatters_more_in_noise_counts_less_in_it(rng: np.random.Generator) -> None:
+    """Scatter 0.1 without noise and 0.5 in it, both equally often: 0.3 in the mean, and the rise counts twice."""
+    noisy = (np.arange(4000) % 2).astype(float)
+    near = rng.normal(0.0, np.where(noisy, 0.5, 0.1))
+    explained = Explained.fit(noisy[:, None], near, LEVELS)
+    quiet, loud = (float(explained.left(both(np.array([1.0])), np.array([[far]]))[0, 0]) for far in (0.0, 1.0))
+    rise = 2.0 * (0.2 / 0.3) / 1.1  # above the mean, in units of it, shrunk by a tenth
+    assert loud == pytest.approx(1.0 / (1.0 + rise), abs=0.04)
+    assert quiet == pytest.approx(1.0 / 0.3, abs=0.1), "not more than three times"
 
 
 def test_no_far_sound_explains_more_than_the_loudest_of_training(rng: np.random.Generator) -> None:
     far = rng.normal(0.0, 1.0, (100, 1))
-    explained = Explained.fit(far, far[:, 0])
-    assert explained(np.array([[1e6]])) == explained(far.max(keepdims=True))
-    assert explained(np.array([[-1e6]])) == explained(far.min(keepdims=True))
+    explained = Explained.fit(far, far[:, 0], LEVELS)
+    one = both(np.array([2.0]))
+    for extreme, limit in ((1e6, far.max(keepdims=True)), (-1e6, far.min(keepdims=True))):
+        np.testing.assert_array_equal(explained.left(one, np.array([[extreme]])), explained.left(one, limit))
+
+
+def test_loud_frames_are_counted_in_clips_and_in_their_windows(detectors: Detectors) -> None:
+    system = detectors.systems["fused"]
+    assert isinstance(system, TwoMicrophones)
+    (clip,) = features([(np.full((FRAMES, BANDS), -40.0, np.float32), loud_in_the_middle())])
+    assert clip.far is not None
+    heard = measures(system.far.members_of([clip.far], [clip.spans]), [clip.far], [clip.spans], np.array([-35.0]))
+    # windows of 32 frames start at 0, 16, 32, 48 and 64; frames 32 to 63 are loud
+    assert heard[:, -1] == pytest.approx([1 / 3, 0.0, 0.5, 1.0, 0.5, 0.0])
+
+
+def loud_in_the_middle() -> np.ndarray:
+    frames = np.full((FRAMES, BANDS), -40.0, np.float32)
+    frames[32:64] = -20.0
+    return frames
+
+
+def test_levels_are_above_the_usual_level_of_the_far_microphone(rng: np.random.Generator) -> None:
+    frames = [np.full((50, BANDS), level, np.float32) for level in rng.normal(-50.0, 2.0, 4000)]
+    assert loud_levels(frames) == pytest.approx([-46.0, -42.0], abs=0.3)
+
+
+def test_a_bundle_of_before_scores_as_it_did(detectors: Detectors) -> None:
+    """It has slopes of the distances only: nothing is said of loudness or scatter."""
+    rng = np.random.default_rng(6)
+    clips = features([heard(rng), heard(rng, 8.0)])
+    distances = len(WEIGHTS) - 1
+    tensors = detectors.tensors()
+    for name in ("scatter", "louder_than", "usual"):
+        del tensors[f"fused.explained.{name}"]
+    for name in ("slopes", "centres", "least", "most"):
+        tensors[f"fused.explained.{name}"] = tensors[f"fused.explained.{name}"][:distances]
+    again = Detectors.from_tensors(tensors, has_network=False)
+    system = again.systems["fused"]
+    assert isinstance(system, TwoMicrophones)
+    for clip in clips:
+        assert clip.far is not None
+        far = system.far.member_ratios([clip.far.log_mel], clip.far.views)
+        beyond = np.array([far[name].min() for name in WEIGHTS if name in far])
+        explained = np.clip(beyond, system.explained.least, system.explained.most) - system.explained.centres
+        alone = again.score(replace(clip, far=None))["fused"].score
+        expected = alone * np.exp(-float(explained @ system.explained.slopes))
+        assert again.score(clip)["fused"].score == pytest.approx(expected, rel=1e-5)
