@@ -46,7 +46,7 @@ class Load:
             except Exception as error:
                 self.failures.append(repr(error))
             number += 1
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     @contextmanager
     def __call__(self) -> Iterator["Load"]:

@@ -79,12 +79,9 @@ def test_the_history_is_served_on_loopback_and_cannot_be_changed_there(tmp_path:
     bundle = make_bundle(tmp_path / "bundle", make_clips(200, np.random.default_rng(0), version=""))
     log = write_log(tmp_path / "fan.jsonl", make_clips(60, np.random.default_rng(1)))
     command = [sys.executable, "-m", "masd.cli.main", "drift"]
-    workspace = str(tmp_path / "history")
+    workspace, out = str(tmp_path / "history"), str(tmp_path / "out")
     for _ in range(2):
-        subprocess.run(
-            [*command, "--bundle", bundle, "--log", log, "--out", tmp_path / "out", "--workspace", workspace],
-            check=True,
-        )
+        assert main(["drift", "--bundle", str(bundle), "--log", str(log), "--out", out, "--workspace", workspace]) == 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
