@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## run the whole chain once, on two simulated machines, into demo/
 	$(BIN)/masd demo --out demo
 
-# Two processes, a file at a time: much of a slow test is waiting for servers to start and to end.
+# Three processes, a file at a time: much of a slow test is waiting for servers to start and to end.
 test: $(STAMP) ## run lint and every test, also the slow ones
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
