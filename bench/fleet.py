@@ -1,4 +1,4 @@
-"""Fifty machines in one server: memory of its workers, time until ready, a promotion, and throughput.
+"""Fifty machines in one server: memory of its workers, time until ready, throughput, and changes of some under load.
 
 ``python -m bench.fleet``. The machines are one model under many names, each loaded for itself.
 """
@@ -7,26 +7,34 @@ import argparse
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
+import torch
 from safetensors.torch import load_file, save_file
 
 from bench.load import clients_apart, drive
 from bench.model import make_model
 from bench.scoring import processes
+from bench.server import hanging_engine
 from masd.bundle.manifest import NETWORK, load_manifest, write_manifest
 from masd.config import Settings
 from masd.files import sha256
 from masd.registry.registry import Registry
 from serving.server import RunningServer, running_server
+from serving.torchserve.shared import pool
 
 SECONDS, ROUNDS, CLIENTS = 6.0, 3, 8
+
+CHANGES_SECONDS = 30.0
 
 WARM_UP = 1500
 """Requests before throughput is measured: until then Java compiles what it has seen to be used often."""
@@ -46,6 +54,14 @@ def renamed(bundle: Path, machine: str, out: Path, shift: float = 0.0) -> Path:
     return out
 
 
+def damaged(bundle: Path) -> Path:
+    """The same bundle without what its detectors need. Every digest is right: only loading it tells."""
+    manifest, file = load_manifest(bundle), bundle / "detectors.safetensors"
+    save_file({"nothing": torch.zeros(1)}, file)
+    write_manifest(bundle, replace(manifest, files={**manifest.files, file.name: sha256(file)}))
+    return bundle
+
+
 def registry_of(bundle: Path, machines: list[str], folder: Path) -> Registry:
     """A registry with one version of each machine in production."""
     registry = Registry.open(folder / "registry")
@@ -54,10 +70,12 @@ def registry_of(bundle: Path, machines: list[str], folder: Path) -> Registry:
     return registry
 
 
-def register(registry: Registry, bundle: Path, machine: str) -> None:
+def register(
+    registry: Registry, bundle: Path, machine: str, change: Callable[[Path], Path] = lambda copy: copy
+) -> None:
     """Another version of a machine, in production."""
     with tempfile.TemporaryDirectory() as folder:
-        version = registry.register(renamed(bundle, machine, Path(folder) / machine), metrics={})
+        version = registry.register(change(renamed(bundle, machine, Path(folder) / machine)), metrics={})
     registry.promote(machine, version, reason="bench")
 
 
@@ -141,16 +159,48 @@ def measure(bundle: Path, clip: Path, count: int) -> None:
             tell("p50 at one client", f"{statistics.median(p50) * 1e3:.1f} ms, in process + {over * 1e3:.1f}")
             memory = pss(workers_of(server))
             register(registry, bundle, machines[0])
-            registered = time.monotonic()
-            while server.health.status()["models"][machines[0]]["serving"] != "2":
-                time.sleep(0.05)
-            tell("promotion: seconds after it was made", f"{time.monotonic() - registered:.1f}")
-            drive(server.url, f"/predictions/{machines[0]}", lambda _: audio, CLIENTS, requests=2 * CLIENTS)
+            took = _seconds_until(lambda: _of(server, machines[0])["serving"] == "2")
+            tell("promotion: seconds after it was made", f"{took:.1f}")
+            drive(server.url, paths[0], lambda _: audio, CLIENTS, requests=2 * CLIENTS)
             tell("promotion: PSS of two versions, more than of one", _mb(pss(workers_of(server)) - memory))
+            with ThreadPoolExecutor(1) as beside:
+                loaded = beside.submit(load, server.url, paths, audio, CLIENTS, CHANGES_SECONDS)
+                for what, seconds in changes(server, registry, bundle, machines):
+                    tell(f"under load: {what}", f"{seconds:.1f} s")
+                statuses = loaded.result().statuses
+            tell("under load: answers that were 200, and others", f"{statuses.pop(200)}, {sum(statuses.values())}")
+
+
+def changes(
+    server: RunningServer, registry: Registry, bundle: Path, machines: list[str]
+) -> Iterator[tuple[str, float]]:
+    """What is changed of some machines, and how long it took."""
+    changed, broken, hanging = machines[1:4]
+    register(registry, bundle, hanging)
+    yield "a version that hangs while it loads is wanted", _seconds_until(lambda: _of(server, hanging)["wanted"] == "2")
+    register(registry, bundle, broken, damaged)
+    yield "a damaged version is named as such", _seconds_until(lambda: bool(_of(server, broken)["problem"]))
+    register(registry, bundle, changed)
+    yield "another is promoted, and served", _seconds_until(lambda: _of(server, changed)["serving"] == "2")
+    registry.rollback(changed, reason="bench")
+    yield "it is rolled back, and served", _seconds_until(lambda: _of(server, changed)["serving"] == "1")
+
+
+def _of(server: RunningServer, machine: str) -> dict[str, Any]:
+    return dict(server.health.status()["models"][machine])
+
+
+def _seconds_until(true: Callable[[], bool]) -> float:
+    begin = time.monotonic()
+    while not true():
+        if time.monotonic() - begin > CHANGES_SECONDS:
+            raise TimeoutError(f"not within {CHANGES_SECONDS:g} s")
+        time.sleep(0.05)
+    return time.monotonic() - begin
 
 
 def _processor_seconds() -> float:
-    """Of this process, which is also the client, and all below it."""
+    """Of this process and all below it, the clients among them."""
     total = 0.0
     for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
         with suppress(psutil.Error):
@@ -169,6 +219,8 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=50)
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ[hanging_engine.VARIABLE] = "machine-0003 2"
+    pool.COMMAND = (sys.executable, hanging_engine.__file__)
     settings = Settings.load(None, ["training.stage1_steps=1", "training.stage2_steps=1"])
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder), settings)

@@ -1,8 +1,6 @@
 """Twenty machines in one server, whose workers are threads of a few processes: none touches another."""
 
-import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -13,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hanging_engine
 import httpx
 import psutil
 import pytest
 
-from bench.fleet import renamed
+from bench.fleet import damaged, renamed
+from bench.server import hanging_engine
 from masd.bundle.bundle import load_bundle
-from masd.files import sha256
 from masd.registry.registry import Registry
 from serving.archive import archive
 from serving.client import ScoringClient, ScoringError
@@ -75,15 +72,13 @@ def fleet(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     registry, bundles = Registry.open(folder / "registry"), {}
     for number, machine in enumerate([*GOOD, DAMAGED, ALONE]):
         bundle = bundles[machine, "1"] = renamed(tiny_bundle, machine, folder / machine, shift=SHIFT * number)
-        if machine == DAMAGED:  # every digest is right: only loading it tells
-            shutil.copyfile(bundle / "network.safetensors", bundle / "detectors.safetensors")
-            manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-            manifest["files"]["detectors.safetensors"] = sha256(bundle / "detectors.safetensors")
-            (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        if machine == DAMAGED:
+            damaged(bundle)
         version = registry.register(bundle, metrics={}, build=own_code if machine == ALONE else None)
         registry.promote(machine, version, reason="first")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("serving.torchserve.shared.pool.COMMAND", (sys.executable, hanging_engine.__file__))
+        patch.setenv(hanging_engine.VARIABLE, f"{GOOD[3]} 2")
         with running_server(registry=registry, poll_seconds=0.5) as server:
             yield Fleet(registry, server, bundles)
 
@@ -127,7 +122,6 @@ def test_one_is_promoted_and_rolled_back_while_another_hangs_and_all_are_answere
     for machine in (GOOD[3], GOOD[5]):
         bundle = fleet.bundles[machine, "2"] = renamed(tiny_bundle, machine, tmp_path / machine, shift=40.0)
         assert fleet.registry.register(bundle, metrics={}) == "2"
-    assert (GOOD[3], "2") == hanging_engine.HANGS
     fleet.registry.promote(GOOD[3], "2", reason="it hangs while it loads")
     fleet.wait(lambda: fleet.machine(GOOD[3])["wanted"] == "2")
     with ScoringClient(fleet.server.url, retries=0) as client:

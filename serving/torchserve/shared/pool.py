@@ -30,7 +30,7 @@ START_SECONDS = 180.0
 LONGEST_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 1.0
 
-COMMAND = (sys.executable, "-m", "serving.torchserve.shared.engine")
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "serving.torchserve.shared.engine")
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # found before the fork, where little is safe
 

@@ -1,17 +1,18 @@
-"""A shared process whose second version of one machine never finishes loading."""
+"""A shared process in which a version of a machine never finishes loading: ``HANGING_LOAD`` is "machine version"."""
 
+import os
 import threading
 from pathlib import Path
 
 from masd.bundle.bundle import Bundle, load_bundle
 from serving.torchserve.shared import bundles, engine
 
-HANGS = ("machine-03", "2")
+VARIABLE = "HANGING_LOAD"
 
 
 def load_or_hang(folder: Path) -> Bundle:
     bundle = load_bundle(folder)
-    if (bundle.manifest.machine_type, bundle.manifest.version) == HANGS:
+    if [bundle.manifest.machine_type, bundle.manifest.version] == os.environ[VARIABLE].split():
         threading.Event().wait()
     return bundle
 
