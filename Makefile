@@ -22,7 +22,7 @@ demo: $(STAMP) ## run the whole chain once, on two simulated machines, into demo
 # Three processes, a file at a time: much of a slow test is waiting for servers to start and to end.
 test: $(STAMP) ## run lint and every test, also the slow ones
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP) ## run the tests that take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
