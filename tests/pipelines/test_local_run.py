@@ -17,6 +17,8 @@ from masd.config import Settings
 from masd.errors import MasdError
 from pipelines.local.run import MonitoringRun, TrainingRun, run_monitoring, run_training
 
+pytestmark = pytest.mark.slow
+
 STUBS = Path(__file__).parent / "stubs"
 
 
