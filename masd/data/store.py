@@ -17,6 +17,7 @@ from masd.arrays import Array, Integers
 from masd.audio import AudioError, Recording, decode
 from masd.audio.log_mel import FLOOR, LogMel
 from masd.audio.signals import Signals
+from masd.audio.threads import one_thread
 from masd.config import AudioSettings, Settings
 from masd.data.channels import settled
 from masd.data.check.content import MeasuredClip, content_findings, properties_of
@@ -180,7 +181,7 @@ def build_store(
     without_far: list[str] = []
     digest = hashlib.sha256()
     with replacing_folder(out) as staged:
-        with ExitStack() as files:
+        with ExitStack() as files, one_thread():
             frame_file = files.enter_context(_FrameFile(staged / FRAMES, settings.audio.n_mels))
             plain = files.enter_context(_FrameFile(staged / UNFILTERED, settings.audio.n_mels)) if cutoff else None
             far = files.enter_context(_FrameFile(staged / FAR, audio.n_mels)) if reference is not None else None

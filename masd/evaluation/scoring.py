@@ -9,6 +9,7 @@ import pandas as pd
 
 from masd.arrays import Integers
 from masd.audio import AudioError
+from masd.audio.threads import one_thread
 from masd.config import SystemName
 from masd.data.clips import Clip
 from masd.data.store import FeatureStore
@@ -28,6 +29,7 @@ def fits(scorer: Scorer, store: FeatureStore) -> bool:
     return store.audio == audio and store.high_pass_hz == audio.high_pass_for(store.machine_type)
 
 
+@one_thread()
 def score_stored(
     scorer: Scorer,
     store: FeatureStore,
@@ -86,7 +88,9 @@ def score_recordings(scorer: Scorer, clips: Sequence[Clip]) -> Iterator[tuple[Cl
                 unreadable += 1
                 if unreadable > allowed:
                     raise MasdError(f"{error}; repair or remove it, or raise data.max_unreadable_share") from error
-        yield from zip(readable, scorer.score(recordings), strict=True)
+        with one_thread():
+            scores = scorer.score(recordings)
+        yield from zip(readable, scores, strict=True)
 
 
 def scores_by_name(scorer: Scorer, store: FeatureStore, clips: Sequence[Clip]) -> dict[str, float]:

@@ -20,6 +20,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _run(options: argparse.Namespace) -> int:
     from masd.audio import AudioError
+    from masd.audio.threads import one_thread
     from masd.bundle.bundle import load_bundle
 
     scorer = load_bundle(options.bundle).scorer
@@ -31,7 +32,8 @@ def _run(options: argparse.Namespace) -> int:
             print(f"masd: {error}", file=sys.stderr)
             failed += 1
             continue
-        result = scorer.score([recording], thresholds=[options.threshold])[0]
+        with one_thread():
+            result = scorer.score([recording], thresholds=[options.threshold])[0]
         if not math.isfinite(result.score):  # no decision could be right
             print(f"masd: {path}: its sample values are too large to be scored; check the recorder", file=sys.stderr)
             failed += 1
