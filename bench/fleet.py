@@ -21,7 +21,7 @@ import psutil
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.load import clients_apart, drive
+from bench.load import WARM_UP, clients_apart, drive
 from bench.model import make_model
 from bench.scoring import processes
 from bench.server import hanging_engine
@@ -35,9 +35,6 @@ from serving.torchserve.shared import pool
 SECONDS, ROUNDS, CLIENTS = 6.0, 3, 8
 
 CHANGES_SECONDS = 30.0
-
-WARM_UP = 1500
-"""Requests before throughput is measured: until then Java compiles what it has seen to be used often."""
 
 
 def renamed(bundle: Path, machine: str, out: Path, shift: float = 0.0) -> Path:
@@ -139,7 +136,7 @@ def measure(bundle: Path, clip: Path, count: int) -> None:
             work: dict[str, list[float]] = {"one": [], "all": []}
 
             paths = [f"/predictions/{machine}" for machine in machines]
-            for path in paths:  # Java compiles what it has often used
+            for path in paths:
                 drive(server.url, path, lambda _: b"no audio", CLIENTS, requests=WARM_UP // count)
             for _ in range(ROUNDS):
                 in_process.append(1.0 / alone.clips_per_second(SECONDS / 2))

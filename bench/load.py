@@ -20,6 +20,9 @@ Seen = Callable[[int, int, bytes], None]
 
 TIMEOUT_SECONDS = 60.0
 
+WARM_UP = 1500
+"""Requests before anything is measured: until then Java compiles what it has seen to be used often."""
+
 SENT_AGAIN = (0, *RETRIED)
 RETRY_PAUSE_SECONDS = 0.2
 """As our client does: sent again where the server was busy, restarting, or not to be reached."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.load import Load, clients_apart, drive
+from bench.load import WARM_UP, Load, clients_apart, drive
 from bench.model import MACHINE, BenchModel
 from bench.scoring import processes
 from masd.errors import MasdError
@@ -25,9 +25,6 @@ from serving.torchserve.process import TorchServe
 CLIENTS = (1, 8, 32)
 ROUNDS = 3
 SECONDS = 4.0
-
-WARM_UP = 1500
-"""Requests before anything is measured."""
 
 PLAIN = "plain"
 MAX_BYTES = 10_000_000
@@ -76,7 +73,6 @@ def measure_serving(model: BenchModel) -> None:
         plain_server(Path(folder) / "no-op") as no_op_url,
         plain_server(Path(folder) / "busy", busy_seconds := 1.0 / one.clips_per_second(SECONDS)) as busy_url,
     ):
-        # Java compiles what it has often used
         for url, name in ((server.url, MACHINE), (no_op_url, PLAIN), (busy_url, PLAIN)):
             drive(url, f"/predictions/{name}", lambda _: b"no audio", CLIENTS[1], requests=WARM_UP)
         for _ in range(ROUNDS):

@@ -53,7 +53,8 @@ class Explained:
     than each of ``louder_than``, in dB. Of what they are beyond their ``centres`` ``[k]``, ``slopes`` ``[k]`` explain
     the score, and ``scatter`` ``[k]`` how far above its mean the scatter is, as a share of it. Neither is negative:
     noise makes no clip more normal. ``least`` and ``most`` ``[k]`` limit the numbers to those of training: a fault that
-    reaches the far microphone, or a broken one, explains no more than any noise did. ``usual`` is the mean near score.
+    reaches the far microphone, or a broken one, explains no more than any noise did. ``usual`` ``[]`` is the mean near
+    score.
     """
 
     slopes: Floats
@@ -62,7 +63,7 @@ class Explained:
     least: Floats
     most: Floats
     louder_than: Floats
-    usual: float
+    usual: Floats
 
     @classmethod
     def fit(cls, far: Floats, near: Floats, louder_than: Floats) -> Self:
@@ -72,7 +73,7 @@ class Explained:
         slopes = _slopes(beyond, near)
         rest = np.abs(near - near.mean() - beyond @ slopes)
         scatter = STEEPNESS * _slopes(beyond, rest) / max(float(rest.mean()), 1e-9)
-        return cls(slopes, scatter, centres, far.min(axis=0), far.max(axis=0), louder_than, float(near.mean()))
+        return cls(slopes, scatter, centres, far.min(axis=0), far.max(axis=0), louder_than, np.asarray(near.mean()))
 
     def left(self, ratios: Floats, far: Floats) -> Floats:
         """What is left of the near ``ratios`` ``[n, 2]`` beside the far sounds ``[n, k]``, ``[n, 2]``."""
@@ -85,8 +86,7 @@ class Explained:
     def from_tensors(cls, own: Tensors) -> Self:
         """Older bundles have distances only, and no scatter."""
         older = {"scatter": np.zeros(len(own["slopes"])), "louder_than": np.empty(0), "usual": np.array(0.0)}
-        values = {key: array.astype(np.float64) for key, array in (older | own).items()}
-        return cls(**{**values, "usual": float(values["usual"])})  # type: ignore[arg-type]
+        return cls(**{key: array.astype(np.float64) for key, array in (older | own).items()})
 
 
 @dataclass(frozen=True)
